@@ -1,0 +1,58 @@
+"""Lamina: deep networks for images, layer by layer, on plain PyTorch.
+
+Parts are imported when they are first used, so `import lamina` (and `lamina --help`) does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PARTS = (
+    "data",
+    "explain",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "networks",
+    "optimizers",
+    "recipes",
+    "structures",
+    "tasks",
+    "training",
+)
+_NAMES = {"Classifier": "lamina.tasks.classification", "Preprocess": "lamina.data.preprocess", "load": "lamina.tasks"}
+
+if TYPE_CHECKING:
+    from lamina import data as data
+    from lamina import explain as explain
+    from lamina import layers as layers
+    from lamina import losses as losses
+    from lamina import metrics as metrics
+    from lamina import models as models
+    from lamina import networks as networks
+    from lamina import optimizers as optimizers
+    from lamina import recipes as recipes
+    from lamina import structures as structures
+    from lamina import tasks as tasks
+    from lamina import training as training
+    from lamina.data.preprocess import Preprocess as Preprocess
+    from lamina.tasks import load as load
+    from lamina.tasks.classification import Classifier as Classifier
+
+__all__ = [*_PARTS, *_NAMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return importlib.import_module(f"lamina.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'lamina' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

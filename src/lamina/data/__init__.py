@@ -1,0 +1,23 @@
+"""From files and arrays to uint8 batches: named data sets, readers of formats, preprocessing, augmentation, the loader.
+
+`load(name)` and `open(path)` give `Splits`, with data sets `train`, `test` and `validation`.
+"""
+
+from lamina.data.dataset import FolderDataset, ImageDataset, Splits
+from lamina.data.datasets import load, names
+from lamina.data.formats import open_path as open
+from lamina.data.loader import ArrayBatches, Augment
+from lamina.data.preprocess import Normalize, Preprocess
+
+__all__ = [
+    "ArrayBatches",
+    "Augment",
+    "FolderDataset",
+    "ImageDataset",
+    "Normalize",
+    "Preprocess",
+    "Splits",
+    "load",
+    "names",
+    "open",
+]

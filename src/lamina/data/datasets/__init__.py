@@ -1,0 +1,25 @@
+"""Data sets by name: found in the package, or fetched on request, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lamina.core.errors import unknown_name
+from lamina.data.dataset import ImageDataset, Splits
+from lamina.data.datasets import mnist
+
+__all__ = ["load", "names"]
+
+_TABLE: dict[str, Callable[[], Splits[ImageDataset]]] = {"mnist": mnist.load}
+
+
+def load(name: str) -> Splits[ImageDataset]:
+    """The splits of a named data set. Raises UnknownNameError with the nearest names."""
+    if name not in _TABLE:
+        raise unknown_name("data set", name, _TABLE)
+    return _TABLE[name]()
+
+
+def names() -> list[str]:
+    """The names that `load` knows."""
+    return sorted(_TABLE)

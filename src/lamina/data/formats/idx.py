@@ -1,0 +1,146 @@
+"""IDX folders, as MNIST, Fashion-MNIST, KMNIST and EMNIST come (format: LeCun, yann.lecun.com/exdb/mnist).
+
+Files: [PREFIX-]{train,t10k,test}-{images-idx3,labels-idx1}-ubyte[.gz]; dots may stand for the last dashes.
+Class names stand in classes.txt, one a line; without it they are the numbers. EMNIST's files (their prefix says emnist) hold
+the pictures transposed; they are turned upright.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import zlib
+from pathlib import Path
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from lamina.core.errors import DataError
+from lamina.data.dataset import FolderDataset, ImageDataset, Splits
+
+LOOKS_FOR = "pairs of files like train-images-idx3-ubyte[.gz] and train-labels-idx1-ubyte[.gz]"
+_NAME = re.compile(
+    r"(?P<prefix>.*?)(?P<split>train|t10k|test)[-.](?P<kind>images|labels)[-.]idx[13][-.]ubyte(\.gz)?", re.IGNORECASE
+)
+
+
+def matches(folder: Path) -> bool:
+    """Whether a file in the folder is named like an IDX file."""
+    return any(_NAME.fullmatch(entry.name) for entry in folder.iterdir())
+
+
+def open_folder(folder: Path) -> Splits[ImageDataset | FolderDataset]:
+    """The splits in the folder, in memory. Raises DataError naming the file that is missing, damaged or foreign."""
+    found, prefixes = _find(folder)
+    if len(prefixes) != 1:
+        several = f"files of several data sets: {', '.join(sorted(prefixes))}" if prefixes else "no IDX file"
+        raise DataError(
+            f"{folder} holds {several}.",
+            f"Expected {LOOKS_FOR}.",
+            "Put the files of one data set into a folder of its own.",
+        )
+    pairs = {split: _pair(found, split, folder) for split in ("train", "test") if any(key[0] == split for key in found)}
+    classes = _classes(folder, 1 + max(int(labels.max()) for _, labels in pairs.values()))
+    upright = not prefixes.pop().startswith("emnist")
+    sets: dict[str, ImageDataset | FolderDataset] = {
+        split: ImageDataset(images if upright else images.mT.contiguous(), labels, classes, name=folder.name)
+        for split, (images, labels) in pairs.items()
+    }
+    return Splits(sets.get("train"), sets.get("test"), name=folder.name)
+
+
+def images_from(content: bytes | memoryview, name: str) -> UInt8[Tensor, "N 1 H W"]:
+    """The pictures in an IDX file of unsigned bytes with three dimensions; `name` is for messages.
+
+    They share memory with a memoryview, and are copied from bytes, which torch could not write to.
+    """
+    return _parsed(content, name, dims=3).unsqueeze(1)
+
+
+def labels_from(content: bytes | memoryview, name: str) -> Int64[Tensor, " N"]:
+    """The labels in an IDX file of unsigned bytes with one dimension. `name` is for messages."""
+    return _parsed(content, name, dims=1).to(torch.int64)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file, unzipped if it is gzip, whatever its name says."""
+    content = path.read_bytes()
+    if content[:2] != b"\x1f\x8b":
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path} is a damaged gzip file ({error}).", "A complete one was expected.", "Copy or download it again."
+        ) from error
+
+
+def _find(folder: Path) -> tuple[dict[tuple[str, str], Path], set[str]]:
+    """Files by (split, kind), and the prefixes of their names. Of a file that is there twice, the unzipped one counts."""
+    found, prefixes = {}, set()
+    for entry in sorted(folder.iterdir(), reverse=True):
+        if match := _NAME.fullmatch(entry.name.lower()):
+            split = "train" if match["split"] == "train" else "test"
+            found[split, match["kind"]] = entry
+            prefixes.add(match["prefix"])
+    return found, prefixes
+
+
+def _pair(found: dict[tuple[str, str], Path], split: str, folder: Path) -> tuple[Tensor, Tensor]:
+    missing = [kind for kind in ("images", "labels") if (split, kind) not in found]
+    if missing:
+        there = next(path for (of, _), path in found.items() if of == split)
+        raise DataError(
+            f"{folder} holds {there.name}, but no file of {missing[0]} for it.",
+            f"Expected {LOOKS_FOR}.",
+            f"Put the {missing[0]} file beside it.",
+        )
+    images_path, labels_path = found[split, "images"], found[split, "labels"]
+    images = images_from(read_bytes(images_path), str(images_path))
+    labels = labels_from(read_bytes(labels_path), str(labels_path))
+    if len(images) != len(labels):
+        raise DataError(
+            f"{images_path} holds {len(images):,} images and {labels_path} {len(labels):,} labels.",
+            "Each image needs one label.",
+            "One of the files belongs to another split or data set: fetch both again.",
+        )
+    return images, labels
+
+
+def _parsed(content: bytes | memoryview, name: str, *, dims: int) -> Tensor:
+    kind = "images" if dims == 3 else "labels"
+    magic = bytes([0, 0, 8, dims])  # two zeros, 8 for unsigned bytes, the number of dimensions
+    if content[:4] != magic:
+        raise DataError(
+            f"{name} starts with the bytes {content[:4].hex(' ') or '(none)'}.",
+            f"An IDX file of {kind} starts with {magic.hex(' ')}.",
+            "It is empty, damaged or of another kind: fetch it again.",
+        )
+    start = 4 + 4 * dims
+    shape = [int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4)]
+    if len(content) != start + math.prod(shape):
+        raise DataError(
+            f"{name} has {len(content):,} bytes.",
+            f"Its header promises {' x '.join(map(str, shape))} values: {start + math.prod(shape):,} bytes.",
+            "It is truncated or damaged: fetch it again.",
+        )
+    if 0 in shape:
+        raise DataError(f"{name} holds no {kind}.", "At least one was expected.", "Fetch it again.")
+    writable = content if isinstance(content, memoryview) else bytearray(content)
+    return torch.frombuffer(writable, dtype=torch.uint8, offset=start).reshape(shape)
+
+
+def _classes(folder: Path, count: int) -> tuple[str, ...]:
+    listed = folder / "classes.txt"
+    if not listed.is_file():
+        return tuple(str(label) for label in range(count))
+    names = tuple(line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
+    if len(names) < count:
+        raise DataError(
+            f"{listed} names {len(names)} classes.",
+            f"The labels go up to {count - 1}.",
+            "Name every class, one a line.",
+        )
+    return names

@@ -1,0 +1,133 @@
+"""Image folders: ROOT/CLASS/**/picture.jpg, or ROOT/{train,val,test}/CLASS/**/picture.jpg.
+
+Hidden files and files that are no pictures are passed over; classes are sorted as a person sorts them (2 before 10).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections import Counter
+from pathlib import Path
+
+from lamina.core.errors import DataError
+from lamina.data.dataset import FolderDataset, ImageDataset, Splits
+
+LOOKS_FOR = "a folder of pictures for each class, or folders train, val, test that each hold such folders"
+_WEB = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif")
+SUFFIXES = (*_WEB, ".bmp", ".jp2", ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".tif", ".tiff")
+_SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+
+
+def matches(folder: Path) -> bool:
+    """Whether a folder in the folder holds a picture, at any depth."""
+    return any(_pictures(child) for child in _folders(folder))
+
+
+def open_folder(folder: Path) -> Splits[ImageDataset | FolderDataset]:
+    """The splits in the folder, decoded when asked for; without split folders everything is `train`.
+
+    Raises DataError for classes without pictures, and where the classes of the splits differ.
+    """
+    parts = _split_folders(folder) or {"train": folder}
+    classes = _class_names(parts["train"] if "train" in parts else next(iter(parts.values())))
+    sets: dict[str, ImageDataset | FolderDataset] = {
+        split: _dataset(part, classes, root=folder, complete=split == "train") for split, part in parts.items()
+    }
+    return Splits(sets.get("train"), sets.get("test"), sets.get("validation"), name=folder.name)
+
+
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """The folders of the splits; empty where the folders are classes."""
+    folders = _folders(folder)
+    named = [child for child in folders if child.name.lower() in _SPLITS]
+    others = [child for child in folders if child not in named and _pictures(child)]
+    if not named or (others and not any(child.name.lower() == "train" for child in named)):
+        return {}
+    if others:
+        warnings.warn(
+            f"{folder} holds folders of splits; {', '.join(child.name for child in others)} beside them are not read. "
+            f"Splits are called {', '.join(_SPLITS)}. Move the other folders into one of them, or away.",
+            UserWarning,
+            stacklevel=4,
+        )
+    parts: dict[str, Path] = {}
+    for child in named:
+        split = _SPLITS[child.name.lower()]
+        if split in parts:
+            raise DataError(
+                f"{folder} holds both {parts[split].name} and {child.name}.",
+                f"One folder for {split} was expected.",
+                "Keep one.",
+            )
+        parts[split] = child
+    return parts
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = tuple(child.name for child in _folders(folder))
+    if len(names) >= 2:
+        return names
+    loose = sum(_is_picture(entry.name) for entry in folder.iterdir())
+    came = f"{len(names)} class folder{'' if len(names) == 1 else 's'} and {loose:,} loose pictures"
+    raise DataError(
+        f"{folder} holds {came}.",
+        f"Expected {LOOKS_FOR}, at least two classes.",
+        f"Pass {folder / names[0]} if the classes are in there."
+        if names
+        else "Sort the pictures into a folder for each class.",
+    )
+
+
+def _dataset(folder: Path, classes: tuple[str, ...], *, root: Path, complete: bool) -> FolderDataset:
+    by_class = {child.name: _pictures(child) for child in _folders(folder)}
+    strange = [name for name, paths in by_class.items() if name not in classes and paths]
+    if strange:
+        raise DataError(
+            f"{folder} holds the classes {', '.join(strange)}.",
+            f"The training pictures have {_few(classes)}.",
+            "Rename the folders, or add training pictures of these classes.",
+        )
+    empty = [name for name in classes if not by_class.get(name)]
+    if empty and (complete or len(empty) == len(classes)):
+        suffixes = Counter(
+            path.suffix.lower() for name in empty for path in (folder / name).rglob("*") if path.is_file()
+        )
+        inside = ", ".join(f"{count:,} {suffix or 'without an ending'}" for suffix, count in suffixes.most_common(4))
+        raise DataError(
+            f"{folder} has no picture of {_few(empty)} (files there: {inside or 'none'}).",
+            f"Every class needs at least one picture, a file ending in one of {' '.join(SUFFIXES)}.",
+            "Put pictures there, convert them to JPEG or PNG, or delete the empty folders.",
+        )
+    pairs = [(path, label) for label, name in enumerate(classes) for path in by_class.get(name, ())]
+    return FolderDataset([path for path, _ in pairs], [label for _, label in pairs], classes, root=root)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder but hidden ones and what macOS leaves in archives, in natural order."""
+    children = (child for child in folder.iterdir() if child.is_dir() and not child.name.startswith((".", "__MACOSX")))
+    return sorted(children, key=lambda child: _natural(child.name))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The picture files at any depth, in natural order."""
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        found += [Path(where, name) for name in names if _is_picture(name)]
+    return sorted(found, key=lambda path: _natural(path.relative_to(folder).as_posix()))
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key: runs of digits by value, the rest without regard to case; the name itself settles ties."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts], name
+
+
+def _few(names: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

@@ -1,0 +1,133 @@
+"""From whatever holds a picture to an upright 8-bit grey or RGB picture, as a person expects to see it.
+
+Turned as their EXIF tag says; 16 bits scaled to 8; alpha laid over white; palette, CMYK and bilevel converted; of animations
+the first frame.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lamina.core.errors import DataError
+
+Picture = Image.Image | str | os.PathLike[str] | npt.NDArray[np.generic] | Tensor
+
+
+def read(image: Picture) -> Image.Image:
+    """The picture in mode "L" or "RGB". Arrays are H W or H W C, tensors H W or C H W; floats lie in 0..1.
+
+    Raises DataError, naming the file, where it is missing, truncated or no picture.
+    """
+    if isinstance(image, Tensor):
+        return _plain(_from_array(_channels_last(image.detach().cpu().numpy(), prefer_first=True)))
+    if isinstance(image, np.ndarray):
+        return _plain(_from_array(_channels_last(image, prefer_first=False)))
+    if isinstance(image, Image.Image):
+        return _decoded(image, "The picture")
+    if not isinstance(image, str | os.PathLike):
+        raise DataError(
+            f"A picture came as {type(image).__name__}.",
+            "A path, a PIL image, an array (H W C) or a tensor (C H W) was expected.",
+            "Open it with PIL.Image.open first.",
+        )
+    path = Path(image)
+    if not path.is_file():
+        raise DataError(
+            f"{path} is not a file.", "The path of a picture was expected.", "Check the spelling and the folder."
+        )
+    try:
+        with Image.open(path) as opened:
+            return _decoded(opened, str(path))
+    except DataError:
+        raise
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise nearly anything on damaged bytes: struct, zlib, Index, Syntax errors
+        raise _unreadable(str(path), error) from error
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
+    try:
+        image.load()
+        return _plain(ImageOps.exif_transpose(image))
+    except Exception as error:
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"{name} cannot be read ({str(error) or type(error).__name__}).",
+        "A complete picture file was expected.",
+        "Copy or download it again, or leave it out.",
+    )
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Mode "L" or "RGB" from any mode."""
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would cut everything above 255
+        values = np.asarray(image).astype(np.int64)
+        return Image.fromarray(_from_16_bits(values))
+    if image.mode == "F":
+        values = np.asarray(image)
+        return Image.fromarray(_from_floats(values if values.max() <= 1.0 else values / 255.0))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        if image.mode in ("La", "RGBa"):
+            image = image.convert("LA" if image.mode == "La" else "RGBA")
+        grey = image.mode in ("1", "L", "LA")
+        over = image.convert("RGBA")
+        flat = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+        return flat.convert("L" if grey else "RGB")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _channels_last(array: npt.NDArray[np.generic], *, prefer_first: bool) -> npt.NDArray[np.generic]:
+    """H W or H W C, from either order; `prefer_first` decides where both could be the channels."""
+    if array.size and array.ndim == 2:
+        return array
+    if array.size and array.ndim == 3:
+        first, last = array.shape[0] in (1, 3, 4), array.shape[2] in (1, 3, 4)
+        if first and (prefer_first or not last):
+            array, last = np.moveaxis(array, 0, 2), True
+        if last:
+            return array[:, :, 0] if array.shape[2] == 1 else array
+    raise DataError(
+        f"A picture came as an array of shape {array.shape}.",
+        "H W, H W C or C H W with 1, 3 or 4 channels was expected.",
+        "Pass one picture at a time, or a list of them.",
+    )
+
+
+def _from_array(array: npt.NDArray[np.generic]) -> Image.Image:
+    if array.dtype == np.uint16:
+        return Image.fromarray(_from_16_bits(array))
+    if array.dtype == np.bool_:
+        return Image.fromarray(array.astype(np.uint8) * np.uint8(255))
+    low, high = float(array.min()), float(array.max())
+    if np.issubdtype(array.dtype, np.floating) and low >= 0.0 and high <= 1.0:
+        return Image.fromarray(_from_floats(array))
+    if np.issubdtype(array.dtype, np.integer) and low >= 0 and high <= 255:
+        return Image.fromarray(np.ascontiguousarray(array.astype(np.uint8)))
+    raise DataError(
+        f"A picture came as {array.dtype} with values from {low:g} to {high:g}.",
+        "Integers in 0..255 or floats in 0..1 were expected.",
+        "Convert it: array.astype('uint8') where the values are 0..255.",
+    )
+
+
+def _from_16_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """0..65535 to 0..255: white stays white, and an 8-bit picture stored in 16 bits (v * 257) comes back as it was."""
+    scaled: npt.NDArray[np.uint8] = ((np.clip(values, 0, 65535).astype(np.int64) + 128) // 257).astype(np.uint8)
+    return scaled
+
+
+def _from_floats(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    scaled: npt.NDArray[np.uint8] = np.rint(np.clip(values, 0.0, 1.0).astype(np.float64) * 255.0).astype(np.uint8)
+    return scaled

@@ -1,0 +1,155 @@
+"""The one preprocessing: pictures to uint8 B C H W on the host, and from there to normalised floats on the device.
+
+Training, prediction, the command line and the exported file all use it, so they give the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from lamina.core.errors import DataError
+from lamina.data.pictures import Picture, read
+
+RESIZE = ("stretch", "crop", "pad")
+INTERPOLATION = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture of any kind and size becomes the input of a network.
+
+    `size` is (H, W) in pixels. `resize`: "crop" keeps the shape of things and cuts the centre, after scaling the picture so
+    that `size` is the fraction `crop` of it (224 pixels and 0.875 mean a short side of 256); "pad" keeps all and adds black;
+    "stretch" distorts. `mean` and `std` are of values in 0..1, one for all channels or one for each.
+    """
+
+    channels: int = 3
+    size: tuple[int, int] = (224, 224)
+    resize: str = "crop"
+    crop: float = 1.0
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        for name in ("size", "mean", "std"):  # lists, as JSON has them
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._require("channels", self.channels in (1, 3), "1 (grey) or 3 (RGB)")
+        self._require("size", len(self.size) == 2 and min(self.size) >= 1, "(height, width) in pixels, both at least 1")
+        self._require("resize", self.resize in RESIZE, f"one of {', '.join(RESIZE)}")
+        self._require("crop", 0.0 < self.crop <= 1.0, "a fraction above 0 and at most 1")
+        self._require("interpolation", self.interpolation in INTERPOLATION, f"one of {', '.join(INTERPOLATION)}")
+        self._require("mean", len(self.mean) in (1, self.channels), "one number, or one for each channel")
+        self._require(
+            "std", len(self.std) in (1, self.channels) and min(self.std) > 0, "positive, one or one for each channel"
+        )
+
+    def _require(self, name: str, good: bool, expected: str) -> None:
+        if not good:
+            raise DataError(
+                f"Preprocess has {name}={getattr(self, name)!r}.", f"{name} is {expected}.", f"Pass another {name}."
+            )
+
+    def host(self, image: Picture) -> UInt8[Tensor, "C H W"]:
+        """The picture upright, in `channels` channels and of `size`. Raises DataError where it cannot be read."""
+        picture = read(image)
+        mode = "L" if self.channels == 1 else "RGB"
+        return pixels(self._resized(picture if picture.mode == mode else picture.convert(mode)))
+
+    def stack(self, images: Sequence[Picture]) -> UInt8[Tensor, "B C H W"]:
+        """The pictures of a list as one batch."""
+        if len(images) == 0:
+            raise DataError(
+                "The list of pictures is empty.", "At least one was expected.", "Check the path or the filter."
+            )
+        return torch.stack([self.host(image) for image in images])
+
+    def normalize(self) -> Normalize:
+        """The device's part: uint8 or float 0..255 to (x / 255 - mean) / std."""
+        return Normalize(self.mean, self.std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold; `from_dict` makes an equal object of it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
+        """The object that `to_dict` was called on."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise DataError(
+                f"The preprocessing names {', '.join(map(repr, unknown))}.",
+                f"It is made of {', '.join(known)}.",
+                "It may come from a later version: upgrade lamina.",
+            )
+        return cls(**values)
+
+    def _resized(self, picture: Image.Image) -> Image.Image:
+        height, width = self.size
+        if self.resize == "stretch":
+            return self._scaled(picture, width, height)
+        if self.resize == "pad":
+            scale = min(width / picture.width, height / picture.height)
+            inner = self._scaled(picture, max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+            framed = Image.new(picture.mode, (width, height))
+            framed.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
+            return framed
+        scale = max(int(width / self.crop) / picture.width, int(height / self.crop) / picture.height)
+        outer_w, outer_h = max(width, int(picture.width * scale)), max(height, int(picture.height * scale))
+        outer = self._scaled(picture, outer_w, outer_h)
+        left, top = round((outer_w - width) / 2), round((outer_h - height) / 2)
+        return outer.crop((left, top, left + width, top + height))
+
+    def _scaled(self, picture: Image.Image, width: int, height: int) -> Image.Image:
+        if picture.size == (width, height):
+            return picture
+        return picture.resize((width, height), INTERPOLATION[self.interpolation])
+
+
+class Normalize(nn.Module):
+    """(x / 255 - mean) / std in float32, for uint8 or float images (B C H W) with values 0..255.
+
+    The numbers are no part of `state_dict`: the keys of a network that starts with it stay the user's.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        # Times 255 here instead of images / 255 there: one pass less over every batch.
+        self.register_buffer(
+            "mean", torch.tensor(mean, dtype=torch.float64).mul(255).float().view(1, -1, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(std, dtype=torch.float64).mul(255).float().view(1, -1, 1, 1), persistent=False
+        )
+
+    def forward(self, images: UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        return (images.float() - self.mean) / self.std
+
+    def extra_repr(self) -> str:
+        mean, std = (
+            [round(value / 255, 6) for value in numbers.flatten().tolist()] for numbers in (self.mean, self.std)
+        )
+        return f"mean={mean}, std={std}"
+
+
+def pixels(picture: Image.Image) -> UInt8[Tensor, "C H W"]:
+    """The pixels of a grey or RGB picture."""
+    array = np.array(picture)
+    return torch.from_numpy(array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1)))

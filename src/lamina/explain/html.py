@@ -1,0 +1,310 @@
+"""The pieces of the report's page: each function turns figures into HTML. No script, no request."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Int64, UInt8
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lamina.explain import curves
+from lamina.explain.confusion import LABELLED_CLASSES, Confusion, shading
+from lamina.explain.curves import Curve, draw_curve
+from lamina.explain.mistakes import Mistake
+from lamina.explain.scores import ClassScore, Scores
+from lamina.models.summary import Row, Summary
+from lamina.structures import draw
+from lamina.structures.results import percent
+
+_FIRST_TILES, _FIRST_WIDE_TILES = 60, 20  # seen at once; the others unfold
+_FIRST_CLASSES = 30  # of the table; with more the weakest come first, and all unfold
+_BESIDE_CLASSES = 12  # up to here the matrix leaves room for the list of pairs beside it
+_MATRIX_SIDE_PX = 400
+
+# The page's names for the curves' colours, so that they follow the light and the dark scheme.
+_THEME = {curves.INK: "--ink", curves.RULE: "--rule", curves.TRAIN: "--muted", curves.VALIDATION: "--wrong"}
+
+
+def document(title: str, *, subtitle: str, sections: Sequence[tuple[str, str]]) -> str:
+    """The whole page. `sections`: heading and content; one without a heading opens the page.
+
+    The policy in its head forbids every request, so a browser would refuse what this file must not contain.
+    """
+    style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
+    links = " ".join(f'<a href="#{_slug(heading)}">{escape(heading)}</a>' for heading, _ in sections if heading)
+    body = "\n".join(
+        f'<section id="{_slug(heading)}"><h2>{escape(heading)}</h2>\n{content}</section>' if heading else content
+        for heading, content in sections
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{escape(title)}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="brand"><span class="mark" aria-hidden="true"><i></i><i></i><i></i></span>Lamina report</p>
+<h1>{escape(title)}</h1>
+<p class="quiet">{escape(subtitle)}</p>
+</header>
+<nav aria-label="Sections">{links}</nav>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def headline(scores: Scores, *, confused: Sequence[Confusion], top5: float | None) -> str:
+    """The accuracy, large; the number of mistakes; how sure one can be; where the trouble lies."""
+    low, high = scores.interval
+    names = [row.name for row in scores.classes]
+    facts = [
+        (
+            "95 % interval",
+            f"{100 * low:.2f} to {100 * high:.2f} %",
+            f"as sure as {counted(scores.count, 'sample')} can make it",
+        )
+    ]
+    if top5 is not None:
+        facts.append(("Top-5 accuracy", percent(top5), "the truth is among the best five"))
+    if confused:
+        worst = confused[0]
+        pair = f"{escape(names[worst.truth])} <span>taken for</span> {escape(names[worst.predicted])}"
+        facts.append(("Most often confused", pair, f"{times(worst.count)}, {percent(worst.share)} of that class"))
+    if scores.mistakes:
+        hardest = min((row for row in scores.classes if row.support), key=lambda row: row.recall)
+        equals = sum(row.recall == hardest.recall for row in scores.classes) - 1
+        name = escape(hardest.name) + (f" <span>and {equals:,} more</span>" if equals else "")
+        facts.append(("Hardest class", name, f"{percent(hardest.recall)} of its {hardest.support:,} found"))
+    cards = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><dd>{note}</dd></div>" for name, value, note in facts)
+    wrong = f"<b>{counted(scores.mistakes, 'mistake')}</b>" if scores.mistakes else "<b>Not one mistake</b>"
+    return (
+        f'<div class="headline"><p class="accuracy">{percent(scores.accuracy).removesuffix(" %")}<small>%</small></p>'
+        f'<p class="count">{wrong} in {counted(scores.count, "sample")}</p></div>\n<dl class="cards">{cards}</dl>'
+    )
+
+
+def mistakes_grid(
+    images: UInt8[np.ndarray, "N C H W"], mistakes: Sequence[Mistake], *, classes: Sequence[str], total: int
+) -> str:
+    """The pictures: predicted class at the upper left, true class at the lower right, confidence and index below."""
+    if not mistakes:
+        return '<p class="good">Every picture was classified right.</p>'
+    tiles = [_tile(images[mistake.index], mistake, classes) for mistake in mistakes]
+    longest = max(len(classes[k]) for mistake in mistakes for k in (mistake.predicted, mistake.truth))
+    wide, first = ("", _FIRST_TILES) if longest <= 4 and max(images.shape[2:]) <= 64 else (" wide", _FIRST_WIDE_TILES)
+    shown = "" if len(mistakes) == total else f" The {len(mistakes)} most confident of {total:,} are shown."
+    legend = (
+        '<p class="quiet">The most confident mistakes first. <span class="key"><b class="said">what the model said</b> '
+        f'<b class="truth">what it is</b></span> Below: its confidence, and the index of the picture.{shown}</p>'
+    )
+    grid = f'<div class="tiles{wide}">{"".join(tiles[:first])}</div>'
+    rest = tiles[first:]
+    if not rest:
+        return legend + grid
+    return (
+        f"{legend}{grid}<details><summary>{counted(len(rest), 'more mistake')}</summary>"
+        f'<div class="tiles{wide}">{"".join(rest)}</div></details>'
+    )
+
+
+def _tile(image: UInt8[np.ndarray, "C H W"], mistake: Mistake, classes: Sequence[str]) -> str:
+    said, truth = escape(classes[mistake.predicted]), escape(classes[mistake.truth])
+    crisp = ' class="crisp"' if max(image.shape[1:]) <= 64 else ""
+    return (
+        f'<figure><div class="picture"><img{crisp} src="{draw.data_url(image)}" alt="{truth}, taken for {said}" '
+        f'decoding="async"><b class="said" title="said: {said}">{said}</b>'
+        f'<b class="truth" title="is: {truth}">{truth}</b>'
+        f"</div><figcaption>{100 * mistake.confidence:.1f} %<span>#{mistake.index}</span></figcaption></figure>\n"
+    )
+
+
+def confusion_block(counts: Int64[np.ndarray, "K K"], *, classes: Sequence[str], confused: Sequence[Confusion]) -> str:
+    """The matrix, as a table as long as it can be read and as a picture beyond; beside it the most confused pairs."""
+    matrix = _matrix_table(counts, classes) if len(counts) <= LABELLED_CLASSES else _matrix_image(counts)
+    pairs = "".join(
+        f"<tr><td>{escape(classes[pair.truth])}</td><td>{escape(classes[pair.predicted])}</td><td>{pair.count:,}</td>"
+        f"<td>{percent(pair.share)}</td></tr>"
+        for pair in confused
+    )
+    listed = (
+        '<div class="scroll"><table class="figures pairs"><caption>Most often confused</caption><thead><tr><th>Is</th>'
+        f"<th>Taken for</th><th>Times</th><th>Of class</th></tr></thead><tbody>{pairs}</tbody></table></div>"
+    )
+    legend = (
+        '<p class="quiet">Rows: what it is. Columns: what the model said. Grey: right. '
+        "Orange: wrong, the deeper the larger its share of the row.</p>"
+    )
+    stacked = "" if len(counts) <= _BESIDE_CLASSES else " stacked"
+    return f'{legend}<div class="split{stacked}"><div class="matrix">{matrix}</div>{listed if pairs else ""}</div>'
+
+
+def _matrix_table(counts: Int64[np.ndarray, "K K"], classes: Sequence[str]) -> str:
+    shades = shading(counts)
+    upright = len(counts) <= _BESIDE_CLASSES and max(map(len, classes)) <= 3
+    head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in classes)
+    rows = []
+    for row, name in enumerate(classes):
+        cells = []
+        for column, count in enumerate(counts[row]):
+            kind = ' class="right"' if row == column else ""
+            shade = f' style="--s:{shades[row, column]:.2f}"' if count else ""
+            cells.append(f"<td{kind}{shade}>{count or ''}</td>")
+        rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
+    kind = "confusion" + ("" if upright else " turned") + ("" if len(counts) <= _BESIDE_CLASSES else " many")
+    return (
+        f'<div class="scroll"><table class="{kind}"><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _matrix_image(counts: Int64[np.ndarray, "K K"]) -> str:
+    """Shade is opacity, so one picture serves both colour schemes; where it shrinks, the worst of a block is kept."""
+    size = len(counts)
+    block = -(-size // _MATRIX_SIDE_PX)
+    side = -(-size // block)
+    diagonal = np.eye(size, dtype=bool)
+    shades = shading(counts)
+    padded = np.zeros((2, side * block, side * block))
+    padded[0, :size, :size] = np.where(diagonal, 0, shades)
+    padded[1, :size, :size] = np.where(diagonal, shades, 0) * 0.45
+    wrong, right = padded.reshape(2, side, block, side, block).max(axis=(2, 4))
+    pixels = np.zeros((side, side, 4), np.uint8)
+    pixels[..., :3] = np.where((wrong >= right)[..., None], (214, 84, 26), (128, 128, 128))
+    pixels[..., 3] = (np.maximum(wrong, right) * 255).round()
+    pixels[pixels[..., 3] == 0] = 0
+    url = draw.encoded(Image.fromarray(pixels), "PNG")
+    return f'<img class="crisp" src="{url}" alt="confusion matrix of {size} classes, first class at the upper left">'
+
+
+def score_table(scores: Scores) -> str:
+    """Precision, recall, F1 and samples of each class, in per cent; the worst of each column is marked."""
+    rows = [row for row in scores.classes if row.support or not math.isnan(row.f1)]
+    if len(rows) <= _FIRST_CLASSES:
+        return _scores(rows, worst_of=rows)
+    weakest = sorted(rows, key=lambda row: row.f1)[:_FIRST_CLASSES]
+    return (
+        f'<p class="quiet">The {_FIRST_CLASSES} weakest of {len(rows):,} classes by F1.</p>'
+        f"{_scores(weakest, worst_of=rows)}"
+        f"<details><summary>All {len(rows):,} classes</summary>{_scores(rows, worst_of=rows)}</details>"
+    )
+
+
+def _scores(rows: Sequence[ClassScore], *, worst_of: Sequence[ClassScore]) -> str:
+    columns = ("precision", "recall", "f1")
+    worst = {}
+    for name in columns:
+        values = [value for row in worst_of if not math.isnan(value := getattr(row, name))]
+        lowest = min(values, default=math.nan)
+        worst[name] = lowest if values.count(lowest) <= 3 and len(set(values)) > 1 else math.nan
+    body = []
+    for row in rows:
+        cells = []
+        for name in columns:
+            value = getattr(row, name)
+            mark = ' class="worst"' if value == worst[name] else ""
+            cells.append(f"<td{mark}>{'&ndash;' if math.isnan(value) else f'{100 * value:.2f}'}</td>")
+        body.append(f'<tr><th scope="row">{escape(row.name)}</th>{"".join(cells)}<td>{row.support:,}</td></tr>')
+    head = "<th>Class</th><th>Precision</th><th>Recall</th><th>F1</th><th>Samples</th>"
+    return _table("figures", head, "".join(body))
+
+
+def curve_panel(curve: Curve) -> str:
+    """One learning curve as inline SVG in the page's own letters and colours."""
+    figure = Figure(figsize=(4.0, 2.6), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    draw_curve(axes, curve)
+    stream = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": curve.name}):
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    svg = stream.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)  # inline in HTML they are implied
+    for color, name in _THEME.items():
+        svg = svg.replace(color, f"var({name})")
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(curve.name)} over the epochs" ', 1)
+    note = ""
+    if curve.best is not None:
+        epoch, value = curve.best
+        share = "accuracy" in curve.name
+        kind = "validation" if np.isfinite(curve.validation).any() else "training"
+        note = f"best {kind} {percent(value) if share else f'{value:.4f}'}, epoch {epoch}"
+    return f'<div class="panel"><h3>{escape(_titled(curve.name))}</h3><p class="quiet">{note}</p>{svg}</div>'
+
+
+def layer_table(summary: Summary) -> str:
+    """The layers of the network with shapes, parameters, multiply-adds and receptive fields; the totals above."""
+    titles = ("Layer", "Kind", "Output", "Parameters", "Multiply-adds", "Sees, px")
+    head = "".join(f"<th>{title}</th>" for title in titles)
+    lines = []
+    for row in summary.rows:
+        shapes = ", ".join(
+            " x ".join("?" if size is None else str(size) for size in shape) for shape in row.output_shape
+        )
+        cells = (row.name, row.kind, shapes, _cell(row.parameters or ""), _cell(row.multiply_adds or ""), _field(row))
+        lines.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in (*map(escape, cells[:3]), *cells[3:]))}</tr>")
+    return f'<p class="quiet">{escape(summary.caption)}</p>{_table("figures layers", head, "".join(lines))}'
+
+
+def _field(row: Row) -> str:
+    if row.receptive_field is None:
+        return _cell("")
+    sizes = ["all" if size is None else str(size) for size in row.receptive_field]
+    return sizes[0] if sizes[0] == sizes[1] else " x ".join(sizes)
+
+
+def facts(pairs: Mapping[str, Any]) -> str:
+    """Names and values, one beside the other."""
+    items = "".join(f"<div><dt>{escape(str(name))}</dt><dd>{_cell(value)}</dd></div>" for name, value in pairs.items())
+    return f'<dl class="facts">{items}</dl>'
+
+
+def _table(kind: str, head: str, body: str) -> str:
+    table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 mistake`, `1,203 mistakes`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def times(count: int) -> str:
+    """`once`, `twice`, `14 times`."""
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "&ndash;"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return escape(str(value))
+
+
+def _titled(name: str) -> str:
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _slug(heading: str) -> str:
+    return re.sub(r"\W+", "-", heading.lower()).strip("-")

@@ -1,0 +1,29 @@
+"""Scalars to minimise, one file a family, and the table of their names. Keras's names and formulas."""
+
+from lamina.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
+from lamina.losses.divergence import KLDivergence
+from lamina.losses.hinge import Hinge
+from lamina.losses.loss import AccuracyKind, Activation, Loss, Reduction
+from lamina.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
+from lamina.losses.table import LOSSES, LossLike, get
+from lamina.losses.wrapped import CallableLoss, TorchLoss
+
+__all__ = [
+    "LOSSES",
+    "AccuracyKind",
+    "Activation",
+    "BinaryCrossentropy",
+    "CallableLoss",
+    "CategoricalCrossentropy",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "Loss",
+    "LossLike",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Reduction",
+    "SparseCategoricalCrossentropy",
+    "TorchLoss",
+    "get",
+]

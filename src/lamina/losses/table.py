@@ -1,0 +1,56 @@
+"""Losses by name, in Keras's spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from lamina.core.errors import LaminaError, unknown_name
+from lamina.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
+from lamina.losses.divergence import KLDivergence
+from lamina.losses.hinge import Hinge
+from lamina.losses.loss import Loss
+from lamina.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
+from lamina.losses.wrapped import CallableLoss, TorchLoss
+
+LossLike = str | Loss | type[Loss] | nn.Module | Callable[[Tensor, Tensor], Any]
+
+LOSSES: dict[str, type[Loss]] = {
+    "mse": MeanSquaredError,
+    "mean_squared_error": MeanSquaredError,
+    "mae": MeanAbsoluteError,
+    "l1": MeanAbsoluteError,
+    "mean_absolute_error": MeanAbsoluteError,
+    "huber": Huber,
+    "bce": BinaryCrossentropy,
+    "binary_crossentropy": BinaryCrossentropy,
+    "categorical_crossentropy": CategoricalCrossentropy,
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+    "hinge": Hinge,
+    "kl": KLDivergence,
+    "kld": KLDivergence,
+    "kl_divergence": KLDivergence,
+}
+
+
+def get(spec: LossLike) -> Loss:
+    """The loss of a name, a loss object or class, a torch loss module, or a function (outputs, targets) -> loss."""
+    if isinstance(spec, str):
+        if spec not in LOSSES:
+            raise unknown_name("loss", spec, LOSSES)
+        return LOSSES[spec]()
+    if isinstance(spec, Loss):
+        return spec
+    if isinstance(spec, nn.Module):
+        return TorchLoss(spec)
+    if isinstance(spec, type) and issubclass(spec, Loss | nn.Module):
+        return get(spec())
+    if callable(spec):
+        return CallableLoss(spec)
+    raise LaminaError(
+        f"The loss is {spec!r}, of type {type(spec).__name__}.",
+        "A name, a loss object, a torch loss module or a function of (outputs, targets) was expected.",
+        f"The names are: {', '.join(LOSSES)}.",
+    )

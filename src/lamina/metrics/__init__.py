@@ -1,0 +1,24 @@
+"""Numbers to report, never differentiated. Sums stay on the device; `compute` gives the value so far."""
+
+from lamina.metrics.accuracy import Accuracy, TopKAccuracy
+from lamina.metrics.counts import F1, Precision, Recall
+from lamina.metrics.means import CallableMetric, MeanAbsoluteError, MeanSquaredError
+from lamina.metrics.metric import MeanMetric, Metric, Takes
+from lamina.metrics.table import METRICS, MetricLike, get
+
+__all__ = [
+    "F1",
+    "METRICS",
+    "Accuracy",
+    "CallableMetric",
+    "MeanAbsoluteError",
+    "MeanMetric",
+    "MeanSquaredError",
+    "Metric",
+    "MetricLike",
+    "Precision",
+    "Recall",
+    "Takes",
+    "TopKAccuracy",
+    "get",
+]

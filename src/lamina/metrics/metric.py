@@ -1,0 +1,118 @@
+"""What every metric offers: update, compute, reduce, reset, and its state."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from lamina.core.errors import ShapeError
+
+Takes = Literal["scores", "outputs"]
+
+
+class Metric(ABC):
+    """A number over many batches. `sums` holds what was added up; nothing in `update` waits for the device."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sums: tuple[Tensor | int, ...] = ()
+        self._world: tuple[Tensor | int, ...] = ()
+
+    @property
+    def takes(self) -> Takes:
+        """ "scores": only the order of a sample's outputs matters, so logits serve too; "outputs": the final outputs."""
+        return "outputs"
+
+    @abstractmethod
+    def update(
+        self, outputs: Float[Tensor, "*S"], targets: Shaped[Tensor, "*T"], weights: Float[Tensor, " B"] | None = None
+    ) -> None:
+        """Adds one batch."""
+
+    @abstractmethod
+    def value(self, *sums: Tensor) -> Float[Tensor, ""]:
+        """The number that the sums amount to."""
+
+    def add(self, *terms: Tensor | int) -> None:
+        """Adds terms to the sums; not in place, for a sum may come from inference mode, and a saved one must not change."""
+        self.sums = tuple(a + b for a, b in zip(self.sums, terms, strict=True)) if self.sums else terms
+        self._world = ()
+
+    def compute(self) -> Float[Tensor, ""]:
+        """The value over all batches since the last reset, on the device; NaN before the first."""
+        sums = self._world or self.sums
+        return self.value(*map(torch.as_tensor, sums)) if sums else torch.tensor(torch.nan)
+
+    def reduce(self) -> None:
+        """Makes `compute` speak for all processes until the next update; each must call it. The own sums stay."""
+        distributed = torch.distributed
+        if self.sums and distributed.is_available() and distributed.is_initialized():
+            device = next(total.device for total in self.sums if isinstance(total, Tensor))
+            world = tuple(torch.as_tensor(total, device=device).clone() for total in self.sums)
+            for total in world:
+                distributed.all_reduce(total)
+            self._world = world
+
+    def reset(self) -> None:
+        """Forgets all batches."""
+        self.sums, self._world = (), ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {"sums": self.sums}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.sums, self._world = tuple(state["sums"]), ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+
+class MeanMetric(Metric):
+    """The mean of a value of each sample (and entry), weighed by the samples' weights if there are any."""
+
+    def update(
+        self, outputs: Float[Tensor, "*S"], targets: Shaped[Tensor, "*T"], weights: Float[Tensor, " B"] | None = None
+    ) -> None:
+        """Adds one batch."""
+        values, counted = self.measure(outputs, targets), self.counted(targets)
+        if weights is None and counted is None:
+            self.add(values.sum(), values.numel())
+            return
+        shares = torch.ones_like(values, dtype=torch.float32) if counted is None else counted.to(torch.float32)
+        if weights is not None:
+            shares = shares * per_entry(weights, values)
+        self.add((values * shares).sum(), shares.sum())
+
+    @abstractmethod
+    def measure(self, outputs: Float[Tensor, "*S"], targets: Shaped[Tensor, "*T"]) -> Shaped[Tensor, "*R"]:
+        """A value of each sample, or of each of its entries."""
+
+    def counted(self, targets: Shaped[Tensor, "*T"]) -> Shaped[Tensor, "*R"] | None:
+        """Which values count; None is all."""
+        del targets
+        return None
+
+    def value(self, *sums: Tensor) -> Float[Tensor, ""]:
+        """Sum by count."""
+        return sums[0] / sums[1]
+
+
+def per_entry(weights: Float[Tensor, " B"], values: Shaped[Tensor, "*S"]) -> Float[Tensor, "*R"]:
+    """Weights of samples in a shape that multiplies the entries of `values`."""
+    return weights.view(-1, *[1] * (values.dim() - 1))
+
+
+def require_same_shape(metric: Metric, outputs: Tensor, targets: Tensor) -> None:
+    """Raises ShapeError: torch would broadcast (B 1) against (B) and compare every sample with every other."""
+    if outputs.shape != targets.shape:
+        raise ShapeError(
+            f"The metric {metric.name!r}: outputs have shape {tuple(outputs.shape)} but targets {tuple(targets.shape)}.",
+            "Both must have one shape.",
+            "Reshape the targets, or choose a metric for integer labels.",
+        )

@@ -1,0 +1,6 @@
+"""What a person holds: Model, Sequential, the functional graph, its summary, and the one-file format."""
+
+from lamina.models.model import Model
+from lamina.models.sequential import Sequential
+
+__all__ = ["Model", "Sequential"]

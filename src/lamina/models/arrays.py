@@ -1,0 +1,241 @@
+"""From what people pass to `fit`, `evaluate` and `predict` to tensors, checked before the first step."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamina.core.errors import DataError, LaminaError, ShapeError
+from lamina.training.runtime import evaluating
+
+
+class Arrays(NamedTuple):
+    """Inputs and targets of a whole data set, one tensor for each input and output, and weights of the samples."""
+
+    inputs: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...] = ()
+    weights: Tensor | None = None
+
+    @property
+    def samples(self) -> int:
+        """How many samples."""
+        return len(self.inputs[0])
+
+    def slice(self, start: int, stop: int) -> Arrays:
+        """The samples from `start` to before `stop`."""
+        return Arrays(
+            tuple(value[start:stop] for value in self.inputs),
+            tuple(value[start:stop] for value in self.targets),
+            None if self.weights is None else self.weights[start:stop],
+        )
+
+
+def collect(
+    x: Any, y: Any = None, *, weights: Any = None, input_names: Sequence[str] = (), output_names: Sequence[str] = ()
+) -> Arrays:
+    """Tensors from arrays, lists of arrays, dicts by name, or a data set with `images` and `labels`; checked.
+
+    Raises DataError for an empty array, NaN or infinity, and for x, y and weights of different lengths.
+    """
+    if y is None:
+        x, y = _unpack(x)
+    inputs = tuple(to_tensor(value, name) for value, name in _named(x, input_names, "x"))
+    targets = () if y is None else tuple(to_tensor(value, name) for value, name in _named(y, output_names, "y"))
+    sample_weights = None if weights is None else to_tensor(weights, "sample_weight").float().reshape(-1)
+    arrays = Arrays(inputs, targets, sample_weights)
+    others = [("y", value) for value in targets] + (
+        [] if sample_weights is None else [("sample_weight", sample_weights)]
+    )
+    for name, value in [("x", value) for value in inputs[1:]] + others:
+        if len(value) != arrays.samples:
+            raise DataError(
+                f"x has {arrays.samples:,} samples and {name} has {len(value):,}.",
+                "Every array needs one entry for each sample.",
+                "Check how they were cut; the first dimension counts the samples.",
+            )
+    return arrays
+
+
+def _unpack(x: Any) -> tuple[Any, Any]:
+    """(inputs, targets) of a data set that holds both, else (x, None)."""
+    if hasattr(x, "images") and hasattr(x, "labels"):
+        return x.images, x.labels
+    if isinstance(x, torch.utils.data.TensorDataset):
+        *inputs, targets = x.tensors
+        return (inputs if len(inputs) > 1 else inputs[0]), targets
+    if isinstance(x, torch.utils.data.Dataset):
+        return _stack(x)
+    return x, None
+
+
+def _stack(dataset: Any) -> tuple[Tensor, Tensor]:
+    """A map-style data set of (input, target) pairs, read into memory."""
+    if not hasattr(dataset, "__len__") or len(dataset) == 0:
+        raise DataError(
+            f"{type(dataset).__name__} has no samples, or no length.",
+            "A map-style data set with at least one (input, target) pair was expected.",
+            "Pass a data set with __len__ and __getitem__, or arrays.",
+        )
+    pairs = [dataset[index] for index in range(len(dataset))]
+    try:
+        return torch.stack([to_tensor(x, "x", check=False) for x, _ in pairs]), torch.as_tensor(
+            np.stack([np.asarray(y) for _, y in pairs])
+        )
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise DataError(
+            f"The samples of {type(dataset).__name__} cannot be stacked ({error}).",
+            "Each must be an (input, target) pair, and all inputs must have one shape.",
+            "Resize the pictures to one size in the data set.",
+        ) from error
+
+
+def _named(value: Any, names: Sequence[str], argument: str) -> list[tuple[Any, str]]:
+    """The arrays of an argument in the order of the network's inputs or outputs, each with its name for messages."""
+    if isinstance(value, Mapping):
+        missing = [name for name in names if name not in value]
+        if missing or len(value) != len(names):
+            raise DataError(
+                f"{argument} is a dict with the keys {sorted(value)}.",
+                f"The network's are {list(names)}.",
+                "Use exactly these names, or pass a list in this order.",
+            )
+        return [(value[name], f"{argument}[{name!r}]") for name in names]
+    several = isinstance(value, tuple) or (isinstance(value, list) and len(names) > 1)
+    if several and (len(names) != 1 or all(hasattr(entry, "shape") for entry in value)):
+        if names and len(value) != len(names):
+            raise DataError(
+                f"{argument} holds {len(value)} arrays.",
+                f"The network has {len(names)}: {', '.join(names)}.",
+                "Pass one array for each, in this order.",
+            )
+        return [(entry, f"{argument}[{index}]") for index, entry in enumerate(value)]
+    return [(value, argument)]
+
+
+def to_tensor(value: Any, name: str, *, check: bool = True) -> Tensor:
+    """The array as a tensor; float64 and float16 become float32, booleans uint8. Checks for emptiness, NaN and infinity."""
+    try:
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{name} of type {type(value).__name__} is no array ({error}).",
+            "Numbers in a numpy array, a tensor or nested lists of equal lengths were expected.",
+            "Pictures of different sizes must first be resized to one.",
+        ) from error
+    if tensor.dtype == torch.bool:
+        tensor = tensor.to(torch.uint8)
+    if tensor.is_floating_point():
+        tensor = tensor.detach().to(torch.float32)
+    if check:
+        if tensor.dim() == 0 or tensor.numel() == 0:
+            raise DataError(
+                f"{name} is empty: its shape is {tuple(tensor.shape)}.",
+                "At least one sample was expected.",
+                "Check the path or the filter that it came from.",
+            )
+        _check_finite(tensor, name)
+    return tensor
+
+
+def _check_finite(tensor: Tensor, name: str) -> None:
+    if not tensor.is_floating_point() or bool(
+        torch.isfinite(tensor.sum())
+    ):  # one pass, no copy; NaN and infinity survive a sum
+        return
+    bad = ~torch.isfinite(tensor).reshape(len(tensor), -1).all(dim=1)
+    if not bad.any():
+        return
+    raise DataError(
+        f"{name} holds NaN or infinity in {int(bad.sum()):,} of {len(tensor):,} samples, first in sample {int(bad.nonzero()[0])}.",
+        "Finite numbers were expected: one NaN makes every weight NaN.",
+        "Remove these samples, or replace the values (numpy.nan_to_num).",
+    )
+
+
+def check_inputs(arrays: Arrays, shapes: Sequence[Sequence[int | None]], names: Sequence[str]) -> None:
+    """Compares the arrays with the shapes (without batch) that the network was described with."""
+    if len(arrays.inputs) != len(shapes):
+        raise DataError(
+            f"x holds {len(arrays.inputs)} arrays.",
+            f"The network has {len(shapes)} inputs: {', '.join(names)}.",
+            "Pass a list with one array for each, in this order.",
+        )
+    for value, shape, name in zip(arrays.inputs, shapes, names, strict=True):
+        came = tuple(value.shape[1:])
+        if len(came) == len(shape) and all(want in (None, have) for have, want in zip(came, shape, strict=True)):
+            continue
+        remedy = "Reshape x, or describe the input with this shape."
+        if int(np.prod(came)) == int(np.prod([size or 1 for size in shape])):
+            remedy = f"The counts agree: pass x.reshape({', '.join(str(n) for n in (len(value), *shape))})."
+        raise ShapeError(f"x has samples of shape {came}.", f"The input {name!r} wants {tuple(shape)}.", remedy)
+
+
+def warn_unscaled(arrays: Arrays, net: nn.Module) -> None:
+    """Warns of integer images that no layer scales: 0..255 as they stand train badly or not at all."""
+    scales = ("Rescaling", "Normalize", "BatchNorm2d", "Embedding")
+    if any(type(module).__name__.startswith(scales) for module in list(net.modules())[:4]):
+        return
+    for value in arrays.inputs:
+        if not value.is_floating_point() and value.dim() == 4 and int(value.max()) > 1:
+            warnings.warn(
+                f"x holds integer images with values up to {int(value.max())}, and the network does not scale them. "
+                "Networks train on values near 0..1. "
+                "Add layers.Rescaling(1 / 255) as the first layer, or pass x / 255.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def sample_weights(arrays: Arrays, class_weight: Mapping[int, float] | None) -> Tensor | None:
+    """The weight of each sample: its own times that of its class (integer or one-hot targets)."""
+    if class_weight is None:
+        return arrays.weights
+    if len(arrays.targets) != 1:
+        raise LaminaError(
+            f"class_weight came with {len(arrays.targets)} outputs.",
+            "It is defined for one output of classes.",
+            "Use sample_weight instead.",
+        )
+    labels = arrays.targets[0]
+    if labels.dim() > 1 and labels.shape[-1] > 1:
+        labels = labels.argmax(dim=-1)
+    labels = labels.reshape(-1).long()
+    table = torch.ones(max(int(labels.max()), *class_weight) + 1)
+    for label, weight in class_weight.items():
+        table[label] = weight
+    weights = table[labels]
+    return weights if arrays.weights is None else weights * arrays.weights
+
+
+def probe(net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The outputs for the first two samples, in eval mode; raises ShapeError naming the layer that does not fit."""
+    entered: list[tuple[str, tuple[Tensor, ...]]] = []
+
+    def note(name: str) -> Any:
+        return lambda _module, args: entered.append((name, tuple(a for a in args if isinstance(a, Tensor))))
+
+    leaves = [(name, module) for name, module in net.named_modules() if not list(module.children())]
+    hooks = [module.register_forward_pre_hook(note(name)) for name, module in leaves]
+    try:
+        with evaluating(net), torch.no_grad():
+            outputs = net(*inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, LaminaError):
+            raise
+        name, args = entered[-1] if entered else ("the network", inputs)
+        shapes = ", ".join(str(tuple(arg.shape)) for arg in args)
+        module = dict(net.named_modules()).get(name, net)
+        raise ShapeError(
+            f"The layer {name!r}, {module}, was given {shapes} (the batch first).",
+            f"It does not fit: {str(error).splitlines()[0]}.",
+            f"x has samples of shape {', '.join(str(tuple(value.shape[1:])) for value in inputs)}: reshape them, or change the layer.",
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)

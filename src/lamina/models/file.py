@@ -1,0 +1,194 @@
+"""The one file: a safetensors file whose header tells what the weights belong to. Opening it runs nobody's code.
+
+__metadata__
+    format   "lamina"
+    version  "1": later versions of the library read it (golden files in the tests)
+    model    JSON: kind, network, and what that kind of model adds (preprocessing, classes, metrics, versions)
+    sha256   of the version, the JSON, and every tensor's name, type, shape and bytes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from lamina import networks
+from lamina.core.errors import FileFormatError, LaminaError
+from lamina.core.files import replacing
+from lamina.models.graph import Graph
+
+VERSION = "1"
+_READABLE = ("1",)
+_KEYS = {"format", "version", "model", "sha256"}
+
+
+class Contents(NamedTuple):
+    """What a model file holds: the description from its header, and its tensors by name."""
+
+    path: Path
+    description: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def write(path: str | os.PathLike[str], net: nn.Module, description: Mapping[str, Any]) -> Path:
+    """Writes a network's state and its description; the file that was there survives a full disk or a kill."""
+    target = Path(path)
+    text = json.dumps({**description, "versions": versions()}, sort_keys=True)
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in net.state_dict().items()}
+    header = {"format": "lamina", "version": VERSION, "model": text, "sha256": _digest(VERSION, text, tensors)}
+    try:
+        with replacing(target) as temporary:
+            temporary.write_bytes(serialize(tensors, metadata=header))
+    except OSError as error:
+        raise LaminaError(
+            f"{target} could not be written ({error.strerror or error}).",
+            "A folder that may be written, with room on its disk, was expected; what was there before is untouched.",
+            "Choose another place, or make room, and save again.",
+        ) from error
+    return target
+
+
+def read(path: str | os.PathLike[str]) -> Contents:
+    """Reads and checks a model file. A foreign, truncated or damaged one is a FileFormatError that says which it is."""
+    source = Path(path)
+    if not source.is_file():
+        raise FileFormatError(
+            f"There is no file {source}.",
+            "A model file written by save was expected.",
+            "Check the path."
+            if not source.is_dir()
+            else "It is a folder: name the file in it, such as best.safetensors.",
+        )
+    data = source.read_bytes()
+    if data[:1] == b"\x80" or data[:2] == b"PK":
+        raise FileFormatError(
+            f"{source} is a pickle or a torch.save archive.",
+            "Model files are safetensors: unpickling a file can run any code that it holds.",
+            "Load it with torch.load(path, weights_only=True) and give the state to model.net.load_state_dict.",
+        )
+    header = _header(data)
+    if header is None:
+        raise FileFormatError(
+            f"{source} is damaged, cut short, or no model file: its header cannot be read.",
+            "A safetensors file written by save was expected.",
+            "Copy it anew from where it came from.",
+        )
+    try:
+        # Tensors of safetensors point into the file's unaligned bytes; a clone has torch's alignment, on which bits depend.
+        tensors = {name: value.clone() for name, value in parse(data).items()}
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _damaged(source, str(error)) from error
+    if not _KEYS & header.keys():
+        raise FileFormatError(
+            f"{source} is a safetensors file of another program: its header does not describe a model.",
+            "A file written by save was expected.",
+            "Read it with safetensors.torch.load_file and give the state to model.net.load_state_dict.",
+        )
+    version, text = header.get("version", ""), header.get("model", "")
+    if header.get("format") != "lamina" or _digest(version, text, tensors) != header.get("sha256"):
+        raise _damaged(source, "its content does not give the hash that its header holds")
+    if version not in _READABLE:
+        raise FileFormatError(
+            f"{source} has the format version {version}.",
+            f"This version of lamina reads {', '.join(_READABLE)}.",
+            "Update lamina: pip install -U lamina.",
+        )
+    return Contents(source, json.loads(text), tensors)
+
+
+def describe(net: nn.Module, graph: Graph | None) -> dict[str, Any]:
+    """How a network can be made again: by its layers, by its name in `networks`, or by a module that the user brings."""
+    if graph is not None:
+        return {"made_of": "layers", "graph": graph.config()}
+    architecture = networks.architecture(net)
+    if architecture is not None:
+        return {"made_of": "network", **architecture}
+    return {"made_of": "module", "module": f"{type(net).__module__}.{type(net).__qualname__}"}
+
+
+def rebuild(contents: Contents, modules: Mapping[str, Any]) -> tuple[nn.Module, Graph | None]:
+    """The network with its weights, and its layer graph where it has one. Parameters are matched by name."""
+    network = contents.description.get("network", {})
+    made_of = network.get("made_of")
+    graph: Graph | None = None
+    if made_of == "layers":
+        graph = Graph.from_config(network["graph"], modules=dict(modules))
+        net = graph.net
+    elif made_of == "network":
+        net = networks.create(network["name"], **network["arguments"])
+    elif made_of == "module":
+        name = network["module"]
+        if name not in modules:
+            raise FileFormatError(
+                f"{contents.path} holds the weights of your module {name}.",
+                "A model file holds no code.",
+                f"Pass it: lamina.load(path, modules={{{name!r}: the_module}}).",
+            )
+        net = modules[name] if isinstance(modules[name], nn.Module) else modules[name]()
+    else:
+        raise FileFormatError(
+            f"{contents.path} asks for a network made of {made_of!r}.",
+            "Model files name 'layers', 'network' or 'module' and nothing else.",
+            "Do not trust this file, or update lamina.",
+        )
+    fill(net, contents.tensors, contents.path)
+    return net, graph
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Copies tensors into a network by name; all must be there, and fit."""
+    try:
+        net.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise FileFormatError(
+            f"The weights in {source} do not fit the network.",
+            f"{' '.join(str(error).split())}",
+            "Build the network with the arguments it was saved with.",
+        ) from error
+
+
+def versions() -> dict[str, str]:
+    """The versions of what a result depends on."""
+    from lamina import __version__
+
+    return {"lamina": __version__, "torch": torch.__version__}
+
+
+def _header(data: bytes) -> dict[str, str] | None:
+    """The metadata of a safetensors file: eight bytes of length, then JSON. None where it is none."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > len(data) - 8:
+        return None
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except ValueError:
+        return None
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
+    return metadata if isinstance(metadata, dict) else None
+
+
+def _digest(version: str, text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(f"{version}\n{text}\n".encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data if value.numel() else b"")
+    return digest.hexdigest()
+
+
+def _damaged(source: Path, why: str) -> FileFormatError:
+    return FileFormatError(
+        f"{source} is damaged: {why}.",
+        "A whole file was expected; the smallest change to it is found by its hash.",
+        "Copy it anew from where it came from.",
+    )

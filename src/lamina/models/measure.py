@@ -1,0 +1,137 @@
+"""Multiply-adds and receptive fields of whatever runs: counted on torch's own operations, so any module can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+aten = torch.ops.aten
+_CONVOLUTIONS = {aten.convolution, aten._convolution, aten.cudnn_convolution}
+_POOLS = {aten.max_pool2d_with_indices, aten.max_pool2d, aten.avg_pool2d}
+_UPSAMPLES = {
+    aten.upsample_nearest2d: 0,
+    aten._upsample_nearest_exact2d: 0,
+    aten.upsample_bilinear2d: 1,
+    aten.upsample_bicubic2d: 3,
+}
+_MIXERS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.native_layer_norm}  # see every entry there is
+
+
+@dataclass(frozen=True)
+class Field:
+    """How many pixels of the input, rows and columns, one entry depends on, and how far apart neighbours' pixels are.
+
+    None in `size` is the whole image (Araujo 2019, "Computing receptive fields of convolutional neural networks", eq. 2).
+    """
+
+    size: tuple[float | None, float | None] = (1.0, 1.0)
+    jump: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def pixels(self) -> tuple[int | None, int | None]:
+        """The size in whole pixels."""
+        rows, columns = (None if size is None else round(size) for size in self.size)
+        return rows, columns
+
+    def after(self, kernel: tuple[float, float], stride: tuple[float, float]) -> Field:
+        """The field after windows of `kernel` (dilated) pixels with `stride`; a stride below 1 enlarges the image."""
+        sizes = [
+            None if size is None else size + (k - 1) * jump
+            for size, k, jump in zip(self.size, kernel, self.jump, strict=True)
+        ]
+        jumps = [jump * s for jump, s in zip(self.jump, stride, strict=True)]
+        return Field((sizes[0], sizes[1]), (jumps[0], jumps[1]))
+
+
+WHOLE = Field((None, None))
+
+
+class Measure(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While active, `multiply_adds` grows with every operation, and tensors that come from a marked image carry a Field."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.multiply_adds = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        packet = func._overloadpacket
+        result = func(*args, **kwargs)
+        if packet in flop_registry:
+            self.multiply_adds += int(flop_registry[packet](*args, **kwargs, out_val=result)) // 2
+        fields = [found for found in map(field_of, _tensors(args)) if found is not None]
+        if fields:
+            out = _field(packet, args, result, fields)
+            for tensor in _tensors(result):
+                tensor._lamina_field = out  # type: ignore[attr-defined]
+        return result
+
+
+def mark(image: Tensor) -> Tensor:
+    """Marks a tensor as the image whose pixels receptive fields are counted in."""
+    image._lamina_field = Field()  # type: ignore[attr-defined]
+    return image
+
+
+def field_of(tensor: Tensor) -> Field | None:
+    """The receptive field of a tensor that a Measure saw, None if it depends on no marked image."""
+    return getattr(tensor, "_lamina_field", None)
+
+
+def _field(packet: Any, args: Any, result: Any, fields: list[Field]) -> Field:
+    field = _joined(fields)
+    if packet in _CONVOLUTIONS:
+        weight, stride, dilation = args[1], _pair(args[3]), _pair(args[5])
+        kernel = [(int(size) - 1) * rate + 1 for size, rate in zip(weight.shape[2:], dilation, strict=False)]
+        if len(kernel) != 2:
+            return field
+        if args[6]:  # transposed: an output pixel sees every stride-th tap of the kernel
+            taps = [-(-size // step) for size, step in zip(kernel, stride, strict=True)]
+            return field.after((taps[0], taps[1]), (1 / stride[0], 1 / stride[1]))
+        return field.after((kernel[0], kernel[1]), (stride[0], stride[1]))
+    if packet in _POOLS:
+        kernel_size = _pair(args[1])
+        stride = _pair(args[2]) if len(args) > 2 and args[2] else kernel_size
+        return field.after(kernel_size, stride)
+    if packet in _UPSAMPLES:
+        before, after = args[0].shape[2:], result.shape[2:]
+        window = 1.0 + _UPSAMPLES[packet]
+        return field.after((window, window), (before[0] / after[0], before[1] / after[1]))
+    first = next(_tensors(args))
+    shrinks = isinstance(result, Tensor) and first.ndim == 4 and result.numel() < first.numel()
+    if packet in _MIXERS or (shrinks and _reduces_pixels(first, result)):
+        return WHOLE
+    return field
+
+
+def _reduces_pixels(first: Tensor, result: Tensor) -> bool:
+    """Whether rows and columns of an image were summed up (a slice, or a crop, keeps more than one pixel)."""
+    pixels = first.shape[2] * first.shape[3]
+    return pixels > 1 and (result.ndim < 4 or result.shape[2] * result.shape[3] == 1)
+
+
+def _joined(fields: list[Field]) -> Field:
+    """Of several tensors the widest counts."""
+    if any(None in field.size for field in fields):
+        return WHOLE
+    rows, columns = (max(float(field.size[axis] or 0) for field in fields) for axis in (0, 1))
+    return Field((rows, columns), (max(f.jump[0] for f in fields), max(f.jump[1] for f in fields)))
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    entries = [int(entry) for entry in value] if isinstance(value, (list, tuple)) else [int(value)]
+    return (entries[0], entries[-1])
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, (list, tuple)):
+        for value in values:
+            yield from _tensors(value)

@@ -1,0 +1,406 @@
+"""The front door: a network with compile, fit, evaluate, predict, summary and save around it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamina import losses, optimizers
+from lamina.core.errors import LaminaError, ShapeError
+from lamina.data.loader import ArrayBatches, Augment
+from lamina.layers.symbol import Symbol
+from lamina.models import arrays as array
+from lamina.models import feed, file, objective
+from lamina.models.arrays import Arrays
+from lamina.models.graph import Graph, apply
+from lamina.models.summary import Summary, summarize
+from lamina.training import Callback, History, Loop, RunFolder, Runtime, SupervisedStep
+from lamina.training.progress import reporter
+from lamina.training.runtime import evaluating
+from lamina.training.update import Schedule
+
+PREDICT_BATCH = 256  # samples a batch where nobody says; results do not depend on it
+
+
+class Model:
+    """A network that can be trained, measured, used and saved.
+
+    `Model(net)` takes any torch module, `Model(inputs, outputs)` a graph of layers called on each other. The network is
+    `model.net`, a plain torch module; a Model is none itself. Lists of inputs or outputs give a network of several.
+    """
+
+    def __init__(
+        self, inputs: nn.Module | Symbol | Sequence[Symbol] | None = None, outputs: Any = None, *, name: str = "model"
+    ) -> None:
+        self.name = name
+        self.graph: Graph | None = None
+        self._net: nn.Module | None = None
+        if isinstance(inputs, nn.Module):
+            if outputs is not None:
+                raise LaminaError(
+                    f"Model came with the module {type(inputs).__name__} and outputs.",
+                    "It takes either one torch module, or inputs and outputs of a layer graph.",
+                    "Wrap the module in layers.Torch to use it within a graph.",
+                )
+            self._net = inputs
+        elif inputs is not None:
+            self._adopt(Graph.from_symbols(inputs, outputs))
+        self.history: History | None = None
+        self.stop_training = False
+        self._compiled: dict[str, Any] | None = None
+        self._runtime: Runtime | None = None
+        self._step: SupervisedStep | None = None
+        self._age = (0, 0)  # epochs and steps of all calls of fit: what randomness is keyed by
+
+    def _adopt(self, graph: Graph) -> None:
+        self.graph, self._net = graph, graph.net
+
+    @property
+    def net(self) -> nn.Module:
+        """The plain torch module."""
+        if self._net is None:
+            raise LaminaError(
+                "This model is not built yet.",
+                "A Sequential without input_shape is built at its first call, when it sees the shape of the data.",
+                "Give the first layer input_shape=..., or call fit first.",
+            )
+        return self._net
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(nn.Module, name):
+            raise AttributeError(
+                f"A {type(self).__name__} has no {name!r}: it is not a torch module. Its network is: use model.net.{name}."
+            )
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def __call__(self, x: Any) -> Any:
+        """The network's output for tensors or arrays; on symbols, the model joins their graph as one layer."""
+        values = list(x) if isinstance(x, list | tuple) else [x]
+        if values and all(isinstance(value, Symbol) for value in values):
+            if self.graph is None:
+                raise LaminaError(
+                    "This model wraps a torch module without a layer graph.",
+                    "Only a model made of layers can join a graph as a layer.",
+                    "Use layers.Torch(model.net)(x).",
+                )
+            return apply(self, values)
+        parameter = next(self.net.parameters(), None)
+        device = torch.device("cpu") if parameter is None else parameter.device
+        return self.net(*(array.to_tensor(value, "x").to(device) for value in values))
+
+    # Training -----------------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        *,
+        loss_weights: Any = None,
+        device: str = "auto",
+        precision: str = "auto",
+        schedule: Schedule | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        """Says how to train and what to report.
+
+        `optimizer`, `loss` and `metrics` by name or object (with several outputs: lists or dicts). `precision` is that of
+        training: "auto" is bfloat16 where the hardware has it, else float32. `schedule` maps progress 0..1 of a `fit` to a
+        factor of the learning rate. A `runtime` takes the place of `device` and `precision`.
+        """
+        if loss is None:
+            raise LaminaError(
+                "compile came without a loss.",
+                "Training minimises one.",
+                'Pass for example loss="sparse_categorical_crossentropy" for integer labels.',
+            )
+        self._runtime = runtime or Runtime(device, precision=precision)
+        self._compiled = {
+            "optimizer": optimizer,
+            "loss": loss,
+            "metrics": metrics,
+            "loss_weights": loss_weights,
+            "schedule": schedule,
+        }
+        self._step = None
+        self._check_names()
+        if self._net is not None:
+            self._make_step()
+
+    def _check_names(self) -> None:
+        """Unknown names fail here, also where the network is not built yet."""
+        assert self._compiled is not None
+        optimizers.get(self._compiled["optimizer"])
+        loss = self._compiled["loss"]
+        for spec in loss.values() if isinstance(loss, Mapping) else loss if isinstance(loss, list | tuple) else [loss]:
+            losses.get(spec)
+
+    def _prepare(self) -> Callable[[Tensor], Tensor]:
+        """What acts on a batch of inputs on the device, before the network: here the cast to what it takes."""
+        return objective.cast_for(self.net, self.graph)
+
+    def _make_step(self) -> SupervisedStep:
+        if self._compiled is None or self._runtime is None:
+            raise LaminaError(
+                "This model is not compiled.",
+                "fit and evaluate need a loss.",
+                "Call compile(optimizer, loss, metrics) first.",
+            )
+        if self._step is None:
+            self._step = objective.make_step(
+                self.net, self.graph, self._compiled, runtime=self._runtime, prepare=self._prepare()
+            )
+        return self._step
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        validation_split: float | None = None,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        *,
+        seed: int = 0,
+        augment: Augment | None = None,
+        run: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> History:
+        """Trains on arrays, tensors, a data set, or an iterable of batches; returns the figures of each epoch.
+
+        A second call continues. `validation_split` holds out that fraction of the samples, the last ones, as in Keras.
+        `class_weight` and `sample_weight` multiply the loss. `augment` changes batches of images on the device. `verbose`:
+        "auto" or 1 a bar on a terminal and a line an epoch elsewhere, 2 a line, 0 nothing. With `run` the training is kept in
+        that folder (see RunFolder); `resume=True` goes on with it. The same seed gives the same run.
+        """
+        if x is None:
+            raise LaminaError("fit came without data.", "It needs x.", "Call fit(x, y) with arrays, or fit(dataset).")
+        if feed.is_batches(x) and y is None:
+            step, held = self._make_step(), validation_data
+            train = feed.foreign(x, step)
+        else:
+            data, held = self._sets(x, y, sample_weight, validation_data, validation_split)
+            step = self._ready(data)
+            weights = array.sample_weights(data, class_weight)
+            train = feed.array_batches(
+                data, step, weights=weights, batch_size=batch_size, shuffle=shuffle, seed=seed, augment=augment
+            )
+        validation = None if held is None else self._in_order(held, PREDICT_BATCH)
+        if not step.updates:
+            raise LaminaError(
+                "The network has no trainable parameters.", "fit changes parameters.", "Unfreeze a layer of model.net."
+            )
+        settings = {"batch_size": batch_size, "epochs": epochs, "seed": seed, "augment": str(augment)}
+        folder = None
+        if run is not None:
+            folder = RunFolder(run, config=self._config(settings), save_model=self.save, resume=resume)
+        own = [] if folder is None else [folder]
+        loop = Loop(step, seed=seed, callbacks=[*(callbacks or ()), *own, *reporter(verbose), _Stop(self)])
+        for callback in loop.callbacks:
+            callback.model = self
+        loop.epochs_done, loop.steps_done = self._age
+        if step.updates["net"].schedule is not None:
+            step.updates["net"].plan((epochs - initial_epoch) * feed.count_steps(train))
+        self.history, self.stop_training = loop.history, False
+        if folder is not None and folder.checkpoint is not None:
+            initial_epoch = folder.restore(loop)
+            if folder.finished and initial_epoch >= epochs:
+                print(
+                    f"The run in {folder.folder} is finished ({initial_epoch} epochs). More epochs would go on with it."
+                )
+                return loop.history
+        try:
+            return loop.fit(train, epochs=epochs, initial_epoch=initial_epoch, validation=validation)
+        finally:
+            self._age = (loop.epochs_done, loop.steps_done)
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int = PREDICT_BATCH, *, sample_weight: Any = None
+    ) -> dict[str, float]:
+        """Loss and metrics on arrays, a data set, or an iterable of batches, in float32. The batch size changes nothing."""
+        if not (feed.is_batches(x) and y is None):
+            x = self._collect(x, y, sample_weight)
+            self._build(x)
+        return Loop(self._make_step()).evaluate(self._in_order(x, batch_size))
+
+    def predict(self, x: Any, batch_size: int = PREDICT_BATCH) -> Any:
+        """The outputs for each sample as a numpy array (a list of them where there are several), in float32.
+
+        The batch size changes nothing beyond float error.
+        """
+        outputs: list[list[Tensor]] = []
+        with self._using(), torch.inference_mode():
+            for values in self._raw(x, batch_size):
+                outputs.append([value.float().cpu() for value in values])
+        joined: list[np.ndarray[Any, Any]] = [torch.cat(parts).numpy() for parts in zip(*outputs, strict=True)]
+        return joined[0] if len(joined) == 1 else joined
+
+    def _raw(self, x: Any, batch_size: int) -> Any:
+        data = self._collect(x, None, None)
+        self._build(data)
+        self._check(data)
+        runtime, prepare = self._runtime or Runtime(), self._prepare()
+        runtime.place(self.net)
+        for batch in ArrayBatches(data.inputs, batch_size=batch_size):
+            values = [runtime.put(value) for value in batch.inputs]
+            output = self.net(*(value if prepare is None else prepare(value) for value in values))
+            yield (output,) if isinstance(output, Tensor) else tuple(output)
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Eval mode, also for a network that is built within; afterwards every module is as it was."""
+        with contextlib.ExitStack() as stack:
+            if self._net is not None:
+                stack.enter_context(evaluating(self._net))
+            yield
+
+    # Data ---------------------------------------------------------------------------------------------------------
+
+    def _collect(self, x: Any, y: Any, weights: Any) -> Arrays:
+        graph = self.graph
+        return array.collect(
+            x,
+            y,
+            weights=weights,
+            input_names=[] if graph is None else graph.input_names,
+            output_names=[] if graph is None else graph.output_names,
+        )
+
+    def _build(self, data: Arrays) -> None:
+        """Builds a network that waits for the shape of its data; a Model is always built."""
+
+    def _check(self, data: Arrays) -> None:
+        if self.graph is not None:
+            array.check_inputs(data, self.graph.input_shapes, self.graph.input_names)
+        array.warn_unscaled(data, self.net)
+
+    def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Arrays, Any]:
+        """What to train on, and what to validate with."""
+        data = self._collect(x, y, weights)
+        return feed.split_last(data, fraction) if fraction and held is None else (data, held)
+
+    def _ready(self, data: Arrays) -> SupervisedStep:
+        """Checks the data against the network and the loss, and builds what is not built: all before the first step."""
+        self._build(data)
+        step = self._make_step()
+        self._check(data)
+        if not data.targets:
+            raise LaminaError(
+                "There is no y.", "The loss compares outputs with targets.", "Pass y, or a data set with labels."
+            )
+        if len(data.targets) != len(step.targets):
+            raise ShapeError(
+                f"y holds {len(data.targets)} arrays.",
+                f"The network has {len(step.targets)} outputs.",
+                "Pass one array for each output.",
+            )
+        few = [step.runtime.put(value[:2]) for value in data.inputs]
+        outputs = array.probe(self.net, tuple(value if step.prepare is None else step.prepare(value) for value in few))
+        for target, output, goal in zip(step.targets, outputs, data.targets, strict=True):
+            target.loss.check((data.samples, *output.shape[1:]), goal)
+            target.output_shape = (None, *output.shape[1:])
+        return step
+
+    def _in_order(self, data: Any, batch_size: int) -> Any:
+        """Batches in order, from arrays, (x, y), (x, y, weights), a data set or an iterable of batches."""
+        if not isinstance(data, Arrays):
+            x, y, *rest = data if isinstance(data, tuple) else (data, None)
+            if y is None and feed.is_batches(x):
+                return feed.foreign(x, self._make_step())
+            data = self._collect(x, y, rest[0] if rest else None)
+        step = self._ready(data)
+        return feed.array_batches(data, step, weights=data.weights, batch_size=batch_size)
+
+    def _config(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        told = self._compiled or {}
+        return {
+            "model": self.name,
+            "optimizer": str(told.get("optimizer")),
+            "loss": str(told.get("loss")),
+            "metrics": [str(metric) for metric in told.get("metrics") or ()],
+            "precision": self._runtime.precision if self._runtime else "float32",
+            **settings,
+        }
+
+    # Looking and keeping ------------------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layer descriptions in the order of the graph; for a torch module, its children."""
+        return list(self.graph.layers) if self.graph is not None else list(self.net.children())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """The layer of that name, or at that place."""
+        if name is None:
+            return self.layers[index or 0]
+        if self.graph is not None:
+            return self.graph.get_layer(name)
+        return self.net.get_submodule(name)
+
+    def summary(self, input_shape: Sequence[int] | None = None) -> Summary:
+        """The layers with shapes, parameters, multiply-adds and receptive fields; prints itself as a table.
+
+        A torch module does not know its input: pass `input_shape`, without the batch.
+        """
+        shapes: Sequence[Sequence[int | None]] = [input_shape] if input_shape is not None else []
+        if self.graph is not None and not shapes:
+            shapes = self.graph.input_shapes
+        if not shapes:
+            raise LaminaError(
+                "summary of a torch module came without an input shape.",
+                "Its shapes cannot be known otherwise.",
+                "Call summary(input_shape=(1, 28, 28)).",
+            )
+        return summarize(self.net, shapes, graph=self.graph)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the one file: weights, description, and what was compiled. An existing file survives a failure."""
+        told = self._compiled or {}
+        kept = {key: told.get(key) for key in ("loss", "metrics") if _is_text(told.get(key))}
+        return file.write(path, self.net, {"kind": "model", "network": self._described(), "compiled": kept})
+
+    def _described(self) -> dict[str, Any]:
+        return file.describe(self.net, self.graph)
+
+    @classmethod
+    def from_file(cls, contents: file.Contents, *, modules: Mapping[str, Any] | None = None) -> Model:
+        """The model that `save` wrote; see `lamina.load`."""
+        net, graph = file.rebuild(contents, modules or {})
+        model = cls.__new__(cls)
+        Model.__init__(model, net if graph is None else None)
+        if graph is not None:
+            model._adopt(graph)
+        compiled = contents.description.get("compiled", {})
+        if "loss" in compiled:
+            model.compile(loss=compiled["loss"], metrics=compiled.get("metrics"))
+        return model
+
+
+class _Stop(Callback):
+    """Keras's habit: a callback sets `model.stop_training = True`."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        if self._model.stop_training:
+            self.loop.stop = True
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list) and bool(value) and all(isinstance(entry, str) for entry in value)
+    )

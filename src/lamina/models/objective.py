@@ -1,0 +1,119 @@
+"""What `compile` was told, made into losses, weights and metrics for each output of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lamina import losses, metrics
+from lamina.core.errors import LaminaError
+from lamina.models.graph import Graph, cut
+from lamina.training import Runtime, SupervisedStep, Target, Update
+
+OUTPUT = "output"  # what the only output of a plain torch module is called
+
+
+def make_step(
+    net: nn.Module,
+    graph: Graph | None,
+    told: Mapping[str, Any],
+    *,
+    runtime: Runtime,
+    prepare: Callable[[Tensor], Tensor],
+) -> SupervisedStep:
+    """The step that trains a network as `compile` was told; places the network on the runtime's device."""
+    view, cuts = graph.cut() if graph is not None else cut(net)
+    names = graph.output_names if graph is not None else ()
+    goals = targets(told["loss"], told["metrics"], loss_weights=told["loss_weights"], cuts=cuts, output_names=names)
+    runtime.place(net)
+    trainable = any(parameter.requires_grad for parameter in net.parameters())
+    update = Update(net, told["optimizer"], runtime=runtime, schedule=told["schedule"]) if trainable else None
+    penalties = None if graph is None else _penalties(net, graph)
+    return SupervisedStep(net, update, targets=goals, runtime=runtime, view=view, prepare=prepare, penalties=penalties)
+
+
+def cast_for(net: nn.Module, graph: Graph | None) -> Callable[[Tensor], Tensor]:
+    """The cast of inputs to what a network takes: float32, but for networks that look integers up."""
+    wanted = {torch.float32} if graph is None else {symbol.dtype for symbol in graph.inputs}
+    looks_up = any(isinstance(module, nn.Embedding) for module in net.modules())
+    return _cast_images if looks_up or wanted != {torch.float32} else _cast
+
+
+def _cast(value: Tensor) -> Tensor:
+    return value.to(torch.float32)
+
+
+def _cast_images(value: Tensor) -> Tensor:
+    return value.to(torch.float32) if value.dtype == torch.uint8 else value
+
+
+def _penalties(net: nn.Module, graph: Graph) -> Callable[[], Tensor] | None:
+    parameters = dict(net.named_parameters())
+    pairs = [(parameters[name], regularizer) for name, regularizer in graph.penalties]
+    return (lambda: torch.stack([penalty(parameter) for parameter, penalty in pairs]).sum()) if pairs else None
+
+
+def targets(
+    loss: Any,
+    metric: Any = None,
+    *,
+    loss_weights: Any = None,
+    cuts: Sequence[str | None],
+    output_names: Sequence[str] = (),
+) -> list[Target]:
+    """One Target for each output. `cuts` tells, for each output, the closing activation that the training view leaves out.
+
+    `loss` and `loss_weights` are single, or a list or dict with one entry for each output. `metric` is a list for all
+    outputs, or a dict or list of lists with the metrics of each.
+    """
+    names = list(output_names) or ([OUTPUT] if len(cuts) == 1 else [f"{OUTPUT}_{i}" for i in range(len(cuts))])
+    chosen = [losses.get(spec) for spec in _each(loss, names, "loss")]
+    weights = _each(1.0 if loss_weights is None else loss_weights, names, "loss_weights")
+    result = []
+    for name, kind, weight, specs, closing in zip(names, chosen, weights, _metrics(metric, names), cuts, strict=True):
+        made = [metrics.get(spec, kind) for spec in specs]
+        result.append(Target(kind, metrics=made, weight=float(weight), cut=closing, name=name))
+    return result
+
+
+def _each(value: Any, names: list[str], argument: str) -> list[Any]:
+    """One entry for each output; a single value serves all."""
+    if isinstance(value, Mapping):
+        if set(value) != set(names):
+            raise LaminaError(
+                f"{argument} is a dict with the keys {sorted(value)}.",
+                f"The outputs are {names}.",
+                "Use exactly these names.",
+            )
+        return [value[name] for name in names]
+    if isinstance(value, list | tuple):
+        if len(value) != len(names):
+            raise LaminaError(
+                f"{argument} has {len(value)} entries.",
+                f"The network has {len(names)} outputs: {', '.join(names)}.",
+                "Give one entry for each output, in this order.",
+            )
+        return list(value)
+    return [value] * len(names)
+
+
+def _metrics(value: Any, names: list[str]) -> list[list[Any]]:
+    if value is None:
+        return [[] for _ in names]
+    if isinstance(value, Mapping):
+        unknown = sorted(set(value) - set(names))
+        if unknown:
+            raise LaminaError(f"metrics names {unknown}.", f"The outputs are {names}.", "Use these names as keys.")
+        return [_listed(value.get(name, [])) for name in names]
+    if isinstance(value, list | tuple):
+        if value and all(isinstance(entry, list | tuple) for entry in value):
+            return [_listed(entry) for entry in _each(list(value), names, "metrics")]
+        return [list(value) for _ in names]
+    return [[value] for _ in names]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

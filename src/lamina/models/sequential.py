@@ -1,0 +1,93 @@
+"""A chain of layers, built when its input shape is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from lamina.core.errors import LaminaError
+from lamina.layers.inputs import Input
+from lamina.layers.layer import Layer
+from lamina.layers.symbol import Symbol
+from lamina.models.arrays import Arrays
+from lamina.models.graph import Graph
+from lamina.models.model import Model
+
+
+class Sequential(Model):
+    """Layers one after the other. The first one has `input_shape`, or is an `Input`, or the first call shows the shape."""
+
+    def __init__(self, layers: Iterable[Any] = (), *, name: str = "sequential") -> None:
+        super().__init__(name=name)
+        self._layers: list[Any] = []
+        self._input: Symbol | None = None
+        self._pending = False
+        for layer in layers:
+            self._append(layer)
+        self._pending = True
+        self._try_build()
+
+    def add(self, layer: Any) -> None:
+        """Appends a layer."""
+        self._append(layer)
+        self._pending = True
+        self._try_build()
+
+    def pop(self) -> None:
+        """Removes the last layer."""
+        if not self._layers:
+            raise LaminaError("This Sequential has no layer.", "pop removes the last one.", "Add a layer first.")
+        self._layers.pop()
+        self._pending = True
+        self._try_build()
+
+    def _append(self, layer: Any) -> None:
+        if isinstance(layer, Symbol):
+            if self._layers or self._input is not None:
+                raise LaminaError(
+                    f"{layer} came after {len(self._layers)} layers.", "An Input stands first.", "Move it to the front."
+                )
+            self._input = layer
+            return
+        if not isinstance(layer, Layer | Model | nn.Module):
+            raise LaminaError(
+                f"A Sequential was given {type(layer).__name__}.",
+                "It takes layers of lamina.layers, models made of them, and torch modules.",
+                "Check what the call before it returned.",
+            )
+        self._layers.append(layer)
+
+    def _try_build(self, shape: tuple[int, ...] | None = None) -> None:
+        if self._input is None and self._layers:
+            shape = getattr(self._layers[0], "input_shape", None) or shape
+            if shape is not None:
+                self._input = Input(shape=shape, dtype=_dtype(self._layers[0]))
+        if self._input is not None and self._layers and self._pending:
+            self._adopt(Graph.chain(self._layers, self._input))
+            self._pending = False
+            self._step = None
+
+    def _build(self, data: Arrays) -> None:
+        if self._net is None:
+            self._try_build(tuple(data.inputs[0].shape[1:]))
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers in their order, built or not."""
+        return list(self._layers)
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Builds the network for samples of this shape, without the batch."""
+        self._try_build(tuple(input_shape))
+
+    def __call__(self, x: Any) -> Any:
+        if self._net is None and not isinstance(x, Symbol) and hasattr(x, "shape"):
+            self._try_build(tuple(x.shape[1:]))
+        return super().__call__(x)
+
+
+def _dtype(layer: Any) -> str:
+    """What the first layer wants to be fed with: integers, if it looks numbers up."""
+    return str(getattr(layer, "input_dtype", "float32")).removeprefix("torch.")

@@ -1,0 +1,265 @@
+"""The table of a network: shapes, parameters, multiply-adds and receptive fields, layer by layer."""
+
+from __future__ import annotations
+
+import copy
+import html
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from lamina.core.errors import LaminaError, ShapeError
+from lamina.layers import probe
+from lamina.layers.layer import Layer
+from lamina.layers.symbol import TO_CHANNELS_FIRST, Shape, shown
+from lamina.layers.torch_module import Torch
+from lamina.models.graph import Graph, Nested
+from lamina.models.measure import Field, Measure, field_of, mark
+
+# What open sizes are: results that differ between the two are open as well, and multiply-adds are not reported.
+_OPEN_SIZES = (256, 384)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer. Shapes are without the batch; multiply-adds are of one sample, None where a size is open.
+
+    `receptive_field` is (rows, columns) in pixels of the input; None in it is the whole image, None alone no image.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[Shape, ...]
+    parameters: int
+    multiply_adds: int | None
+    receptive_field: tuple[int | None, int | None] | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `summary()` returns: a table in a terminal, HTML in a notebook, a dict for JSON."""
+
+    rows: tuple[Row, ...]
+    parameters: int
+    trainable_parameters: int
+    multiply_adds: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON-able values."""
+        return asdict(self)
+
+    def __rich__(self) -> Table:
+        table = Table(caption=self.caption, caption_justify="left")
+        table.add_column("layer", overflow="fold")
+        table.add_column("kind", overflow="fold")
+        table.add_column("output shape", overflow="fold")
+        for title in ("parameters", "multiply-adds", "sees (px)"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*_cells(row))
+        return table
+
+    @property
+    def caption(self) -> str:
+        """The totals in words."""
+        frozen = self.parameters - self.trainable_parameters
+        held = f", {frozen:,} of them not trained" if frozen else ""
+        work = "" if self.multiply_adds is None else f"; {_counted(self.multiply_adds)} multiply-adds per sample"
+        return f"{self.parameters:,} parameters{held}{work}"
+
+    def __str__(self) -> str:
+        stream = io.StringIO()
+        Console(file=stream, width=110, color_system=None).print(self)
+        return stream.getvalue().rstrip("\n")
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        titles = ("layer", "kind", "output shape", "parameters", "multiply-adds", "sees (px)")
+        head = "".join(f"<th>{title}</th>" for title in titles)
+        lines = [
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row)) + "</tr>" for row in self.rows
+        ]
+        body = "".join(lines)
+        caption = html.escape(self.caption)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{caption}</p>"
+
+
+def summarize(net: nn.Module, input_shapes: Sequence[Sequence[int | None]], *, graph: Graph | None = None) -> Summary:
+    """The summary of a network for inputs of these shapes, without the batch, in the user's data format.
+
+    With `graph` one row per use of a layer, else one per torch module without children. Nothing is computed: copies
+    without storage run on the meta device (on zeros where a module cannot). Raises ShapeError if a shape does not fit.
+    """
+    shapes = [tuple(shape) for shape in input_shapes]
+    wanted = [x.shape for x in graph.inputs] if graph is not None else shapes
+    if len(wanted) != len(shapes):
+        raise ShapeError(
+            f"{len(shapes)} input shapes came.", f"The network has {len(wanted)} inputs.", "Give one shape for each."
+        )
+    is_open = any(size is None for shape in shapes for size in shape)
+    try:
+        with torch.no_grad():
+            runs = [
+                _graph_rows(graph, sizes) if graph is not None else _module_rows(net, sizes)
+                for sizes in ([_closed(shape, size) for shape in shapes] for size in _OPEN_SIZES[: 1 + is_open])
+            ]
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, LaminaError):
+            raise
+        raise ShapeError(
+            f"The network was asked about inputs of shape {', '.join(shown(shape) for shape in shapes)}.",
+            f"torch says: {str(error).splitlines()[0]}.",
+            "Give the shape of one sample without the batch, such as (1, 28, 28).",
+        ) from error
+    (rows, work), (others, _) = runs[0], runs[-1]
+    parameters = {id(parameter): parameter for parameter in net.parameters()}.values()
+    return Summary(
+        tuple(_opened(row, other) for row, other in zip(rows, others, strict=True)) if is_open else tuple(rows),
+        sum(parameter.numel() for parameter in parameters),
+        sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        None if is_open else work,
+    )
+
+
+def _graph_rows(graph: Graph, shapes: Sequence[Shape]) -> tuple[list[Row], int]:
+    measure, seen, rows = Measure(), set[Layer](), []
+    copies: dict[Layer, dict[str, nn.Module]] = {}
+    results: dict[Any, Any] = {}
+    first = {x.call: shape for x, shape in zip(graph.inputs, shapes, strict=True)}
+    for x, shape in zip(graph.inputs, shapes, strict=True):
+        sizes = tuple(shape[axis - 1] for axis in TO_CHANNELS_FIRST[1:]) if x.permuted else shape
+        results[x.call] = _blank(sizes, x.dtype, "meta")
+    for call in graph.calls:
+        layer, name = call.layer, graph.names[call.layer]
+        if call in first:
+            rows.append(_row(name, "Input", first[call], 0, 0, results[call]))
+            continue
+        if layer not in copies:
+            copies[layer] = {suffix: probe.meta_copy(module).eval() for suffix, module in layer.modules.items()}
+        values = [results[x.call] if x.index is None else results[x.call][x.index] for x in call.inputs]
+        before = measure.multiply_adds
+        results[call] = _measured(measure, layer, call.plan, copies[layer], values)
+        outputs = results[call] if isinstance(results[call], (tuple, list)) else (results[call],)
+        last = layer.formats(call.inputs, len(outputs))
+        count = 0 if layer in seen else sum(p.numel() for m in layer.modules.values() for p in m.parameters())
+        label = f"{name} (again)" if layer in seen else name
+        seen.add(layer)
+        shown_shapes = tuple(
+            (*value.shape[2:], value.shape[1]) if last[i] == "channels_last" and value.ndim == 4 else value.shape[1:]
+            for i, value in enumerate(outputs)
+        )
+        field = field_of(outputs[0])
+        kind = "Model" if isinstance(layer, Nested) else type(layer).__name__
+        kind = f"Torch({type(layer.module).__name__})" if isinstance(layer, Torch) else kind
+        rows.append(
+            Row(
+                label,
+                kind,
+                tuple(tuple(int(size) for size in shape) for shape in shown_shapes),
+                count,
+                measure.multiply_adds - before,
+                None if field is None else field.pixels,
+            )
+        )
+    return rows, measure.multiply_adds
+
+
+def _measured(measure: Measure, layer: Layer, plan: Any, modules: dict[str, nn.Module], values: list[Any]) -> Any:
+    try:
+        with measure:
+            return probe.run(plan, modules, values)
+    except RuntimeError as error:  # of what is run on zeros instead, operations are not counted
+        if not probe.needs_numbers(error):
+            raise
+        real = {suffix: copy.deepcopy(module).cpu().eval() for suffix, module in layer.modules.items()}
+        result = probe.run(plan, real, [torch.zeros(value.shape, dtype=value.dtype) for value in values])
+        return tuple(value.to("meta") for value in result) if isinstance(result, tuple) else result.to("meta")
+
+
+def _module_rows(net: nn.Module, shapes: Sequence[Shape]) -> tuple[list[Row], int]:
+    try:
+        return _run_module(probe.meta_copy(net), shapes, "meta")
+    except RuntimeError as error:
+        if not probe.needs_numbers(error):
+            raise
+        return _run_module(copy.deepcopy(net).cpu(), shapes, "cpu")
+
+
+def _run_module(net: nn.Module, shapes: Sequence[Shape], device: str) -> tuple[list[Row], int]:
+    measure, rows, before = Measure(), list[Row](), dict[str, int]()
+    seen: set[str] = set()
+
+    def enter(name: str) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            before[name] = measure.multiply_adds
+
+        return hook
+
+    def leave(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, _: Any, result: Any) -> None:
+            count = 0 if name in seen else sum(parameter.numel() for parameter in module.parameters())
+            label = f"{name} (again)" if name in seen else name
+            seen.add(name)
+            work = measure.multiply_adds - before[name]
+            kind = type(module).__name__
+            value = result[0] if isinstance(result, (tuple, list)) and result else result
+            if isinstance(value, Tensor):
+                rows.append(_row(label or kind, kind, tuple(value.shape[1:]), count, work, value))
+
+        return hook
+
+    net.eval()
+    for name, module in net.named_modules():
+        if not any(True for _ in module.children()):
+            module.register_forward_pre_hook(enter(name))
+            module.register_forward_hook(leave(name))
+    first = next((module for module in net.modules() if next(module.parameters(recurse=False), None) is not None), None)
+    dtype = torch.int64 if isinstance(first, nn.Embedding) else torch.float32
+    with measure:
+        net(*(_blank(shape, dtype, device) for shape in shapes))
+    return rows, measure.multiply_adds
+
+
+def _closed(shape: Shape, size: int) -> Shape:
+    return tuple(size if entry is None else entry for entry in shape)
+
+
+def _opened(row: Row, other: Row) -> Row:
+    """The row of a network with open sizes, from the rows of two sizes."""
+    shapes = zip(row.output_shape, other.output_shape, strict=True)
+    merged = tuple(tuple(a if a == b else None for a, b in zip(one, two, strict=True)) for one, two in shapes)
+    return replace(row, output_shape=merged, multiply_adds=None)
+
+
+def _blank(sizes: Shape, dtype: torch.dtype, device: str) -> Tensor:
+    value = torch.zeros((1, *(size for size in sizes if size is not None)), dtype=dtype, device=device)
+    return mark(value) if value.ndim == 4 else value
+
+
+def _row(name: str, kind: str, shape: Shape, count: int, work: int, value: Tensor) -> Row:
+    field: Field | None = field_of(value)
+    return Row(name, kind, (shape,), count, work, None if field is None else field.pixels)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    field = "-"
+    if row.receptive_field is not None:
+        sizes = ["all" if size is None else str(size) for size in row.receptive_field]
+        field = sizes[0] if sizes[0] == sizes[1] else " x ".join(sizes)
+    work = "-" if not row.multiply_adds else _counted(row.multiply_adds)
+    shapes = ", ".join(shown(shape) if shape else "()" for shape in row.output_shape)
+    return row.name, row.kind, shapes, f"{row.parameters:,}" if row.parameters else "-", work, field
+
+
+def _counted(number: int) -> str:
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)

@@ -1,0 +1,25 @@
+"""Tuned settings with their measured results: each a function that returns a frozen `Recipe`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lamina.core.errors import unknown_name
+from lamina.recipes.mnist import mnist_deepconvnet, mnist_fast
+from lamina.recipes.recipe import Recipe
+
+__all__ = ["Recipe", "get", "mnist_deepconvnet", "mnist_fast", "names"]
+
+_RECIPES: dict[str, Callable[[], Recipe]] = {"mnist_deepconvnet": mnist_deepconvnet, "mnist_fast": mnist_fast}
+
+
+def names() -> list[str]:
+    """The names of the recipes."""
+    return sorted(_RECIPES)
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name. Raises UnknownNameError."""
+    if name not in _RECIPES:
+        raise unknown_name("recipe", name, _RECIPES)
+    return _RECIPES[name]()

@@ -1,0 +1,69 @@
+"""What a recipe holds, and how it is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lamina.data.loader import Augment
+from lamina.data.preprocess import Preprocess
+from lamina.losses import Loss
+from lamina.tasks import Classifier
+from lamina.training import Callback
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Tuned settings of a classifier: everything that its measured result depends on but the seed.
+
+    `optimizer` is a spec of `lamina.optimizers`; `schedule` maps progress 0..1 to a factor of its learning rate.
+    """
+
+    name: str
+    data: str
+    network: str
+    preprocess: Preprocess
+    epochs: int
+    batch_size: int
+    optimizer: Any
+    schedule: Callable[[float], float]
+    augment: Augment
+    loss: Loss
+
+    def fit(
+        self,
+        data: Any = None,
+        *,
+        seed: int = 0,
+        epochs: int | None = None,
+        run: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        callbacks: Sequence[Callback] = (),
+        verbose: str | int = "auto",
+        validation_data: Any = None,
+    ) -> Classifier:
+        """A classifier trained as the recipe says, on all training pictures of its own data set unless `data` brings another.
+
+        The initial values, the order of the pictures, their augmentation and dropout are functions of `seed`.
+        """
+        import torch
+
+        torch.manual_seed(seed)  # the initial values; everything after is keyed by the seed given to fit
+        classifier = Classifier(self.network, preprocess=self.preprocess)
+        classifier.compile(self.optimizer, self.loss, schedule=self.schedule)
+        classifier.fit(
+            self.data if data is None else data,
+            batch_size=self.batch_size,
+            epochs=self.epochs if epochs is None else epochs,
+            augment=self.augment,
+            validation_data=validation_data,
+            validation_split=0.0,
+            callbacks=callbacks,
+            verbose=verbose,
+            seed=seed,
+            run=run,
+            resume=resume,
+        )
+        return classifier

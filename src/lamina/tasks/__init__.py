@@ -1,0 +1,33 @@
+"""The applications, a folder each; and `load`, which opens any model file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from lamina.core.errors import FileFormatError
+from lamina.models import Model, file
+from lamina.tasks.classification import Classifier
+
+__all__ = ["Classifier", "load"]
+
+# By the kind that a file's header names. Nothing outside this table is ever looked up.
+_KINDS: dict[str, type[Model]] = {"model": Model, "classifier": Classifier}
+
+
+def load(path: str | os.PathLike[str], *, modules: Mapping[str, Any] | None = None) -> Any:
+    """The Model, Classifier, ... that `save` wrote, with the same predictions.
+
+    `modules` brings torch modules of your own, by the name that the file gives them. Raises FileFormatError for a
+    file that is foreign, damaged, or asks for anything outside the literal list of layers and networks.
+    """
+    contents = file.read(path)
+    kind = contents.description.get("kind")
+    if kind not in _KINDS:
+        raise FileFormatError(
+            f"{contents.path} holds a {kind!r}.",
+            f"Known kinds are {', '.join(_KINDS)}.",
+            "Update lamina, or do not trust the file.",
+        )
+    return _KINDS[kind].from_file(contents, modules=modules)

@@ -1,0 +1,389 @@
+"""Callbacks with Keras's names, arguments and meaning. They act between epochs and leave the loop alone otherwise.
+
+A callback that a resumed run brings back keeps its state; any other begins anew with each `fit`.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from lamina.core.errors import LaminaError, MissingExtraError
+from lamina.training.loop import Callback
+from lamina.training.update import Update
+
+Mode = Literal["auto", "min", "max"]
+
+# Of these more is better; of every other figure less.
+_MORE_IS_BETTER = ("acc", "accuracy", "top5", "precision", "recall", "f1", "f1_score", "auc", "iou")
+
+
+class _Resumable(Callback):
+    """Has the attributes named in `_state`, at first as `_begin` sets them."""
+
+    _state: tuple[str, ...] = ()
+    _resumed = False
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def on_train_begin(self, logs: Mapping[str, float]) -> None:
+        """Begins anew, unless a resumed run has brought the state back."""
+        if not self._resumed:
+            self._begin()
+        self._resumed = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {name: getattr(self, name) for name in self._state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        for name in self._state:
+            setattr(self, name, state[name])
+        self._resumed = True
+
+
+class _Monitor(_Resumable):
+    """Follows one figure of the logs; `best` is its best value so far."""
+
+    def __init__(self, monitor: str, *, mode: Mode, min_delta: float = 0.0) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise LaminaError(
+                f"{type(self).__name__}: mode is {mode!r}.",
+                'It is "min" where less is better, "max" where more is, or "auto".',
+                'Leave it out for "auto", which goes by the name.',
+            )
+        self.monitor, self.min_delta = monitor, abs(min_delta)
+        self.more_is_better = mode == "max" or (mode == "auto" and monitor.endswith(_MORE_IS_BETTER))
+        self.best: float | None = None
+
+    def read(self, logs: Mapping[str, float]) -> float:
+        """The figure; raises LaminaError where it is not among the logs."""
+        if self.monitor in logs:
+            return float(logs[self.monitor])
+        remedy = "Monitor one of these."
+        if self.monitor.startswith("val_") and not any(name.startswith("val_") for name in logs):
+            remedy = "Give fit validation_data or validation_split, or monitor one of these."
+        raise LaminaError(
+            f"{type(self).__name__} monitors {self.monitor!r}, which is not logged.",
+            f"Logged: {', '.join(logs)}.",
+            remedy,
+        )
+
+    def better(self, value: float, than: float | None) -> bool:
+        """Whether a value is better than another by more than `min_delta`; NaN is better than nothing."""
+        if than is None:
+            return not math.isnan(value)
+        return value - self.min_delta > than if self.more_is_better else value + self.min_delta < than
+
+
+class EarlyStopping(_Monitor):
+    """Ends training when a figure has not become better for `patience` epochs; may put the best weights back.
+
+    `baseline`: what the figure has to beat before patience is renewed. `start_from_epoch`: epochs that are not looked at.
+    """
+
+    _state = ("best", "best_epoch", "wait", "stopped_epoch", "best_weights")
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: Mode = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode=mode, min_delta=min_delta)
+        self.patience, self.verbose, self.baseline = patience, verbose, baseline
+        self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
+        self._begin()
+
+    def _begin(self) -> None:
+        self.best = None
+        self.best_epoch = self.wait = self.stopped_epoch = 0
+        self.best_weights: dict[str, dict[str, Tensor]] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Looks at the figure."""
+        value = self.read(logs)
+        if epoch < self.start_from_epoch:
+            return
+        if self.restore_best_weights and self.best_weights is None:
+            self._keep(epoch)  # the first, in case none is better
+        self.wait += 1
+        if self.better(value, self.best):
+            self.best = value
+            self._keep(epoch)
+            if self.baseline is None or self.better(value, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch, self.loop.stop = epoch, True
+
+    def _keep(self, epoch: int) -> None:
+        self.best_epoch = epoch
+        if self.restore_best_weights:
+            networks = self.loop.step.networks
+            self.best_weights = {
+                name: {key: value.detach().clone() for key, value in net.state_dict().items()}
+                for name, net in networks.items()
+            }
+
+    def on_train_end(self, logs: Mapping[str, float]) -> None:
+        """Puts the best weights back, if asked."""
+        if self.stopped_epoch and self.verbose:
+            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.best_weights is not None:
+            if self.verbose:
+                print(f"Restoring the weights of epoch {self.best_epoch + 1}, the best.")
+            for name, net in self.loop.step.networks.items():
+                net.load_state_dict(self.best_weights[name])
+
+
+class ModelCheckpoint(_Monitor):
+    """Saves the model after each epoch, or after those only in which a figure became better.
+
+    `filepath` may hold {epoch} (counted from 1) and figures, as in "{epoch:02d}-{val_loss:.2f}.safetensors".
+    `initial_value_threshold`: what the first saved model has to beat.
+    """
+
+    _state = ("best",)
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        mode: Mode = "auto",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode=mode)
+        self.filepath, self.verbose, self.save_best_only = os.fspath(filepath), verbose, save_best_only
+        self.initial_value_threshold = initial_value_threshold
+        self._begin()
+
+    def _begin(self) -> None:
+        self.best = self.initial_value_threshold
+
+    def on_train_begin(self, logs: Mapping[str, float]) -> None:
+        """Makes sure that there is a model."""
+        super().on_train_begin(logs)
+        if self.model is None:
+            raise LaminaError(
+                "ModelCheckpoint runs on a bare loop.",
+                "It saves a Model.",
+                "Train by Model.fit, or save loop.step.networks in a callback of your own.",
+            )
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Saves, if there is reason to."""
+        if self.save_best_only:
+            value = self.read(logs)
+            if not self.better(value, self.best):
+                return
+            self.best = value
+        try:
+            path = Path(self.filepath.format(epoch=epoch + 1, **logs))
+        except KeyError as error:
+            raise LaminaError(
+                f"ModelCheckpoint: {self.filepath!r} names {error}, which is not logged.",
+                f"Logged: epoch, {', '.join(logs)}.",
+                "Use these names in the braces.",
+            ) from error
+        self.model.save(path)
+        if self.verbose:
+            print(f"Epoch {epoch + 1}: saved {path}")
+
+
+class ReduceLROnPlateau(_Monitor):
+    """Multiplies the learning rate by `factor` when a figure has not become better for `patience` epochs.
+
+    After that it waits `cooldown` epochs, and it never goes below `min_lr`.
+    """
+
+    _state = ("best", "wait", "cooling")
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: Mode = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        if not 0 < factor < 1:
+            raise LaminaError(
+                f"ReduceLROnPlateau: factor is {factor}.", "A number between 0 and 1 was expected.", "Usual is 0.1."
+            )
+        super().__init__(monitor, mode=mode, min_delta=min_delta)
+        self.factor, self.patience, self.verbose = factor, patience, verbose
+        self.cooldown, self.min_lr = cooldown, min_lr
+        self._begin()
+
+    def _begin(self) -> None:
+        self.best, self.wait, self.cooling = None, 0, 0
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Looks at the figure."""
+        value = self.read(logs)
+        if self.cooling:
+            self.cooling -= 1
+            self.wait = 0
+        if self.better(value, self.best):
+            self.best, self.wait = value, 0
+        elif not self.cooling:
+            self.wait += 1
+            if self.wait >= self.patience:
+                self.wait, self.cooling = 0, self.cooldown
+                for update in self.loop.step.updates.values():
+                    self._reduce(update, epoch)
+
+    def _reduce(self, update: Update, epoch: int) -> None:
+        if update.learning_rate > self.min_lr:
+            update.learning_rate = max(update.learning_rate * self.factor, self.min_lr)
+            if self.verbose:
+                print(f"Epoch {epoch + 1}: the learning rate is now {update.learning_rate:.4g}")
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate at the beginning of each epoch: `schedule(epoch, lr)`, or `schedule(epoch)`, from epoch 0."""
+
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+        self.schedule, self.verbose = schedule, verbose
+        try:
+            inspect.signature(schedule).bind(0, 0.0)
+            self._takes_lr = True
+        except TypeError:
+            self._takes_lr = False
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Asks the schedule."""
+        if self.loop.batch:
+            return  # a run that goes on in the middle of an epoch has been here
+        for update in self.loop.step.updates.values():
+            rate = self.schedule(epoch, update.learning_rate) if self._takes_lr else self.schedule(epoch)
+            try:
+                update.learning_rate = float(rate)
+            except (TypeError, ValueError) as error:
+                raise LaminaError(
+                    f"LearningRateScheduler: the schedule gave {rate!r} for epoch {epoch}.",
+                    "A number was expected.",
+                    "Return the learning rate in every case.",
+                ) from error
+            if self.verbose:
+                print(f"Epoch {epoch + 1}: the learning rate is {update.learning_rate:.4g}")
+
+
+class CSVLogger(_Resumable):
+    """Writes a row for each epoch (counted from 0): the epoch and every figure. With `append` an older file goes on."""
+
+    _state = ("names",)
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        self.path, self.separator, self.append = Path(filename), separator, append
+        self.names: list[str] | None = None
+
+    def _begin(self) -> None:
+        self.names = None
+        if self.append and self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as stream:
+                header = next(csv.reader(stream, delimiter=self.separator), None)
+            self.names = None if header is None else header[1:]
+        if self.names is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text("", encoding="utf-8")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Writes the row; the header before the first."""
+        with self.path.open("a", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, delimiter=self.separator)
+            if self.names is None:
+                self.names = sorted(logs)
+                writer.writerow(["epoch", *self.names])
+            writer.writerow([epoch, *(logs.get(name, "NA") for name in self.names)])
+
+
+class TensorBoard(Callback):
+    """Writes every figure for TensorBoard, those of training and of validation into one chart (epoch_loss)."""
+
+    def __init__(self, log_dir: str | os.PathLike[str] = "logs") -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtraError("The TensorBoard callback", "tensorboard") from error
+        self.log_dir = Path(log_dir)
+        self._open: Callable[[str], Any] = SummaryWriter
+        self._writers: dict[str, Any] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Writes the figures of the epoch."""
+        for name, value in logs.items():
+            part = "validation" if name.startswith("val_") else "train"
+            if part not in self._writers:
+                self._writers[part] = self._open(str(self.log_dir / part))
+            self._writers[part].add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def on_train_end(self, logs: Mapping[str, float]) -> None:
+        """Closes the files."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+
+
+class TerminateOnNaN(Callback):
+    """Ends training when the loss is NaN or infinite. Looks every `every` steps, for each look waits for the device."""
+
+    def __init__(self, every: int = 50) -> None:
+        self.every = every
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
+        """Looks at the mean so far, which one NaN makes NaN for good."""
+        if (batch + 1) % self.every == 0:
+            self._look(logs, f"by step {batch + 1} of epoch {self.loop.epoch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Looks at the mean of the epoch."""
+        self._look(logs, f"in epoch {epoch + 1}")
+
+    def _look(self, logs: Mapping[str, float], when: str) -> None:
+        loss = logs.get("loss")
+        if loss is not None and not math.isfinite(loss) and not self.loop.stop:
+            print(f"The loss became {loss} {when}: training ends.")
+            self.loop.stop = True
+
+
+class LambdaCallback(Callback):
+    """Calls the functions it is given, each at its moment with the arguments of the method of that name."""
+
+    def __init__(
+        self,
+        on_epoch_begin: Callable[[int, Mapping[str, float]], Any] | None = None,
+        on_epoch_end: Callable[[int, Mapping[str, float]], Any] | None = None,
+        on_train_begin: Callable[[Mapping[str, float]], Any] | None = None,
+        on_train_end: Callable[[Mapping[str, float]], Any] | None = None,
+        on_train_batch_end: Callable[[int, Mapping[str, float]], Any] | None = None,
+    ) -> None:
+        given = {
+            "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end,
+            "on_train_batch_end": on_train_batch_end,
+        }
+        vars(self).update({name: function for name, function in given.items() if function is not None})

@@ -1,0 +1,176 @@
+"""What one batch does to some networks. A step of your own needs what `Step` lists and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lamina.losses import Loss
+from lamina.metrics import Metric
+from lamina.structures.batch import Batch, Logs, Tensors
+from lamina.training.runtime import Runtime
+from lamina.training.update import Update
+
+
+class Step(Protocol):
+    """What the loop repeats. `train` and `evaluate` take one batch, whatever the data yields, and return `Logs`.
+
+    The loop puts `networks` in train or eval mode, saves their state and that of `updates`, and resets, computes and reduces `metrics`.
+    A step with state elsewhere (a replay buffer) also has `state_dict` and `load_state_dict`.
+    """
+
+    networks: dict[str, nn.Module]
+    updates: dict[str, Update]
+    metrics: dict[str, Metric]
+
+    def train(self, batch: Any) -> Logs:
+        """One or more updates from one batch."""
+        ...
+
+    def evaluate(self, batch: Any) -> Logs:
+        """The same figures without an update. Gradients are off."""
+        ...
+
+
+class Target:
+    """One output of a network: its loss, the loss's weight in the sum, its metrics, and the activation that was cut off."""
+
+    def __init__(
+        self, loss: Loss, *, metrics: Sequence[Metric] = (), weight: float = 1.0, cut: str | None = None, name: str = ""
+    ) -> None:
+        self.loss, self.metrics, self.weight, self.cut, self.name = loss, tuple(metrics), weight, cut, name
+        takes_logits = loss.activation is not None and cut in (loss.activation, None)
+        self.compute = loss.from_logits if takes_logits else loss
+        activation = loss.activation if takes_logits else cut
+        self._wants_probs = activation is not None and any(metric.takes == "outputs" for metric in metrics)
+        self._activate: Callable[[Tensor], Tensor] = _ACTIVATIONS[activation]
+        self.output_shape: tuple[int | None, ...] | None = None  # once the network has been seen to answer
+        self._finish = None if takes_logits or cut is None else _ACTIVATIONS[cut]
+
+    def measure(self, raw: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The mean loss of a batch, in the loss's unit. Sample weights multiply, and the sum is divided by the count, as in Keras."""
+        outputs = raw if self._finish is None else self._finish(raw)
+        if weights is None:
+            return self.compute(outputs, targets)
+        return (self.compute(outputs, targets, reduction="none") * weights).mean()
+
+    def update_metrics(self, raw: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+        """Adds one batch to the metrics."""
+        outputs = self._activate(raw) if self._wants_probs else raw
+        for metric in self.metrics:
+            metric.update(outputs, targets, weights)
+
+
+def _identity(value: Tensor) -> Tensor:
+    return value
+
+
+def _softmax(value: Tensor) -> Tensor:
+    # Keras's closing softmax acts on the classes, which stand last in (B, K) and second in (B, K, H, W).
+    return torch.softmax(value.float(), dim=1 if value.dim() == 4 else -1)
+
+
+def _sigmoid(value: Tensor) -> Tensor:
+    return torch.sigmoid(value.float())
+
+
+_ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {None: _identity, "softmax": _softmax, "sigmoid": _sigmoid}
+
+
+class SupervisedStep:
+    """Inputs through a network, each output to its loss; the weighted sum of the losses is minimised.
+
+    `view` is the network up to a closing softmax or sigmoid, where `targets` say that it was cut; without it `net` itself.
+    `prepare` acts on the device before the network (casting and normalising uint8 images); `penalties` adds weight
+    regularisers to the training loss.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        update: Update | None,
+        *,
+        targets: Sequence[Target],
+        runtime: Runtime,
+        view: nn.Module | None = None,
+        prepare: Callable[[Tensor], Tensor] | None = None,
+        penalties: Callable[[], Tensor] | None = None,
+    ) -> None:
+        self.net, self.view, self.targets, self.runtime = net, view or net, tuple(targets), runtime
+        self.prepare, self.penalties = prepare, penalties
+        self.networks = {"net": net}
+        self.updates = {} if update is None else {"net": update}
+        self.metrics = {
+            f"{target.name}_{metric.name}" if len(self.targets) > 1 else metric.name: metric
+            for target in self.targets
+            for metric in target.metrics
+        }
+
+    def train(self, batch: Batch) -> Logs:
+        """One update."""
+        update = self.updates["net"]
+        inputs, goals, weights = self._place(batch)
+        parts: dict[str, Tensor] = {}
+        outputs: tuple[Tensor, ...] = ()
+
+        def closure() -> Tensor:
+            nonlocal outputs
+            with self.runtime.autocast():
+                outputs = self._forward(inputs)
+                loss = self._loss(outputs, goals, weights, parts)
+                return loss if self.penalties is None else loss + self.penalties()
+
+        loss = update(closure) if update.needs_closure else update(closure())
+        with torch.no_grad():
+            self._update_metrics(outputs, goals, weights)
+        return Logs(batch.size, loss=loss, **parts)
+
+    def evaluate(self, batch: Batch) -> Logs:
+        """Loss and metrics of one batch, in float32."""
+        inputs, goals, weights = self._place(batch)
+        parts: dict[str, Tensor] = {}
+        outputs = self._forward(inputs)
+        loss = self._loss(outputs, goals, weights, parts)
+        self._update_metrics(outputs, goals, weights)
+        return Logs(batch.size, loss=loss, **parts)
+
+    def _place(self, batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor | None]:
+        put = self.runtime.put
+        goals = tuple(put(value) for value in _tuple(batch.targets))
+        return tuple(put(value) for value in _tuple(batch.inputs)), goals, batch.weights
+
+    def _forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if self.prepare is not None:
+            inputs = tuple(self.prepare(value) for value in inputs)
+        return _tuple(self.view(*inputs))
+
+    def _loss(
+        self,
+        outputs: tuple[Tensor, ...],
+        goals: tuple[Tensor, ...],
+        weights: Tensor | None,
+        parts: dict[str, Tensor],
+    ) -> Tensor:
+        if len(self.targets) == 1:
+            return self.targets[0].measure(outputs[0], goals[0], weights)
+        total: Tensor | None = None
+        for target, output, goal in zip(self.targets, outputs, goals, strict=True):
+            loss = target.measure(output, goal, weights)
+            parts[f"{target.name}_loss"] = loss.detach()
+            total = loss * target.weight if total is None else total + loss * target.weight
+        assert total is not None
+        return total
+
+    def _update_metrics(self, outputs: tuple[Tensor, ...], goals: tuple[Tensor, ...], weights: Tensor | None) -> None:
+        for target, output, goal in zip(self.targets, outputs, goals, strict=True):
+            if target.metrics:
+                target.update_metrics(output.detach(), goal, weights)
+
+
+def _tuple(value: Tensors | None) -> tuple[Tensor, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, Tensor) else tuple(value)

@@ -1,0 +1,71 @@
+"""Real data for the tests that want it, and one thread for each of several workers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # before anything imports torch: workers of two threads each fight for the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+WHOLE_SUITE = ("", "not slow")
+
+
+def data_folder() -> Path | None:
+    """The folder that LAMINA_DATA names, or None where it is not set."""
+    named = os.environ.get("LAMINA_DATA")
+    if not named:
+        return None
+    folder = Path(named).resolve()
+    if not folder.is_dir():
+        raise pytest.UsageError(
+            f"LAMINA_DATA is {named!r}, which is no folder. Unset it, or name the folder of test data."
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real test data. A test that asks for it is marked real_data, and skipped where there is none."""
+    folder = data_folder()
+    if folder is None:
+        pytest.skip("LAMINA_DATA is not set")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = data_folder() is None
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_data")
+        if missing and item.get_closest_marker("real_data"):
+            item.add_marker(pytest.mark.skip(reason="LAMINA_DATA is not set"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    chosen = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
+    whole = not chosen and config.option.markexpr in WHOLE_SUITE
+    if data_folder() is not None and whole and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(RealDataMustRun())
+
+
+class RealDataMustRun:
+    """Fails a run of the whole suite in which no test of real data passed, though LAMINA_DATA names some."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.passed += report.when == "call" and report.passed and "real_data" in report.keywords
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if not self.passed and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.passed:
+            terminalreporter.write_line("ERROR: LAMINA_DATA is set, but no test of real data passed", red=True)

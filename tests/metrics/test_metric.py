@@ -1,0 +1,76 @@
+"""What holds for every metric: its state, inference mode, processes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from lamina import metrics
+
+OUTPUTS = torch.randn(6, 8, generator=torch.Generator().manual_seed(0)).softmax(1)
+TARGETS = torch.nn.functional.one_hot(torch.arange(6), 8).float()
+NAMES = ["accuracy", "top5", "precision", "recall", "f1", "mse", "mae"]
+
+
+def seen(name: str, *parts: slice) -> metrics.Metric:
+    metric = metrics.get(name)
+    for part in parts:
+        metric.update(OUTPUTS[part], TARGETS[part])
+    return metric
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batches_add_up_to_the_whole_and_a_reset_forgets(name: str) -> None:
+    whole = seen(name, slice(0, 6))
+    torch.testing.assert_close(seen(name, slice(0, 4), slice(4, 6)).compute(), whole.compute())
+    whole.reset()
+    assert torch.isnan(whole.compute())
+    whole.update(OUTPUTS[:2], TARGETS[:2])
+    torch.testing.assert_close(whole.compute(), seen(name, slice(0, 2)).compute())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_state_goes_on_and_later_updates_leave_it_alone(name: str) -> None:
+    metric = seen(name, slice(0, 4))
+    state, other = metric.state_dict(), copy.deepcopy(metric)
+    metric.update(OUTPUTS[4:], TARGETS[4:])
+    expected = metric.compute()
+    for resumed in (other, metrics.get(name)):
+        resumed.load_state_dict(state)
+        resumed.update(OUTPUTS[4:], TARGETS[4:])
+        torch.testing.assert_close(resumed.compute(), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sums_made_in_inference_mode_can_be_added_to_outside(name: str) -> None:
+    metric = metrics.get(name)
+    with torch.inference_mode():
+        metric.update(OUTPUTS[:4], TARGETS[:4])
+    metric.update(OUTPUTS[4:], TARGETS[4:])
+    torch.testing.assert_close(metric.compute(), seen(name, slice(0, 6)).compute())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reduce_speaks_for_all_processes_until_the_next_update(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = seen(name, slice(0, 2))
+    metric.reduce()  # one process: nothing happens
+    alone = metric.compute()
+    others = iter(seen(name, slice(2, 6)).sums)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.add_(next(others)))
+    metric.reduce()
+    torch.testing.assert_close(metric.compute(), seen(name, slice(0, 6)).compute())
+    metric.load_state_dict(metric.state_dict())
+    torch.testing.assert_close(metric.compute(), alone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_in_an_update_asks_for_a_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("an update waited for the device")
+
+    for method in ("item", "__bool__", "__float__", "__int__", "tolist", "nonzero"):
+        monkeypatch.setattr(torch.Tensor, method, refuse)
+    metrics.get(name).update(OUTPUTS, TARGETS, torch.ones(6))

@@ -1,0 +1,133 @@
+"""Each bad input gets an error in three parts, before anything is lost."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lamina import layers, models
+from lamina.core.errors import LaminaError
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.random((20, 6), dtype=np.float32), RNG.integers(0, 3, 20)
+ONE_HOT = np.eye(3, dtype=np.float32)[Y]
+
+
+def model_of(loss="sparse_categorical_crossentropy"):
+    torch.manual_seed(0)
+    model = models.Sequential([layers.Dense(3, activation="softmax", input_shape=(6,))])
+    model.compile("adam", loss, ["accuracy"])
+    return model
+
+
+def with_value(y, value):
+    y = np.array(y)
+    y[3] = value
+    return y
+
+
+def nan_at(x, index):
+    x = x.copy()
+    x[index] = np.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    ("loss", "x", "y", "says"),
+    [
+        ("sparse_categorical_crossentropy", X, Y[:15], ["20", "15"]),
+        ("sparse_categorical_crossentropy", X, with_value(Y, 3), ["3"]),
+        ("sparse_categorical_crossentropy", X, with_value(Y, -1), ["-1"]),
+        ("sparse_categorical_crossentropy", X, Y + 0.5, ["integer"]),
+        ("sparse_categorical_crossentropy", X, ONE_HOT, ["one-hot", "categorical_crossentropy"]),
+        ("categorical_crossentropy", X, Y, ["sparse_categorical_crossentropy"]),
+        ("sparse_categorical_crossentropy", nan_at(X, (4, 2)), Y, ["NaN", "sample 4"]),
+        ("sparse_categorical_crossentropy", X[:0], Y[:0], ["empty"]),
+        ("sparse_categorical_crossentropy", X[:, :5], Y, ["(5,)", "(6,)"]),
+        ("sparse_categorical_crossentropy", "text", Y, ["x"]),
+        ("mse", X, ONE_HOT[:, :2], ["(20, 2)", "(20, 3)"]),
+    ],
+)
+def test_what_does_not_fit_is_said_before_the_first_step(loss, x, y, says):
+    model = model_of(loss)
+    before = model.net[0].weight.clone()
+    with pytest.raises(LaminaError) as caught:
+        model.fit(x, y, verbose=0)
+    for text in says:
+        assert text in str(caught.value)
+    assert caught.value.remedy
+    assert torch.equal(model.net[0].weight, before)
+
+
+def test_a_torch_module_that_does_not_fit_names_the_layer_and_both_shapes():
+    net = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(5, 3))
+    model = models.Model(net)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(LaminaError, match=r"The layer '2', Linear\(in_features=5.*\(2, 4\)"):
+        model.fit(X, Y, verbose=0)
+
+
+def test_integer_images_that_nobody_scales_warn_with_what_to_add():
+    images = RNG.integers(0, 256, (20, 1, 4, 4), dtype=np.uint8)
+    plain = models.Sequential([layers.Flatten(input_shape=(1, 4, 4)), layers.Dense(3)])
+    plain.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.warns(UserWarning, match=r"layers\.Rescaling\(1 / 255\)"):
+        plain.fit(images, Y, verbose=0)
+    scaled = models.Sequential([layers.Rescaling(1 / 255, input_shape=(1, 4, 4)), layers.Flatten(), layers.Dense(3)])
+    scaled.compile("adam", "sparse_categorical_crossentropy")
+    scaled.fit(images, Y, verbose=0)  # warnings are errors in these tests
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        ({"optimizer": "adamm", "loss": "mse"}, "'adam'"),
+        ({"optimizer": "adam", "loss": "crossentropy"}, "crossentropy'"),
+        ({"optimizer": "adam", "loss": "mse", "metrics": ["acuracy"]}, "'accuracy'"),
+    ],
+)
+def test_unknown_names_list_the_nearest(arguments, near):
+    with pytest.raises(LaminaError) as caught:
+        models.Sequential([layers.Dense(3, input_shape=(6,))]).compile(**arguments)
+    assert near in str(caught.value)
+
+
+def test_fit_before_compile_and_compile_without_loss_say_so():
+    model = models.Sequential([layers.Dense(3, input_shape=(6,))])
+    with pytest.raises(LaminaError, match="not compiled"):
+        model.fit(X, Y)
+    with pytest.raises(LaminaError, match="without a loss"):
+        model.compile("adam")
+
+
+def test_a_torch_call_on_a_symbol_is_refused_with_advice():
+    inputs = layers.Input((1, 8, 8))
+    with pytest.raises(LaminaError, match=r"layers\.Torch"):
+        nn.Conv2d(1, 4, 3)(inputs)
+
+
+def test_arrays_beside_several_inputs_are_counted_and_named():
+    a, b = layers.Input((6,), name="a"), layers.Input((6,), name="b")
+    model = models.Model([a, b], layers.Dense(3)(layers.Add()([a, b])))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(LaminaError, match="a, b"):
+        model.fit(X, Y, verbose=0)
+    with pytest.raises(LaminaError, match=r"keys \['a', 'c'\]"):
+        model.fit({"a": X, "c": X}, Y, verbose=0)
+
+
+def test_a_validation_split_that_leaves_nothing_is_refused():
+    with pytest.raises(LaminaError, match="leaves 20 to train and 0"):
+        model_of().fit(X, Y, validation_split=0.01, verbose=0)
+
+
+def test_binary_labels_of_shape_b_do_not_broadcast_against_outputs_of_b_1():
+    model = models.Sequential([layers.Dense(1, activation="sigmoid", input_shape=(6,))])
+    model.compile("adam", "binary_crossentropy", ["accuracy"])
+    y = (Y > 0).astype(np.int64)
+    flat, column = model.evaluate(X, y), model.evaluate(X, y[:, None])
+    assert flat == pytest.approx(column)
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y)), batch_size=5
+    )
+    assert model.evaluate(loader) == pytest.approx(flat, abs=1e-6)

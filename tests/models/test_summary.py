@@ -1,0 +1,113 @@
+import io
+import json
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from lamina import layers
+from lamina.core.errors import LaminaError, ShapeError
+from lamina.models.graph import Graph
+from lamina.models.summary import summarize
+
+
+def residual(shape=(1, 8, 8), **options):
+    x = layers.Input(shape, name="image", **options)
+    conv = layers.Conv2D(4, 3, padding="same", activation="relu", name="stem")
+    y = conv(x)
+    again = layers.Conv2D(4, 3, padding="same", name="second")(y)
+    merged = layers.Add()([y, again])
+    out = layers.Dense(10, name="head")(layers.Flatten()(layers.MaxPooling2D()(merged)))
+    return Graph.from_symbols(x, out)
+
+
+def test_one_row_per_layer_with_shape_parameters_work_and_field():
+    graph = residual()
+    summary = summarize(graph.net, [(1, 8, 8)], graph=graph)
+    rows = {row.name: row for row in summary.rows}
+    assert list(rows) == ["image", "stem", "second", "add", "max_pooling2d", "flatten", "head"]
+    assert rows["stem"].output_shape == ((4, 8, 8),)
+    assert (rows["stem"].parameters, rows["second"].parameters, rows["head"].parameters) == (40, 148, 650)
+    assert rows["stem"].multiply_adds == 9 * 4 * 64
+    assert rows["second"].receptive_field == rows["add"].receptive_field == (5, 5)
+    assert rows["max_pooling2d"].receptive_field == (6, 6)
+    assert rows["head"].receptive_field == (None, None)
+    assert summary.parameters == summary.trainable_parameters == 838
+    assert summary.multiply_adds == 9 * 4 * 64 + 9 * 16 * 64 + 640
+
+
+def test_a_shared_layer_is_counted_once():
+    x, dense = layers.Input((4,)), layers.Dense(4, name="d")
+    graph = Graph.from_symbols(x, dense(dense(x)))
+    rows = summarize(graph.net, [(4,)], graph=graph).rows
+    assert [(row.name, row.parameters, row.multiply_adds) for row in rows[1:]] == [("d", 20, 16), ("d (again)", 0, 16)]
+
+
+def test_frozen_parameters_are_told_apart():
+    graph = residual()
+    graph.net.stem.requires_grad_(False)
+    summary = summarize(graph.net, [(1, 8, 8)], graph=graph)
+    assert (summary.parameters, summary.trainable_parameters) == (838, 798)
+    assert "40 of them not trained" in str(summary)
+
+
+def test_keras_layout_is_shown_as_keras_shows_it():
+    graph = residual((8, 8, 1), data_format="channels_last")
+    rows = {row.name: row for row in summarize(graph.net, [(8, 8, 1)], graph=graph).rows}
+    assert rows["image"].output_shape == ((8, 8, 1),)
+    assert rows["stem"].output_shape == ((8, 8, 4),)
+
+
+def test_open_sizes_have_fields_but_no_count():
+    x = layers.Input((3, None, None))
+    graph = Graph.from_symbols(x, layers.Conv2D(4, 3)(x))
+    summary = summarize(graph.net, [(3, None, None)], graph=graph)
+    assert summary.multiply_adds is None
+    assert summary.rows[1].receptive_field == (3, 3)
+    assert summary.rows[1].output_shape == ((4, None, None),)
+
+
+def test_any_torch_module_is_summarised_by_its_leaves():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sequential(nn.ReLU(), nn.Flatten()), nn.Linear(144, 2))
+    net.train()
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    summary = summarize(net, [(1, 8, 8)])
+    assert [(row.name, row.kind) for row in summary.rows] == [
+        *(("0", "Conv2d"), ("1.0", "ReLU"), ("1.1", "Flatten"), ("2", "Linear"))
+    ]
+    assert summary.multiply_adds == 36 * 36 + 288
+    assert net.training
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    assert not net[0]._forward_hooks
+
+
+def test_embeddings_are_asked_with_integers():
+    assert summarize(nn.Sequential(nn.Embedding(10, 4)), [(7,)]).rows[0].output_shape == ((7, 4),)
+
+
+def test_prints_itself_as_table_html_and_json():
+    graph = residual()
+    summary = summarize(graph.net, [(1, 8, 8)], graph=graph)
+    console = Console(record=True, width=120, file=io.StringIO())
+    console.print(summary)
+    text = console.export_text()
+    for part in ("stem", "(4, 8, 8)", "2.3 k", "838 parameters"):
+        assert part in text
+        assert part in str(summary)
+        assert part in summary._repr_html_()
+    assert json.loads(json.dumps(summary.to_dict()))["rows"][1]["name"] == "stem"
+
+
+def test_html_holds_names_as_text():
+    x = layers.Input((4,))
+    graph = Graph.from_symbols(x, layers.Dense(3, name="<b>")(x))
+    assert "&lt;b&gt;" in summarize(graph.net, [(4,)], graph=graph)._repr_html_()
+
+
+def test_shapes_that_do_not_fit_are_named():
+    with pytest.raises(ShapeError, match=r"\(3, 8, 8\).*torch says"):
+        summarize(nn.Conv2d(1, 4, 3), [(3, 8, 8)])
+    graph = residual()
+    with pytest.raises(LaminaError, match="2 input shapes"):
+        summarize(graph.net, [(1, 8, 8)] * 2, graph=graph)

@@ -1,0 +1,107 @@
+"""What the README says is true: its commands exist, its Python runs from top to bottom, its tree is the tree."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lamina.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The contents of the fenced blocks of a language; "" for those without one."""
+    return [
+        body
+        for found, body in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+        if found == language
+    ]
+
+
+COMMANDS = [shlex.split(line, comments=True) for block in blocks("bash") for line in block.splitlines() if line.strip()]
+LAMINA = [words for words in COMMANDS if words[0] == "lamina"]
+
+
+def test_there_is_something_to_check() -> None:
+    assert {words[0] for words in COMMANDS} == {"make", "pip", "lamina"}
+    assert len(blocks("python")) >= 3
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {words[1] for words in COMMANDS if words[0] == "make"} <= targets
+    named = set(re.findall(r"`make ([a-z]+)", README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("words", LAMINA, ids=" ".join)
+def test_command_line_knows_the_command_and_its_options(words: list[str]) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "lamina", words[1], "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
+    )
+    assert told.returncode == 0, told.stderr
+    known = set(re.findall(r"--[a-z-]+", told.stdout))
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with the pictures that the README speaks of, cats dark and dogs bright."""
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("cats", "dogs")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(12):
+            pixels = random.integers(0, 128, (32, 32, 3)) + 127 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photos" / name / f"{index}.png")
+    Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(tmp_path / "cat.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_python_runs_from_top_to_bottom(folder: Path) -> None:
+    scope: dict[str, object] = {"__name__": "readme"}
+    for number, block in enumerate(blocks("python")):
+        exec(compile(block, f"README.md, Python block {number + 1}", "exec"), scope)
+    assert scope["model"].evaluate(scope["x_test"], scope["y_test"])["accuracy"] > 0.2  # type: ignore[attr-defined]
+    assert scope["history"].history["val_accuracy"][-1] > 0.9  # type: ignore[attr-defined]
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+    assert (folder / "pets.safetensors").exists()
+
+
+def test_commands_run_from_top_to_bottom(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in LAMINA:
+        monkeypatch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code, words
+    assert "<html" in (folder / "runs" / "pets" / "report.html").read_text(encoding="utf-8")
+
+
+def test_tree_is_the_tree() -> None:
+    (tree,) = [block for block in blocks("") if block.startswith("src/lamina/")]
+    inside = dict(re.findall(r"^  (\w+)/ +(\S.*)$", tree, re.MULTILINE))
+    folders = {path.parent.name for path in (ROOT / "src" / "lamina").glob("*/__init__.py")}
+    assert set(inside) == folders
+    outside = re.findall(r"^(\w+)/ +\S", tree, re.MULTILINE)
+    assert outside
+    assert [name for name in outside if not any((ROOT / name).rglob("*.py"))] == []
+    assert len(inside) + len(outside) + 1 == len(tree.splitlines())
+
+
+def test_files_that_are_linked_exist() -> None:
+    for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+        assert [link for link in links if not (ROOT / link).exists()] == []

@@ -1,0 +1,51 @@
+"""Where and how things run."""
+
+import pytest
+import torch
+from torch import nn
+
+from lamina.training import runtime
+from lamina.training.runtime import Runtime, evaluating
+
+
+@pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])
+def test_bfloat16_is_not_chosen_where_the_processor_would_emulate_it(monkeypatch, flags):
+    monkeypatch.setattr(runtime, "processor_flags", lambda: frozenset(flags))
+    assert Runtime("cpu").precision == "float32"
+
+
+@pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16"])
+def test_bfloat16_is_chosen_where_the_processor_has_it_and_float32_turns_it_off(monkeypatch, flag):
+    monkeypatch.setattr(runtime, "processor_flags", lambda: frozenset({"avx2", flag}))
+    assert Runtime("cpu").precision == "bfloat16"
+    assert Runtime("cpu", precision="float32").precision == "float32"
+
+
+def test_bfloat16_autocast_holds_within_its_context_only():
+    layer = nn.Linear(4, 4)
+    with Runtime("cpu", precision="bfloat16").autocast():
+        assert layer(torch.ones(1, 4)).dtype == torch.bfloat16
+    with Runtime("cpu", precision="float32").autocast():
+        assert layer(torch.ones(1, 4)).dtype == torch.float32
+
+
+def test_an_unknown_precision_lists_the_known():
+    with pytest.raises(ValueError, match="bfloat16"):
+        Runtime("cpu", precision="bf16")
+
+
+def test_placing_keeps_the_module_and_its_keys():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+    keys = list(net.state_dict())
+    assert Runtime("cpu").place(net) is net
+    assert list(net.state_dict()) == keys
+    assert net[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_evaluating_puts_every_module_back_into_its_own_mode():
+    net = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2))
+    net[1].eval()
+    with evaluating(net):
+        assert not net[0].training
+    assert net[0].training
+    assert not net[1].training

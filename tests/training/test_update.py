@@ -1,0 +1,75 @@
+"""One optimizer with all that belongs to it."""
+
+import pytest
+import torch
+from torch import nn
+
+from lamina.training import Runtime, Update
+
+FLOAT32 = Runtime("cpu", precision="float32")
+
+
+def test_differentiates_its_own_parameters_only():
+    mine, other = nn.Linear(2, 2), nn.Linear(2, 1)
+    update = Update(mine, "sgd", runtime=FLOAT32)
+    update(other(mine(torch.ones(3, 2))).sum())
+    assert all(p.grad is not None for p in mine.parameters())
+    assert all(p.grad is None for p in other.parameters())
+
+
+def test_a_parameter_that_the_loss_does_not_reach_stays_put():
+    net = nn.ModuleDict({"used": nn.Linear(2, 1), "unused": nn.Linear(2, 1)})
+    before = net["unused"].weight.clone()
+    Update(net, "sgd", runtime=FLOAT32)(net["used"](torch.ones(3, 2)).sum())
+    assert torch.equal(net["unused"].weight, before)
+
+
+def test_a_schedule_is_laid_over_the_planned_updates():
+    net = nn.Linear(1, 1)
+    seen = []
+    update = Update(net, lambda p: torch.optim.SGD(p, lr=0.5), runtime=FLOAT32, schedule=lambda q: 1 - q)
+    update.plan(4)
+    for _ in range(6):
+        update(net(torch.ones(1, 1)).sum())
+        seen.append(update.optimizer.param_groups[0]["lr"])
+    assert seen == [0.5, 0.375, 0.25, 0.125, 0.0, 0.0]
+
+
+def test_setting_the_learning_rate_scales_every_group():
+    a, b = nn.Linear(1, 1), nn.Linear(1, 1)
+    update = Update(
+        [a, b],
+        lambda p: torch.optim.SGD([{"params": p[:2], "lr": 0.2}, {"params": p[2:], "lr": 0.02}]),
+        runtime=FLOAT32,
+    )
+    update.learning_rate = 0.1
+    assert [group["lr"] for group in update.optimizer.param_groups] == [0.1, pytest.approx(0.01)]
+
+
+def test_a_network_with_nothing_to_train_is_refused():
+    with pytest.raises(ValueError, match="no trainable parameters"):
+        Update(nn.ReLU(), "sgd", runtime=FLOAT32)
+
+
+def test_lbfgs_without_a_closure_is_refused_with_advice():
+    net = nn.Linear(1, 1)
+    with pytest.raises(ValueError, match="closure"):
+        Update(net, "lbfgs", runtime=FLOAT32)(net(torch.ones(1, 1)).sum())
+
+
+def test_state_goes_round():
+    def run(steps, state=None):
+        torch.manual_seed(0)
+        net = nn.Linear(3, 1)
+        update = Update(net, "adam", runtime=FLOAT32, schedule=lambda q: 1 - q)
+        update.plan(10)
+        if state is not None:
+            net.load_state_dict(state[0])
+            update.load_state_dict(state[1])
+        for step in range(update.count, steps):
+            update((net(torch.full((4, 3), float(step))) ** 2).mean())
+        return net.state_dict(), update.state_dict()
+
+    whole, _ = run(8)
+    resumed, _ = run(8, run(5))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
