@@ -56,11 +56,11 @@ def main() -> None:
         interpreter(peer)
     if asked.install:
         return
+    told_flags = ", ".join(f"{flag} {'yes' if flag in flags else 'no'}" for flag in FLAGS)
     versions: dict[str, str] = {}
     lines = [
         f"\n## {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}\n",
-        f"{processor}, two cores; {', '.join(flags) or 'none'} of {', '.join(FLAGS)}; "
-        f"{platform.system()}, Python {platform.python_version()}.",
+        f"{processor}, two cores, {told_flags}; {platform.system()}, Python {platform.python_version()}.",
     ]
     if asked.pairs:
         lines += pair_table(pairings, asked, versions)

@@ -8,9 +8,11 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lamina.cli import main
@@ -72,11 +74,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_python_runs_from_top_to_bottom(folder: Path) -> None:
-    scope: dict[str, object] = {"__name__": "readme"}
+    torch.manual_seed(0)
+    scope: dict[str, Any] = {"__name__": "readme"}
     for number, block in enumerate(blocks("python")):
         exec(compile(block, f"README.md, Python block {number + 1}", "exec"), scope)
-    assert scope["model"].evaluate(scope["x_test"], scope["y_test"])["accuracy"] > 0.2  # type: ignore[attr-defined]
-    assert scope["history"].history["val_accuracy"][-1] > 0.9  # type: ignore[attr-defined]
+    assert scope["model"].evaluate(scope["x_test"][:1000], scope["y_test"][:1000])["accuracy"] > 0.4
+    assert scope["history"].history["val_accuracy"][-1] > 0.9
     assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
     assert (folder / "pets.safetensors").exists()
 

@@ -24,6 +24,7 @@ _PARTS = (
     "tasks",
     "training",
 )
+_ALIASES = {"callbacks": "lamina.training.callbacks"}
 _NAMES = {"Classifier": "lamina.tasks.classification", "Preprocess": "lamina.data.preprocess", "load": "lamina.tasks"}
 
 if TYPE_CHECKING:
@@ -42,13 +43,16 @@ if TYPE_CHECKING:
     from lamina.data.preprocess import Preprocess as Preprocess
     from lamina.tasks import load as load
     from lamina.tasks.classification import Classifier as Classifier
+    from lamina.training import callbacks as callbacks
 
-__all__ = [*_PARTS, *_NAMES, "__version__"]
+__all__ = [*_PARTS, *_ALIASES, *_NAMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PARTS:
         return importlib.import_module(f"lamina.{name}")
+    if name in _ALIASES:
+        return importlib.import_module(_ALIASES[name])
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
     raise AttributeError(f"module 'lamina' has no attribute {name!r}")

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from lamina.nn import GaussianNoise, Rescale
+from lamina.nn import GaussianNoise, Rescaling
 
 
 def test_rescale_takes_uint8_to_floats():
-    scaled = Rescale(1 / 127.5, -1.0)(torch.tensor([0, 255], dtype=torch.uint8))
+    scaled = Rescaling(1 / 127.5, -1.0)(torch.tensor([0, 255], dtype=torch.uint8))
     assert scaled.dtype == torch.float32
     assert scaled.tolist() == pytest.approx([-1.0, 1.0])
 

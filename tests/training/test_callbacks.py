@@ -105,6 +105,7 @@ def test_early_stopping_begins_anew_with_each_fit_but_not_in_a_resumed_run() -> 
     loop = train(resumed, [5.0, 6.0, 4.0], start=2)  # the first epoch is the second without progress
     assert len(loop.history.epoch) == 1
     assert loop.step.net.weight.item() == 1.0  # of the epoch with loss 1
+    assert len(train(resumed, [5.0, 6.0, 4.0]).history.epoch) == 3  # the next fit is no resumed run
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lamina.layers import rules
 from lamina.layers.symbol import Op, Shape
 
 # The two probes differ in the batch and in every open size: what differs in their results is open as well.
@@ -32,6 +35,18 @@ def shapes(
     Runs in evaluation mode on copies without storage, so no weight, statistic or random state is touched.
     """
     copies = {suffix: meta_copy(module).eval() for suffix, module in modules.items()}
+    parts = [part for module in copies.values() for part in module.modules() if type(part) in rules.MODULES]
+    try:
+        for part in parts:
+            part.forward = functools.partial(rules.MODULES[type(part)], part)
+        ruled = tuple(replace(op, target=rules.FUNCTIONS.get(op.target, op.target)) for op in plan)
+        return [run(ruled, copies, _stand_ins(inputs, *probe, device="meta")) for probe in PROBES]
+    except rules.UnusualError:  # let torch say what is wrong
+        for part in parts:
+            del part.forward
+    except RuntimeError as error:
+        if not needs_numbers(error):
+            raise
     try:
         return [run(plan, copies, _stand_ins(inputs, *probe, device="meta")) for probe in PROBES]
     except RuntimeError as error:

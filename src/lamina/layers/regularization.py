@@ -71,4 +71,4 @@ class Rescaling(Layer):
                 refuse(self, name, value, "A number is expected.", "Write for example layers.Rescaling(1 / 255).")
 
     def build(self, *_: Symbol) -> dict[str, nn.Module]:
-        return {"": lamina_nn.Rescale(self.scale, self.offset)}
+        return {"": lamina_nn.Rescaling(self.scale, self.offset)}

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
 _CONVOLUTIONS = {aten.convolution, aten._convolution, aten.cudnn_convolution}
+_BATCH_NORMS = {aten.native_batch_norm, aten._native_batch_norm_legit_no_training, aten._batch_norm_no_update}
 _POOLS = {aten.max_pool2d_with_indices, aten.max_pool2d, aten.avg_pool2d}
 _UPSAMPLES = {
     aten.upsample_nearest2d: 0,
@@ -62,7 +63,9 @@ class Measure(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         packet = func._overloadpacket
-        result = func(*args, **kwargs)
+        result = _without_kernel(packet, args)
+        if result is None:
+            result = func(*args, **kwargs)
         if packet in flop_registry:
             self.multiply_adds += int(flop_registry[packet](*args, **kwargs, out_val=result)) // 2
         fields = [found for found in map(field_of, _tensors(args)) if found is not None]
@@ -82,6 +85,33 @@ def mark(image: Tensor) -> Tensor:
 def field_of(tensor: Tensor) -> Field | None:
     """The receptive field of a tensor that a Measure saw, None if it depends on no marked image."""
     return getattr(tensor, "_lamina_field", None)
+
+
+def _without_kernel(packet: Any, args: Any) -> Any:
+    """What convolution, batch norm and linear return on meta tensors: torch's own meta kernels of these import sympy and
+    torch._dynamo at their first call, which takes seconds."""
+    image = next(_tensors(args), None)
+    if image is None or not image.is_meta:
+        return None
+    if packet is aten.addmm:
+        _, left, right = args[:3]
+        return left.new_empty((left.shape[0], right.shape[1])) if left.shape[1] == right.shape[0] else None
+    if packet in _BATCH_NORMS:
+        return image.new_empty(image.shape), image.new_empty(0), image.new_empty(0)
+    if packet is not aten.convolution or image.ndim != 4:
+        return None
+    _, weight, _, *options, transposed, extra, groups = args[:9]
+    stride, padding, dilation, extra = map(_pair, (*options, extra))
+    sizes = []
+    for axis in (0, 1):
+        span = dilation[axis] * (weight.shape[2 + axis] - 1) + 1 - 2 * padding[axis]
+        if transposed:
+            sizes.append((image.shape[2 + axis] - 1) * stride[axis] + span + extra[axis])
+        else:
+            sizes.append((image.shape[2 + axis] - span) // stride[axis] + 1)
+    channels = weight.shape[1] * groups if transposed else weight.shape[0]
+    fits = image.shape[1] == (weight.shape[0] if transposed else weight.shape[1] * groups) and min(sizes) > 0
+    return image.new_empty((image.shape[0], channels, *sizes)) if fits else None
 
 
 def _field(packet: Any, args: Any, result: Any, fields: list[Field]) -> Field:

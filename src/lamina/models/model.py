@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina import losses, optimizers
 from lamina.core.errors import LaminaError, ShapeError
 from lamina.data.loader import ArrayBatches, Augment
 from lamina.layers.symbol import Symbol
@@ -130,24 +129,22 @@ class Model:
             "schedule": schedule,
         }
         self._step = None
-        self._check_names()
+        objective.check_names(self._compiled)
         if self._net is not None:
             self._make_step()
-
-    def _check_names(self) -> None:
-        """Unknown names fail here, also where the network is not built yet."""
-        assert self._compiled is not None
-        optimizers.get(self._compiled["optimizer"])
-        loss = self._compiled["loss"]
-        for spec in loss.values() if isinstance(loss, Mapping) else loss if isinstance(loss, list | tuple) else [loss]:
-            losses.get(spec)
 
     def _prepare(self) -> Callable[[Tensor], Tensor]:
         """What acts on a batch of inputs on the device, before the network: here the cast to what it takes."""
         return objective.cast_for(self.net, self.graph)
 
+    @property
+    def runtime(self) -> Runtime:
+        """Where and how the model runs: what compile said, or the defaults."""
+        self._runtime = self._runtime or Runtime()
+        return self._runtime
+
     def _make_step(self) -> SupervisedStep:
-        if self._compiled is None or self._runtime is None:
+        if self._compiled is None:
             raise LaminaError(
                 "This model is not compiled.",
                 "fit and evaluate need a loss.",
@@ -155,7 +152,7 @@ class Model:
             )
         if self._step is None:
             self._step = objective.make_step(
-                self.net, self.graph, self._compiled, runtime=self._runtime, prepare=self._prepare()
+                self.net, self.graph, self._compiled, runtime=self.runtime, prepare=self._prepare()
             )
         return self._step
 
@@ -208,7 +205,7 @@ class Model:
         if run is not None:
             folder = RunFolder(run, config=self._config(settings), save_model=self.save, resume=resume)
         own = [] if folder is None else [folder]
-        loop = Loop(step, seed=seed, callbacks=[*(callbacks or ()), *own, *reporter(verbose), _Stop(self)])
+        loop = Loop(step, seed=seed, callbacks=[*(callbacks or ()), _Stop(self), *own, *reporter(verbose)])
         for callback in loop.callbacks:
             callback.model = self
         loop.epochs_done, loop.steps_done = self._age
@@ -252,7 +249,7 @@ class Model:
         data = self._collect(x, None, None)
         self._build(data)
         self._check(data)
-        runtime, prepare = self._runtime or Runtime(), self._prepare()
+        runtime, prepare = self.runtime, self._prepare()
         runtime.place(self.net)
         for batch in ArrayBatches(data.inputs, batch_size=batch_size):
             values = [runtime.put(value) for value in batch.inputs]
@@ -331,7 +328,7 @@ class Model:
             "optimizer": str(told.get("optimizer")),
             "loss": str(told.get("loss")),
             "metrics": [str(metric) for metric in told.get("metrics") or ()],
-            "precision": self._runtime.precision if self._runtime else "float32",
+            "precision": self.runtime.precision,
             **settings,
         }
 
@@ -369,7 +366,7 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the one file: weights, description, and what was compiled. An existing file survives a failure."""
         told = self._compiled or {}
-        kept = {key: told.get(key) for key in ("loss", "metrics") if _is_text(told.get(key))}
+        kept = {key: told.get(key) for key in ("loss", "metrics") if objective.is_text(told.get(key))}
         return file.write(path, self.net, {"kind": "model", "network": self._described(), "compiled": kept})
 
     def _described(self) -> dict[str, Any]:
@@ -398,9 +395,3 @@ class _Stop(Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         if self._model.stop_training:
             self.loop.stop = True
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) or (
-        isinstance(value, list) and bool(value) and all(isinstance(entry, str) for entry in value)
-    )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamina import losses, metrics
+from lamina import losses, metrics, optimizers
 from lamina.core.errors import LaminaError
 from lamina.models.graph import Graph, cut
 from lamina.training import Runtime, SupervisedStep, Target, Update
@@ -33,6 +33,19 @@ def make_step(
     update = Update(net, told["optimizer"], runtime=runtime, schedule=told["schedule"]) if trainable else None
     penalties = None if graph is None else _penalties(net, graph)
     return SupervisedStep(net, update, targets=goals, runtime=runtime, view=view, prepare=prepare, penalties=penalties)
+
+
+def check_names(told: Mapping[str, Any]) -> None:
+    """Raises UnknownNameError for an optimizer or loss that nobody knows, also where the network is not built yet."""
+    optimizers.get(told["optimizer"])
+    loss = told["loss"]
+    for spec in loss.values() if isinstance(loss, Mapping) else loss if isinstance(loss, list | tuple) else [loss]:
+        losses.get(spec)
+
+
+def is_text(spec: Any) -> bool:
+    """Whether a loss or metrics were given by name, so that a model file can tell them."""
+    return isinstance(spec, str) or (isinstance(spec, list) and bool(spec) and all(isinstance(s, str) for s in spec))
 
 
 def cast_for(net: nn.Module, graph: Graph | None) -> Callable[[Tensor], Tensor]:

@@ -4,7 +4,7 @@ from lamina.nn.activation import Exponential, PReLU
 from lamina.nn.arrangement import Permute, Reshape
 from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d
 from lamina.nn.padding import SamePad2d, same_padding
-from lamina.nn.pixels import GaussianNoise, Rescale
+from lamina.nn.pixels import GaussianNoise, Rescaling
 from lamina.nn.pooling import GlobalAvgPool2d, GlobalMaxPool2d, SameAvgPool2d
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "GlobalMaxPool2d",
     "PReLU",
     "Permute",
-    "Rescale",
+    "Rescaling",
     "Reshape",
     "SameAvgPool2d",
     "SamePad2d",

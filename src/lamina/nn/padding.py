@@ -27,11 +27,12 @@ class SamePad2d(nn.Module):
         self.kernel_size, self.stride, self.dilation, self.value = kernel_size, stride, dilation, value
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
-        top, bottom = self._axis(images.shape[2], 0)
-        left, right = self._axis(images.shape[3], 1)
+        top, bottom = self.sides(images.shape[2], 0)
+        left, right = self.sides(images.shape[3], 1)
         return F.pad(images, (left, right, top, bottom), value=self.value)
 
-    def _axis(self, size: int, axis: int) -> Pair:
+    def sides(self, size: int, axis: int) -> Pair:
+        """Pixels before and after the rows (axis 0) or columns (axis 1) of an image of that size."""
         return same_padding(size, self.kernel_size[axis], stride=self.stride[axis], dilation=self.dilation[axis])
 
     def extra_repr(self) -> str:

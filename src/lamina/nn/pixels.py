@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-class Rescale(nn.Module):
+class Rescaling(nn.Module):
     """inputs * scale + offset, as floats (uint8 images come out as float32)."""
 
     def __init__(self, scale: float, offset: float = 0.0) -> None:

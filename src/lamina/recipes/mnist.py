@@ -19,7 +19,7 @@ def mnist_deepconvnet() -> Recipe:
         data="mnist",
         network="deepconvnet",
         preprocess=_UNIT,
-        epochs=12,
+        epochs=10,
         batch_size=128,
         optimizer=AdamW(learning_rate=0.003, weight_decay=0.01),
         schedule=OneCycle(warmup=0.2),

@@ -22,8 +22,8 @@ class Callback:
     """Something that happens at certain moments of training. Override what you need.
 
     `self.loop` is the running loop (`loop.step`, `loop.epoch`, `loop.steps_per_epoch`; `loop.stop = True` ends training
-    after the epoch), and `self.model` the model where one trains. `logs` maps names to floats; within an epoch it holds the means so far, and
-    reading an entry waits for the device. A method that is not overridden costs nothing.
+    after the step), and `self.model` the model where one trains. `logs` maps names to floats; within an epoch it holds
+    the means so far, and reading an entry waits for the device. A method that is not overridden costs nothing.
     """
 
     loop: Loop
@@ -209,6 +209,8 @@ class Loop:
                 hook(self.batch - 1, live)
             if self._signal is not None:
                 self._interrupt()
+            if self.stop:
+                break
         if self.batch == 0:
             raise DataError(
                 "The data gave no batch.", "An epoch needs at least one.", "Check the length of the data set."

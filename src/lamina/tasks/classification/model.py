@@ -134,7 +134,7 @@ class Classifier(Model):
     def _prepare(self) -> Callable[[Tensor], Tensor]:
         if self.preprocess is None:  # a module that was brought along, before the first data
             return super()._prepare()
-        return self.preprocess.normalize().to(self._runtime.device if self._runtime else "cpu")
+        return self.preprocess.normalize().to(self.runtime.device)
 
     # Data ---------------------------------------------------------------------------------------------------------
 
