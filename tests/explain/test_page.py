@@ -162,7 +162,7 @@ def test_shows_the_layers_where_the_model_can_tell_them(tmp_path):
         def predict(self, images):
             return probs
 
-        def summary(self, input_shape=None):
+        def summary(self, input_shape=None, *, show=True):
             if input_shape is None:
                 raise LaminaError("No shape.", "One is needed.", "Give it.")
             return summarize(net, [input_shape])
@@ -177,7 +177,7 @@ def test_a_network_whose_layers_cannot_be_listed_gets_its_report(tmp_path):
         def predict(self, images):
             return answers(30, 3, wrong=6)[0]
 
-        def summary(self, input_shape=None):
+        def summary(self, input_shape=None, *, show=True):
             raise LaminaError("It cannot.", "It should.", "Nothing to do.")
 
     data = SimpleNamespace(images=np.zeros((30, 1, 8, 8), np.uint8), labels=np.arange(30) % 3, classes=("a", "b", "c"))

@@ -7,8 +7,9 @@ import copy
 import pytest
 import torch
 
-from lamina import metrics
+from lamina import losses, metrics
 
+LOSS = losses.get("sparse_categorical_crossentropy")
 OUTPUTS = torch.randn(6, 8, generator=torch.Generator().manual_seed(0)).softmax(1)
 TARGETS = torch.nn.functional.one_hot(torch.arange(6), 8).float()
 NAMES = ["accuracy", "top5", "precision", "recall", "f1", "mse", "mae"]
@@ -74,3 +75,32 @@ def test_nothing_in_an_update_asks_for_a_value(name: str, monkeypatch: pytest.Mo
     for method in ("item", "__bool__", "__float__", "__int__", "tolist", "nonzero"):
         monkeypatch.setattr(torch.Tensor, method, refuse)
     metrics.get(name).update(OUTPUTS, TARGETS, torch.ones(6))
+
+
+def test_deferred_batches_amount_to_the_same_as_updates_at_once():
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randn(n, 4, generator=generator), torch.randint(0, 4, (n,), generator=generator)) for n in [8] * 70 + [3]
+    ]
+    for name in ("accuracy", "top_5_accuracy", "f1"):
+        at_once, later = metrics.get(name, LOSS), metrics.get(name, LOSS)
+        for index, (outputs, targets) in enumerate(batches):
+            at_once.update(outputs, targets)
+            later.defer(outputs, targets)
+            if index == 40:
+                state = later.state_dict()
+                later.reset()
+                later.load_state_dict(state)
+        assert later.compute() == at_once.compute()
+        later.reset()
+        assert torch.isnan(later.compute())
+
+
+def test_a_function_of_a_whole_batch_is_never_joined_with_the_next():
+    def spread(outputs, targets):
+        return outputs.max() - outputs.min()
+
+    metric = metrics.get(spread, LOSS)
+    for value in (1.0, 3.0):
+        metric.defer(torch.tensor([[0.0], [value]]), torch.zeros(2))
+    assert metric.compute() == 2.0

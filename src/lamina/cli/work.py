@@ -121,13 +121,13 @@ def summary(model: str, input_shape: str | None) -> Any:
         loaded = open_model(Path(model))
         if shape is None and isinstance(loaded, Classifier) and loaded.preprocess is not None:
             shape = (loaded.preprocess.channels, *loaded.preprocess.size)
-        return loaded.summary(shape)
+        return loaded.summary(shape, show=False)
     made = network(model, None)
     if isinstance(made, str):
         shape = shape or (1, 28, 28)
         sizes = {"image_size": shape[1]} if "image_size" in networks.arguments(made) else {}
         made = networks.create(made, in_channels=shape[0], **sizes)
-    return (made if isinstance(made, Model) else Model(made)).summary(shape)
+    return (made if isinstance(made, Model) else Model(made)).summary(shape, show=False)
 
 
 def report(run: Path, data: str | None, *, format: str | None, classifier: Any = None, splits: Any = None) -> Path:

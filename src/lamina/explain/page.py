@@ -42,6 +42,8 @@ def report(
     `model` answers `predict_probs` or `predict`; `history` is as for `learning_curves`; `settings` are noted under "How it
     was made"; at most `shown` mistakes are drawn. Raises DataError or ShapeError where model and data do not fit.
     """
+    if hasattr(model, "memorised"):  # a classifier reads a path, a folder or a named data set itself
+        data = model.memorised(data)
     images, labels, classes = arrays(data)
     probs, labels = checked(class_probs(model, data), labels)
     classes = named(classes, probs.shape[1])
@@ -104,6 +106,6 @@ def _summary(model: Any, image_shape: tuple[int, ...]) -> Summary | None:
         return None
     for arguments in ((), (image_shape,)):  # a model that wraps a torch module does not know its input's shape
         with contextlib.suppress(LaminaError):
-            summary = model.summary(*arguments)
+            summary = model.summary(*arguments, show=False)
             return summary if isinstance(summary, Summary) else None
     return None

@@ -90,13 +90,8 @@ def decode(entry: Any, modules: Mapping[str, nn.Module]) -> Layer:
             f"Only layers of the list are built. {unknown_name('layer', kind, LAYERS).expected}",
             "The file comes from a newer version of Lamina, or was not written by Lamina: do not trust it.",
         )
-    made = LAYERS[kind]
-    known = {f.name for f in dataclasses.fields(made) if f.init}
-    strange = sorted(set(arguments) - known)
-    if strange:
-        raise malformed(f"{kind} with the argument {strange[0]!r}")
     try:
-        return made(**{key: _value(key, value) for key, value in arguments.items()})
+        return LAYERS[kind](**{key: _value(key, value) for key, value in arguments.items()})
     except FileFormatError:
         raise
     except (LaminaError, TypeError, ValueError) as error:

@@ -42,6 +42,8 @@ class CallableMetric(MeanMetric):
     A single value counts as many times as the batch has samples, or by the sum of their weights.
     """
 
+    additive = False  # a value of a batch is no sum over its samples
+
     def __init__(self, function: Callable[[Tensor, Tensor], Any], *, name: str | None = None) -> None:
         super().__init__(name or str(getattr(function, "__name__", type(function).__name__)))
         self.function = function

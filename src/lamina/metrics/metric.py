@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Shaped
@@ -17,8 +17,14 @@ Takes = Literal["scores", "outputs"]
 class Metric(ABC):
     """A number over many batches. `sums` holds what was added up; nothing in `update` waits for the device."""
 
+    additive: ClassVar[bool] = True  # whether several batches in one update amount to the same
+
+    _WAITING, _WAITING_ENTRIES = 32, 1 << 16  # batches, and numbers in their outputs, that wait for one update at most
+
     def __init__(self, name: str) -> None:
         self.name = name
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._entries = 0
         self.sums: tuple[Tensor | int, ...] = ()
         self._world: tuple[Tensor | int, ...] = ()
 
@@ -33,6 +39,22 @@ class Metric(ABC):
     ) -> None:
         """Adds one batch."""
 
+    def defer(self, outputs: Float[Tensor, "*S"], targets: Shaped[Tensor, "*T"]) -> None:
+        """Adds one batch later: small ones wait and share an update, whose cost is that of launching it."""
+        if not self.additive:
+            self.update(outputs, targets)
+            return
+        self._waiting.append((outputs, targets))
+        self._entries += outputs.numel()
+        if len(self._waiting) >= self._WAITING or self._entries > self._WAITING_ENTRIES:
+            self._update_waiting()
+
+    def _update_waiting(self) -> None:
+        if self._waiting:
+            outputs, targets = zip(*self._waiting, strict=True)
+            self._waiting, self._entries = [], 0
+            self.update(torch.cat(outputs), torch.cat(targets))
+
     @abstractmethod
     def value(self, *sums: Tensor) -> Float[Tensor, ""]:
         """The number that the sums amount to."""
@@ -44,11 +66,13 @@ class Metric(ABC):
 
     def compute(self) -> Float[Tensor, ""]:
         """The value over all batches since the last reset, on the device; NaN before the first."""
+        self._update_waiting()
         sums = self._world or self.sums
         return self.value(*map(torch.as_tensor, sums)) if sums else torch.tensor(torch.nan)
 
     def reduce(self) -> None:
         """Makes `compute` speak for all processes until the next update; each must call it. The own sums stay."""
+        self._update_waiting()
         distributed = torch.distributed
         if self.sums and distributed.is_available() and distributed.is_initialized():
             device = next(total.device for total in self.sums if isinstance(total, Tensor))
@@ -60,13 +84,16 @@ class Metric(ABC):
     def reset(self) -> None:
         """Forgets all batches."""
         self.sums, self._world = (), ()
+        self._waiting, self._entries = [], 0
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""
+        self._update_waiting()
         return {"sums": self.sums}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
+        self._waiting, self._entries = [], 0
         self.sums, self._world = tuple(state["sums"]), ()
 
     def __repr__(self) -> str:

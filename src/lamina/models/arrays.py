@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import DataError, LaminaError, ShapeError
+from lamina.data.preprocess import Normalize
+from lamina.nn import Rescaling
 from lamina.training.runtime import evaluating
 
 
@@ -177,8 +179,10 @@ def check_inputs(arrays: Arrays, shapes: Sequence[Sequence[int | None]], names: 
 
 def warn_unscaled(arrays: Arrays, net: nn.Module) -> None:
     """Warns of integer images that no layer scales: 0..255 as they stand train badly or not at all."""
-    scales = ("Rescaling", "Normalize", "BatchNorm2d", "Embedding")
-    if any(type(module).__name__.startswith(scales) for module in list(net.modules())[:4]):
+    scaling = (Rescaling, Normalize, nn.BatchNorm2d, nn.Embedding)
+    if any(
+        isinstance(module, scaling) for module in list(net.modules())[:4]
+    ):  # the first few: later ones come too late
         return
     for value in arrays.inputs:
         if not value.is_floating_point() and value.dim() == 4 and int(value.max()) > 1:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from lamina.layers.symbol import Symbol
 from lamina.models import arrays as array
 from lamina.models import feed, file, objective
 from lamina.models.arrays import Arrays
+from lamina.models.drawing import Drawing, draw
 from lamina.models.graph import Graph, apply
 from lamina.models.summary import Summary, summarize
 from lamina.training import Callback, History, Loop, RunFolder, Runtime, SupervisedStep
@@ -200,24 +200,35 @@ class Model:
             raise LaminaError(
                 "The network has no trainable parameters.", "fit changes parameters.", "Unfreeze a layer of model.net."
             )
-        settings = {"batch_size": batch_size, "epochs": epochs, "seed": seed, "augment": str(augment)}
+        settings = {
+            "precision": self.runtime.precision,
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "seed": seed,
+            "augment": str(augment),
+        }
         folder = None
         if run is not None:
-            folder = RunFolder(run, config=self._config(settings), save_model=self.save, resume=resume)
+            folder = RunFolder(
+                run,
+                config=objective.config(self.name, self._compiled or {}, settings),
+                save_model=self.save,
+                resume=resume,
+            )
         own = [] if folder is None else [folder]
         loop = Loop(step, seed=seed, callbacks=[*(callbacks or ()), _Stop(self), *own, *reporter(verbose)])
         for callback in loop.callbacks:
             callback.model = self
         loop.epochs_done, loop.steps_done = self._age
-        if step.updates["net"].schedule is not None:
-            step.updates["net"].plan((epochs - initial_epoch) * feed.count_steps(train))
+        update = step.updates["net"]
+        planned = (epochs - initial_epoch) * feed.count_steps(train) if update.schedule is not None else 1
+        update.plan(planned)
         self.history, self.stop_training = loop.history, False
         if folder is not None and folder.checkpoint is not None:
             initial_epoch = folder.restore(loop)
+            update.plan(planned, start=update.planned_from)  # to the end that is asked for now
             if folder.finished and initial_epoch >= epochs:
-                print(
-                    f"The run in {folder.folder} is finished ({initial_epoch} epochs). More epochs would go on with it."
-                )
+                print(f"The run in {run} is finished ({initial_epoch} epochs). More epochs would go on with it.")
                 return loop.history
         try:
             return loop.fit(train, epochs=epochs, initial_epoch=initial_epoch, validation=validation)
@@ -238,31 +249,22 @@ class Model:
 
         The batch size changes nothing beyond float error.
         """
-        outputs: list[list[Tensor]] = []
-        with self._using(), torch.inference_mode():
-            for values in self._raw(x, batch_size):
-                outputs.append([value.float().cpu() for value in values])
-        joined: list[np.ndarray[Any, Any]] = [torch.cat(parts).numpy() for parts in zip(*outputs, strict=True)]
-        return joined[0] if len(joined) == 1 else joined
+        arrays = [value.numpy() for value in self._answers(x, batch_size)]
+        return arrays[0] if len(arrays) == 1 else arrays
 
-    def _raw(self, x: Any, batch_size: int) -> Any:
+    def _answers(self, x: Any, batch_size: int) -> list[Tensor]:
+        """Each output for all samples, float32 in host memory."""
         data = self._collect(x, None, None)
         self._build(data)
         self._check(data)
         runtime, prepare = self.runtime, self._prepare()
         runtime.place(self.net)
-        for batch in ArrayBatches(data.inputs, batch_size=batch_size):
-            values = [runtime.put(value) for value in batch.inputs]
-            output = self.net(*(value if prepare is None else prepare(value) for value in values))
-            yield (output,) if isinstance(output, Tensor) else tuple(output)
-
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[None]:
-        """Eval mode, also for a network that is built within; afterwards every module is as it was."""
-        with contextlib.ExitStack() as stack:
-            if self._net is not None:
-                stack.enter_context(evaluating(self._net))
-            yield
+        batches = []
+        with evaluating(self.net), torch.inference_mode():
+            for batch in ArrayBatches(data.inputs, batch_size=batch_size):
+                output = self.net(*(prepare(runtime.put(value)) for value in batch.inputs))
+                batches.append([v.float().cpu() for v in ((output,) if isinstance(output, Tensor) else output)])
+        return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
     # Data ---------------------------------------------------------------------------------------------------------
 
@@ -321,17 +323,6 @@ class Model:
         step = self._ready(data)
         return feed.array_batches(data, step, weights=data.weights, batch_size=batch_size)
 
-    def _config(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        told = self._compiled or {}
-        return {
-            "model": self.name,
-            "optimizer": str(told.get("optimizer")),
-            "loss": str(told.get("loss")),
-            "metrics": [str(metric) for metric in told.get("metrics") or ()],
-            "precision": self.runtime.precision,
-            **settings,
-        }
-
     # Looking and keeping ------------------------------------------------------------------------------------------
 
     @property
@@ -347,21 +338,31 @@ class Model:
             return self.graph.get_layer(name)
         return self.net.get_submodule(name)
 
-    def summary(self, input_shape: Sequence[int] | None = None) -> Summary:
-        """The layers with shapes, parameters, multiply-adds and receptive fields; prints itself as a table.
+    def summary(self, input_shape: Sequence[int] | None = None, *, show: bool = True) -> Summary:
+        """The layers with shapes, parameters, multiply-adds and receptive fields: printed where `show`, and returned.
 
-        A torch module does not know its input: pass `input_shape`, without the batch.
+        Where the result is displayed by itself (a notebook, a prompt) it is not printed too. A torch module does not know
+        its input: pass `input_shape`, without the batch.
         """
-        shapes: Sequence[Sequence[int | None]] = [input_shape] if input_shape is not None else []
-        if self.graph is not None and not shapes:
-            shapes = self.graph.input_shapes
+        shapes = [input_shape] if input_shape is not None else [] if self.graph is None else self.graph.input_shapes
         if not shapes:
             raise LaminaError(
                 "summary of a torch module came without an input shape.",
                 "Its shapes cannot be known otherwise.",
                 "Call summary(input_shape=(1, 28, 28)).",
             )
-        return summarize(self.net, shapes, graph=self.graph)
+        table = summarize(self.net, shapes, graph=self.graph)
+        if show and not hasattr(sys, "ps1"):
+            print(table)
+        return table
+
+    def draw(self) -> Drawing:
+        """The graph of the layers as a picture: `.svg` is its text, and a notebook shows it."""
+        if self.graph is None:
+            raise LaminaError(
+                "This model wraps a torch module.", "A graph of layers can be drawn.", "Describe it with lamina.layers."
+            )
+        return draw(self.graph)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the one file: weights, description, and what was compiled. An existing file survives a failure."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina import losses, metrics, optimizers
-from lamina.core.errors import LaminaError
+from lamina.core.errors import LaminaError, ShapeError
 from lamina.models.graph import Graph, cut
 from lamina.training import Runtime, SupervisedStep, Target, Update
 
@@ -27,6 +27,8 @@ def make_step(
     """The step that trains a network as `compile` was told; places the network on the runtime's device."""
     view, cuts = graph.cut() if graph is not None else cut(net)
     names = graph.output_names if graph is not None else ()
+    if graph is not None:
+        _refuse_channels_last_classes(graph, told["loss"])
     goals = targets(told["loss"], told["metrics"], loss_weights=told["loss_weights"], cuts=cuts, output_names=names)
     runtime.place(net)
     trainable = any(parameter.requires_grad for parameter in net.parameters())
@@ -35,12 +37,32 @@ def make_step(
     return SupervisedStep(net, update, targets=goals, runtime=runtime, view=view, prepare=prepare, penalties=penalties)
 
 
+def _refuse_channels_last_classes(graph: Graph, loss: Any) -> None:
+    """Pixels that are classified have their classes in axis 1; a channels-last output has them in the last."""
+    for symbol, name, spec in zip(
+        graph.outputs, graph.output_names, _each(loss, graph.output_names, "loss"), strict=True
+    ):
+        if symbol.permuted and losses.get(spec).activation is not None:
+            raise ShapeError(
+                f"The output {name!r} is a channels-last image of shape {symbol.shape}, and its loss is {spec!r}.",
+                "A loss of classes takes images with the classes in axis 1.",
+                'Describe the input as (C, H, W), without data_format="channels_last".',
+            )
+
+
 def check_names(told: Mapping[str, Any]) -> None:
     """Raises UnknownNameError for an optimizer or loss that nobody knows, also where the network is not built yet."""
     optimizers.get(told["optimizer"])
     loss = told["loss"]
     for spec in loss.values() if isinstance(loss, Mapping) else loss if isinstance(loss, list | tuple) else [loss]:
         losses.get(spec)
+
+
+def config(name: str, told: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's config.yaml says: the model, what it was compiled with, and the settings of `fit`."""
+    metric_names = [str(metric) for metric in told.get("metrics") or ()]
+    compiled = {key: str(told[key]) for key in ("optimizer", "loss", "schedule") if told.get(key) is not None}
+    return {"model": name, **compiled, "metrics": metric_names, **settings}
 
 
 def is_text(spec: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from lamina.core.errors import LaminaError
-from lamina.layers.inputs import Input
+from lamina.layers.inputs import Input, first_input
 from lamina.layers.layer import Layer
 from lamina.layers.symbol import Symbol
 from lamina.models.arrays import Arrays
@@ -63,7 +63,8 @@ class Sequential(Model):
         if self._input is None and self._layers:
             shape = getattr(self._layers[0], "input_shape", None) or shape
             if shape is not None:
-                self._input = Input(shape=shape, dtype=_dtype(self._layers[0]))
+                first = self._layers[0]
+                self._input = first_input(first, shape) if isinstance(first, Layer) else Input(shape)
         if self._input is not None and self._layers and self._pending:
             self._adopt(Graph.chain(self._layers, self._input))
             self._pending = False
@@ -86,8 +87,3 @@ class Sequential(Model):
         if self._net is None and not isinstance(x, Symbol) and hasattr(x, "shape"):
             self._try_build(tuple(x.shape[1:]))
         return super().__call__(x)
-
-
-def _dtype(layer: Any) -> str:
-    """What the first layer wants to be fed with: integers, if it looks numbers up."""
-    return str(getattr(layer, "input_dtype", "float32")).removeprefix("torch.")

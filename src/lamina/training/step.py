@@ -57,11 +57,11 @@ class Target:
             return self.compute(outputs, targets)
         return (self.compute(outputs, targets, reduction="none") * weights).mean()
 
-    def update_metrics(self, raw: Tensor, targets: Tensor, weights: Tensor | None) -> None:
-        """Adds one batch to the metrics."""
+    def update_metrics(self, raw: Tensor, targets: Tensor) -> None:
+        """Adds one batch to the metrics, which sample weights do not touch, as in Keras."""
         outputs = self._activate(raw) if self._wants_probs else raw
         for metric in self.metrics:
-            metric.update(outputs, targets, weights)
+            metric.defer(outputs, targets)
 
 
 def _identity(value: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class SupervisedStep:
 
         loss = update(closure) if update.needs_closure else update(closure())
         with torch.no_grad():
-            self._update_metrics(outputs, goals, weights)
+            self._update_metrics(outputs, goals)
         return Logs(batch.size, loss=loss, **parts)
 
     def evaluate(self, batch: Batch) -> Logs:
@@ -134,7 +134,7 @@ class SupervisedStep:
         parts: dict[str, Tensor] = {}
         outputs = self._forward(inputs)
         loss = self._loss(outputs, goals, weights, parts)
-        self._update_metrics(outputs, goals, weights)
+        self._update_metrics(outputs, goals)
         return Logs(batch.size, loss=loss, **parts)
 
     def _place(self, batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor | None]:
@@ -164,10 +164,10 @@ class SupervisedStep:
         assert total is not None
         return total
 
-    def _update_metrics(self, outputs: tuple[Tensor, ...], goals: tuple[Tensor, ...], weights: Tensor | None) -> None:
+    def _update_metrics(self, outputs: tuple[Tensor, ...], goals: tuple[Tensor, ...]) -> None:
         for target, output, goal in zip(self.targets, outputs, goals, strict=True):
             if target.metrics:
-                target.update_metrics(output.detach(), goal, weights)
+                target.update_metrics(output.detach(), goal)
 
 
 def _tuple(value: Tensors | None) -> tuple[Tensor, ...]:

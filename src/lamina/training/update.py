@@ -49,9 +49,14 @@ class Update:
         self._base = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._plan = (0, 1)
 
-    def plan(self, updates: int) -> None:
-        """Lays the schedule over the next `updates` updates."""
-        self._plan = (self.count, max(updates, 1))
+    def plan(self, updates: int, *, start: int | None = None) -> None:
+        """Lays the schedule over `updates` updates from the next one on, or from the `start`-th."""
+        self._plan = (self.count if start is None else start, max(updates, 1))
+
+    @property
+    def planned_from(self) -> int:
+        """The update at which the schedule began."""
+        return self._plan[0]
 
     @property
     def learning_rate(self) -> float:

@@ -199,16 +199,9 @@ class Classifier(Model):
                 "This classifier has no weights yet.", "It is trained by fit or loaded.", 'Call fit("photos/") first.'
             )
         pictures = inputs.pictures(x, self.preprocess)
-        probs = []
-        with self._using(), torch.inference_mode():
-            for (raw,) in self._raw(pictures, batch_size):
-                probs.append(self._to_probs(raw).cpu())
-        return torch.cat(probs).numpy()
-
-    def _to_probs(self, raw: Tensor) -> Tensor:
-        step = self._make_step()
-        ends_in_probs = step.targets[0].cut == "softmax"
-        return raw.float() if ends_in_probs else torch.softmax(raw.float(), dim=-1)
+        (raw,) = self._answers(pictures, batch_size)
+        ends_in_probs = self._make_step().targets[0].cut == "softmax"
+        return (raw if ends_in_probs else torch.softmax(raw, dim=-1)).numpy()
 
     def predict(self, x: Any, batch_size: int = 256) -> Any:
         """The class of a picture (one Classification), or of several (a list): files, a folder, arrays or a data set."""
