@@ -255,6 +255,25 @@ def test_keras_habits_are_kept():
     assert model.fit(X, Y, verbose=0) is model.history
 
 
+def test_layers_go_through_json_and_draw_themselves():
+    model = two_outputs()
+    again = models.model_from_json(model.to_json())
+    assert list(again.net.state_dict()) == list(model.net.state_dict())
+    again.net.load_state_dict(model.net.state_dict())
+    x = [X[:, :10], X[:, 10:]]
+    for one, other in zip(model.predict(x), again.predict(x), strict=True):
+        assert np.array_equal(one, other)
+    assert "<svg" in model.draw().svg
+
+
+def test_summary_prints_in_a_script_and_is_returned(capsys):
+    table = dense().summary()
+    assert table.parameters == 20 * 16 + 16 + 16 * 2 + 2
+    assert "370" in capsys.readouterr().out
+    dense().summary(show=False)
+    assert capsys.readouterr().out == ""
+
+
 def test_augmentation_changes_training_batches_only():
     class Black:
         draws = 1

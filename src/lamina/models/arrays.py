@@ -177,6 +177,20 @@ def check_inputs(arrays: Arrays, shapes: Sequence[Sequence[int | None]], names: 
         raise ShapeError(f"x has samples of shape {came}.", f"The input {name!r} wants {tuple(shape)}.", remedy)
 
 
+def check_target_count(arrays: Arrays, outputs: int) -> None:
+    """Raises where there is no y, or not one array for each output."""
+    if not arrays.targets:
+        raise DataError(
+            "There is no y.", "The loss compares outputs with targets.", "Pass y, or a data set with labels."
+        )
+    if len(arrays.targets) != outputs:
+        raise ShapeError(
+            f"y holds {len(arrays.targets)} arrays.",
+            f"The network has {outputs} outputs.",
+            "Pass one array for each output.",
+        )
+
+
 def warn_unscaled(arrays: Arrays, net: nn.Module) -> None:
     """Warns of integer images that no layer scales: 0..255 as they stand train badly or not at all."""
     scaling = (Rescaling, Normalize, nn.BatchNorm2d, nn.Embedding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamina.core.errors import LaminaError, ShapeError
+from lamina.core.errors import LaminaError
 from lamina.data.loader import ArrayBatches, Augment
 from lamina.layers.symbol import Symbol
 from lamina.models import arrays as array
@@ -52,7 +53,7 @@ class Model:
         elif inputs is not None:
             self._adopt(Graph.from_symbols(inputs, outputs))
         self.history: History | None = None
-        self.stop_training = False
+        self._loop: Loop | None = None
         self._compiled: dict[str, Any] | None = None
         self._runtime: Runtime | None = None
         self._step: SupervisedStep | None = None
@@ -114,12 +115,6 @@ class Model:
         training: "auto" is bfloat16 where the hardware has it, else float32. `schedule` maps progress 0..1 of a `fit` to a
         factor of the learning rate. A `runtime` takes the place of `device` and `precision`.
         """
-        if loss is None:
-            raise LaminaError(
-                "compile came without a loss.",
-                "Training minimises one.",
-                'Pass for example loss="sparse_categorical_crossentropy" for integer labels.',
-            )
         self._runtime = runtime or Runtime(device, precision=precision)
         self._compiled = {
             "optimizer": optimizer,
@@ -196,10 +191,7 @@ class Model:
                 data, step, weights=weights, batch_size=batch_size, shuffle=shuffle, seed=seed, augment=augment
             )
         validation = None if held is None else self._in_order(held, PREDICT_BATCH)
-        if not step.updates:
-            raise LaminaError(
-                "The network has no trainable parameters.", "fit changes parameters.", "Unfreeze a layer of model.net."
-            )
+        update = objective.update_of(step)
         settings = {
             "precision": self.runtime.precision,
             "batch_size": batch_size,
@@ -216,14 +208,13 @@ class Model:
                 resume=resume,
             )
         own = [] if folder is None else [folder]
-        loop = Loop(step, seed=seed, callbacks=[*(callbacks or ()), _Stop(self), *own, *reporter(verbose)])
+        loop = Loop(step, seed=seed, callbacks=[*(callbacks or ()), *own, *reporter(verbose)])
         for callback in loop.callbacks:
             callback.model = self
         loop.epochs_done, loop.steps_done = self._age
-        update = step.updates["net"]
         planned = (epochs - initial_epoch) * feed.count_steps(train) if update.schedule is not None else 1
         update.plan(planned)
-        self.history, self.stop_training = loop.history, False
+        self._loop, self.history = loop, loop.history
         if folder is not None and folder.checkpoint is not None:
             initial_epoch = folder.restore(loop)
             update.plan(planned, start=update.planned_from)  # to the end that is asked for now
@@ -266,6 +257,16 @@ class Model:
                 batches.append([v.float().cpu() for v in ((output,) if isinstance(output, Tensor) else output)])
         return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
+    @property
+    def stop_training(self) -> bool:
+        """Keras's habit: a callback that sets it ends training after the step."""
+        return self._loop is not None and self._loop.stop
+
+    @stop_training.setter
+    def stop_training(self, value: bool) -> None:
+        if self._loop is not None:
+            self._loop.stop = value
+
     # Data ---------------------------------------------------------------------------------------------------------
 
     def _collect(self, x: Any, y: Any, weights: Any) -> Arrays:
@@ -296,16 +297,7 @@ class Model:
         self._build(data)
         step = self._make_step()
         self._check(data)
-        if not data.targets:
-            raise LaminaError(
-                "There is no y.", "The loss compares outputs with targets.", "Pass y, or a data set with labels."
-            )
-        if len(data.targets) != len(step.targets):
-            raise ShapeError(
-                f"y holds {len(data.targets)} arrays.",
-                f"The network has {len(step.targets)} outputs.",
-                "Pass one array for each output.",
-            )
+        array.check_target_count(data, len(step.targets))
         few = [step.runtime.put(value[:2]) for value in data.inputs]
         outputs = array.probe(self.net, tuple(value if step.prepare is None else step.prepare(value) for value in few))
         for target, output, goal in zip(step.targets, outputs, data.targets, strict=True):
@@ -356,6 +348,14 @@ class Model:
             print(table)
         return table
 
+    def to_json(self) -> str:
+        """The layers and how they are connected, without weights; `models.model_from_json` makes them again."""
+        if self.graph is None:
+            raise LaminaError(
+                "This model wraps a torch module.", "Layers can be told as JSON.", "Describe it with lamina.layers."
+            )
+        return json.dumps(self.graph.config())
+
     def draw(self) -> Drawing:
         """The graph of the layers as a picture: `.svg` is its text, and a notebook shows it."""
         if self.graph is None:
@@ -387,12 +387,11 @@ class Model:
         return model
 
 
-class _Stop(Callback):
-    """Keras's habit: a callback sets `model.stop_training = True`."""
+def model_from_json(text: str, *, modules: Mapping[str, Any] | None = None) -> Model:
+    """The model that `to_json` told, with new initial values. Nothing outside the literal list of layers is ever made.
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        if self._model.stop_training:
-            self.loop.stop = True
+    `modules` brings torch modules of your own, by the name that the text gives them.
+    """
+    model = Model()
+    model._adopt(Graph.from_config(json.loads(text), modules=dict(modules or {})))
+    return model

@@ -50,10 +50,25 @@ def _refuse_channels_last_classes(graph: Graph, loss: Any) -> None:
             )
 
 
+def update_of(step: SupervisedStep) -> Update:
+    """The update of a step that has something to train."""
+    if not step.updates:
+        raise LaminaError(
+            "The network has no trainable parameters.", "fit changes parameters.", "Unfreeze a layer of model.net."
+        )
+    return step.updates["net"]
+
+
 def check_names(told: Mapping[str, Any]) -> None:
-    """Raises UnknownNameError for an optimizer or loss that nobody knows, also where the network is not built yet."""
-    optimizers.get(told["optimizer"])
+    """Raises where there is no loss, or an optimizer or loss that nobody knows; also before the network is built."""
     loss = told["loss"]
+    if loss is None:
+        raise LaminaError(
+            "compile came without a loss.",
+            "Training minimises one.",
+            'Pass for example loss="sparse_categorical_crossentropy" for integer labels.',
+        )
+    optimizers.get(told["optimizer"])
     for spec in loss.values() if isinstance(loss, Mapping) else loss if isinstance(loss, list | tuple) else [loss]:
         losses.get(spec)
 
