@@ -24,7 +24,11 @@ _PARTS = (
     "tasks",
     "training",
 )
-_ALIASES = {"callbacks": "lamina.training.callbacks"}
+_ALIASES = {
+    "callbacks": "lamina.training.callbacks",
+    "initializers": "lamina.layers.initializers",
+    "regularizers": "lamina.layers.regularizers",
+}
 _NAMES = {"Classifier": "lamina.tasks.classification", "Preprocess": "lamina.data.preprocess", "load": "lamina.tasks"}
 
 if TYPE_CHECKING:
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
     from lamina import tasks as tasks
     from lamina import training as training
     from lamina.data.preprocess import Preprocess as Preprocess
+    from lamina.layers import initializers as initializers
+    from lamina.layers import regularizers as regularizers
     from lamina.tasks import load as load
     from lamina.tasks.classification import Classifier as Classifier
     from lamina.training import callbacks as callbacks

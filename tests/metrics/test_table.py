@@ -38,11 +38,21 @@ def test_the_loss_also_says_what_is_ignored() -> None:
 
 def test_what_a_person_chose_stays() -> None:
     mine, open_one = metrics.Accuracy("binary"), metrics.Accuracy()
-    assert metrics.get(mine, losses.get("mse")) is mine
+    assert metrics.get(mine, losses.get("mse")).kind == "binary"  # type: ignore[attr-defined]
     assert metrics.get("binary_accuracy", losses.get("mse")).kind == "binary"  # type: ignore[attr-defined]
     metrics.get(open_one, losses.get("mse"))
     assert open_one.kind is None  # it may serve beside another loss
     assert isinstance(metrics.get(metrics.Recall), metrics.Recall)
+
+
+def test_one_object_may_serve_several_outputs_which_share_nothing() -> None:
+    mine = metrics.Accuracy("sparse", name="mine")
+    mine.update(torch.eye(2), torch.tensor([0, 0]))
+    first, second = metrics.get(mine), metrics.get(mine, losses.get("mse"))
+    first.defer(torch.eye(2), torch.tensor([0, 1]))
+    second.defer(torch.eye(2), torch.tensor([1, 0]))
+    assert (first.compute(), second.compute(), mine.compute()) == (1.0, 0.0, 0.5)
+    assert first.name == "mine"
 
 
 def test_an_unknown_name_lists_the_nearest() -> None:

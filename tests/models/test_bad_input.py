@@ -7,6 +7,7 @@ from torch import nn
 
 from lamina import layers, models
 from lamina.core.errors import LaminaError
+from lamina.models import arrays
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((20, 6), dtype=np.float32), RNG.integers(0, 3, 20)
@@ -131,3 +132,59 @@ def test_binary_labels_of_shape_b_do_not_broadcast_against_outputs_of_b_1():
         torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y)), batch_size=5
     )
     assert model.evaluate(loader) == pytest.approx(flat, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.uint64, ">f4", ">i2"])
+def test_arrays_that_torch_cannot_reckon_with_are_taken_as_they_are_meant(kind):
+    assert arrays.collect(X.astype(kind)).inputs[0].max() == X.astype(kind).max()
+    assert arrays.collect(torch.zeros(3, dtype=torch.uint16)).inputs[0].dtype == torch.int32
+
+
+def test_reversed_and_read_only_arrays_are_copied_and_others_shared():
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    for array in (X[::-1], X[:, ::-1], frozen, frozen[::-1]):  # warnings are errors in these tests
+        tensor = arrays.to_tensor(array, "x")
+        assert np.array_equal(tensor.numpy(), array)
+        tensor[0] = 7
+        assert frozen.max() < 1
+        assert X.max() < 1
+    assert arrays.to_tensor(X, "x").data_ptr() == X.ctypes.data
+
+
+@pytest.mark.parametrize("shape", [(20, 28, 28), (20, 784)])
+def test_kerass_mnist_and_flat_pictures_of_uint8_warn_too(shape):
+    images = RNG.integers(0, 256, shape, dtype=np.uint8)
+    with pytest.warns(UserWarning, match=r"layers\.Rescaling\(1 / 255\)"):
+        arrays.warn_unscaled(arrays.collect(images), nn.Linear(1, 1))
+    arrays.warn_unscaled(arrays.collect(images // 200), nn.Linear(1, 1))
+    arrays.warn_unscaled(arrays.collect(images), nn.Embedding(256, 2))
+    arrays.warn_unscaled(arrays.collect(images.astype(np.int64)), nn.Linear(1, 1))
+
+
+def test_class_weights_are_those_of_each_sample_s_class():
+    weights = {1: 3.0}
+    expected = np.where(Y == 1, 3.0, 1.0)
+    for y in (Y, Y[:, None], ONE_HOT, ONE_HOT.astype(np.int64), ONE_HOT * 0.8 + 0.1):
+        assert np.array_equal(arrays.sample_weights(arrays.collect(X, y), weights), expected)
+    assert arrays.sample_weights(arrays.collect(X, Y), {}) is None
+    assert arrays.sample_weights(arrays.collect(X, np.where(Y == 0, -1, Y)), {2: 5.0}).tolist() == [
+        5.0 if y == 2 else 1.0 for y in Y
+    ]
+
+
+@pytest.mark.parametrize(
+    ("y", "weights", "says"),
+    [
+        (RNG.integers(0, 3, (20, 4, 4)), {1: 2.0}, ["(20, 4, 4)", "CrossEntropyLoss(weight"]),
+        (RNG.integers(0, 3, (20, 4)), {1: 2.0}, ["(20, 4)"]),
+        (Y, {"cat": 2.0}, ["'cat'", "integers"]),
+        (Y, {-1: 2.0}, ["[-1]"]),
+    ],
+)
+def test_class_weights_without_a_class_for_each_sample_are_refused(y, weights, says):
+    with pytest.raises(LaminaError) as caught:
+        arrays.sample_weights(arrays.collect(X, y), weights)
+    for text in says:
+        assert text in str(caught.value)
+    assert caught.value.remedy

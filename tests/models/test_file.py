@@ -72,12 +72,23 @@ def test_one_flipped_bit_anywhere_is_named_as_damage(tmp_path):
     header = 8 + int.from_bytes(whole[:8], "little")
     places = [*range(8), *range(8, header, 37), *range(header, len(whole), 61), len(whole) - 1]
     for place in places:
-        for bit in (0, 6):
+        for bit in range(8) if place < 8 else (0, 6):
             damaged = bytearray(whole)
             damaged[place] ^= 1 << bit
             path.write_bytes(damaged)
             with pytest.raises(FileFormatError, match="damaged"):
                 lamina.load(path)
+
+
+def test_no_length_of_the_header_is_taken_for_another_format(tmp_path):
+    begun = set()
+    for length in range(1, 129):
+        path = models.Sequential([layers.Dense(1, input_shape=(1,), name="a" * length)]).save(
+            tmp_path / "m.safetensors"
+        )
+        begun.add(path.read_bytes()[0])
+        assert lamina.load(path).layers[-1].name == "a" * length
+    assert 0x80 in begun  # as a pickle begins
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, -1])
@@ -96,9 +107,10 @@ def test_foreign_files_are_named_for_what_they_are(tmp_path):
     torch.save({"a": torch.ones(1)}, path)
     with pytest.raises(FileFormatError, match=r"torch\.save"):
         lamina.load(path)
-    save_file({"a": torch.ones(1)}, path)
-    with pytest.raises(FileFormatError, match="another program"):
-        lamina.load(path)
+    for metadata in (None, {"format": "pt"}):
+        save_file({"a": torch.ones(1)}, path, metadata=metadata)
+        with pytest.raises(FileFormatError, match="another program"):
+            lamina.load(path)
     path.write_text("hello")
     with pytest.raises(FileFormatError, match="no model file"):
         lamina.load(path)
@@ -144,6 +156,45 @@ def walk(value, old, new):
 def test_a_header_that_asks_for_anything_outside_the_literal_list_is_refused(tmp_path, change):
     path = forged(small_model().save(tmp_path / "m.safetensors"), change)
     with pytest.raises(LaminaError):
+        lamina.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(kind=["x"]),
+        lambda d: d.pop("kind"),
+        lambda d: d.update(kind="classifier"),
+        lambda d: d.update(kind="classifier", classes=7, preprocess={}),
+        lambda d: d.update(kind="classifier", classes=["a", "b", "c"], preprocess=[]),
+        lambda d: d.update(network=[]),
+        lambda d: d.update(network=None),
+        lambda d: d["network"].update(made_of=["layers"]),
+        lambda d: d["network"].pop("graph"),
+        lambda d: d["network"].update(graph=[]),
+        lambda d: d["network"].update(made_of="network"),
+        lambda d: d["network"].update(made_of="network", name=["x"], arguments={}),
+        lambda d: d["network"].update(made_of="network", name="deepconvnet", arguments={"depth": 3}),
+        lambda d: d["network"].update(made_of="network", name="deepconvnet", arguments={"image_size": "x"}),
+        lambda d: d["network"].update(made_of="network", name="deepconvnet", arguments={"num_classes": -3}),
+        lambda d: d["network"].update(made_of="module"),
+        lambda d: d.update(compiled=3),
+    ],
+)
+def test_whatever_a_header_with_a_right_hash_says_the_error_names_the_file(tmp_path, change):
+    path = forged(small_model().save(tmp_path / "m.safetensors"), change)
+    with pytest.raises(FileFormatError, match=r"m\.safetensors|description of the network") as caught:
+        lamina.load(path)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["[1]", "nonsense", "[" * 100_000])
+def test_a_description_that_is_no_object_is_named(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(json, "dumps", lambda *_, **__: text)
+    path = tmp_path / "m.safetensors"
+    file.write(path, nn.Linear(1, 1), {})
+    monkeypatch.undo()
+    with pytest.raises(FileFormatError, match=r"descri.*m\.safetensors|m\.safetensors describes"):
         lamina.load(path)
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 import lamina
 from lamina import networks
+from lamina.core.errors import LaminaError, ShapeError
 from lamina.networks.load import book_state, read_arrays
 
 
@@ -88,3 +89,27 @@ def test_a_truncated_pickle_and_a_missing_parameter_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match="cannot be read"):
         book_state(path)
+
+
+def test_pictures_too_small_for_three_pools_are_refused_in_three_parts():
+    with pytest.raises(ShapeError, match="image_size=1 px") as caught:
+        networks.create("deepconvnet", image_size=1)
+    assert caught.value.remedy
+    assert networks.create("deepconvnet", image_size=4)(torch.zeros(1, 3, 4, 4)).shape == (1, 10)
+
+
+def test_what_a_network_does_not_take_is_refused_by_name_and_what_it_was_given_is_recorded():
+    with pytest.raises(
+        LaminaError, match=r"'fastconvnet' was given image_size, dropout\. It takes num_classes, in_channels\."
+    ):
+        networks.create("fastconvnet", image_size=28, dropout=0.1)
+    assert networks.architecture(networks.create("fastconvnet")) == {
+        "name": "fastconvnet",
+        "arguments": {"num_classes": 10, "in_channels": 3},
+    }
+    net = networks.create("deepconvnet", num_classes=2, image_size=16, dropout=0.0)
+    made = networks.architecture(net)
+    assert made["arguments"] == {"num_classes": 2, "in_channels": 3, "image_size": 16, "dropout": 0.0}
+    again = networks.create(made["name"], **made["arguments"])
+    assert again.dropout1.p == 0.0
+    again.load_state_dict(net.state_dict())

@@ -57,6 +57,12 @@ def test_names_and_functions_are_taken() -> None:
     assert schedules.get("cosine") == schedules.Cosine()
     assert {name: schedules.get(name)(0.0) for name in schedules.SCHEDULES}["one_cycle"] == pytest.approx(0.04)
     assert schedules.get(schedules.Linear(0.1)) == schedules.Linear(0.1)
+    assert schedules.get(schedules.Linear) == schedules.Linear()
+    assert schedules.get(abs) is abs
+    assert schedules.get(None) is None
+    for wrong in (3, dict):
+        with pytest.raises(LaminaError, match=r"The schedule is.*cosine, linear"):
+            schedules.get(wrong)  # type: ignore[call-overload]
     with pytest.raises(UnknownNameError, match="'cosine'"):
         schedules.get("cosin")
     with pytest.raises(LaminaError, match="warmup is 5"):

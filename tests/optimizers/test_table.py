@@ -20,7 +20,6 @@ def test_every_name_builds(name: str, fused: bool) -> None:
     optimizer = optimizers.build(name, PARAMETERS, fused=fused)
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert optimizer.param_groups[0]["lr"] == spec.learning_rate  # type: ignore[attr-defined]
-    assert spec.needs_closure == isinstance(optimizer, torch.optim.LBFGS)
 
 
 def test_names_are_taken_in_any_case_and_objects_and_classes_too() -> None:
@@ -38,9 +37,6 @@ def test_torch_factories_keep_torchs_meaning() -> None:
     partial = functools.partial(torch.optim.SGD, lr=0.3)
     assert optimizers.build(partial, iter(PARAMETERS)).param_groups[0]["lr"] == 0.3
     assert optimizers.build(lambda p: torch.optim.SGD(p, lr=0.2), PARAMETERS).param_groups[0]["lr"] == 0.2
-    assert optimizers.get(torch.optim.LBFGS).needs_closure
-    assert optimizers.get(functools.partial(torch.optim.LBFGS, lr=0.1)).needs_closure
-    assert not optimizers.get(partial).needs_closure
 
 
 def test_what_is_no_optimizer_is_named() -> None:

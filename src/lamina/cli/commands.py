@@ -20,25 +20,36 @@ app = typer.Typer(
 Data = Annotated[
     str, typer.Argument(help="A named data set (see `lamina datasets`), an IDX folder, or a folder per class.")
 ]
-ModelFile = Annotated[Path, typer.Argument(help="A model file, or a run folder (its best model).")]
+ModelFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="A model file, or a run folder (its best model, without validation its last)."
+    ),
+]
 Format = Annotated[str | None, typer.Option(help="How DATA is stored: idx or image_folder. Recognised otherwise.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Function = Annotated[
+    str | None,
+    typer.Option("--model", help="FILE.py:function that made the network, where a bare file cannot describe it."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 
 
 @app.command()
 def train(
     data: Annotated[str | None, typer.Argument(help="A named data set, an IDX folder, or a folder per class.")] = None,
-    model: Annotated[str, typer.Option(help="A network (see `lamina models`), or FILE.py:function.")] = "deepconvnet",
+    model: Annotated[
+        str | None, typer.Option(help="A network (see `lamina models`), or FILE.py:function. [default: deepconvnet]")
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Tuned settings, in place of --model, --optimizer, --lr ...")
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the data. [default: 5, or the recipe's]")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures an update.")] = 128,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures an update. [default: 128]")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. [default: the optimizer's]")] = None,
-    optimizer: Annotated[str, typer.Option(help="sgd, adam, adamw, rmsprop, muon ...")] = "adamw",
+    optimizer: Annotated[str | None, typer.Option(help="sgd, adam, adamw, rmsprop, muon ... [default: adamw]")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Use this many pictures only, for a quick try.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")] = Path("runs/train"),
@@ -77,33 +88,40 @@ def train(
 
 @app.command()
 def evaluate(
-    model: ModelFile,
+    path: ModelFile,
     data: Data,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, validation or test. [default: test, else validation, else what training held out]"),
+    ] = None,
     format: Format = None,
+    model: Function = None,
     as_json: Json = False,
 ) -> None:
-    """Loss and accuracy of a model on a data set."""
+    """Loss and accuracy of a model on pictures that it was not trained on."""
     from lamina.cli import work
 
-    figures = work.evaluate(model, data, split=split, format=format)
+    figures = work.evaluate(path, data, split=split, format=format, model=model)
     if as_json:
         typer.echo(json.dumps(figures))
         return
+    held = ", held out by training" if figures.pop("held_out") else ""
+    typer.echo(f"{'split':12s} {figures.pop('split')}{held}: {figures.pop('pictures'):,} pictures")
     for name, value in figures.items():
         typer.echo(f"{name:12s} {100 * value:.2f} %" if "accuracy" in name else f"{name:12s} {value:.4f}")
 
 
 @app.command()
 def predict(
-    model: ModelFile,
+    path: ModelFile,
     images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    model: Function = None,
     as_json: Json = False,
 ) -> None:
     """The class of each picture, with its probability and the next most probable ones."""
     from lamina.cli import work
 
-    results = work.predict(model, images)
+    results = work.predict(path, images, model=model)
     if as_json:
         typer.echo(json.dumps([result.to_dict() for result in results], indent=2))
         return

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
 import platform
-import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,14 @@ import torch
 import yaml
 
 import lamina
-from lamina import data as datasets
 from lamina import explain, networks, optimizers, recipes
-from lamina.core.errors import DataError, LaminaError, UnknownNameError
+from lamina.cli import opening
+from lamina.core.errors import LaminaError, UnknownNameError
 from lamina.core.files import replacing
 from lamina.models import Model
-from lamina.tasks import Classifier, load
-from lamina.tasks.classification.inputs import resolve
+from lamina.tasks import Classifier
+from lamina.tasks.classification import inputs
+from lamina.training import Callback
 from lamina.training.checkpoint import CONFIG
 from lamina.training.runtime import Runtime, has_bfloat16, processor_flags
 
@@ -29,14 +28,14 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """The options of `lamina train`."""
+    """The options of `lamina train`; None where nobody said."""
 
-    model: str
+    model: str | None
     recipe: str | None
     epochs: int | None
-    batch_size: int
+    batch_size: int | None
     lr: float | None
-    optimizer: str
+    optimizer: str | None
     seed: int
     limit: int | None
     output: Path
@@ -46,70 +45,118 @@ class TrainOptions:
     precision: str
 
 
+class Remember(Callback):
+    """Writes into a run's config.yaml what only the command line knows, before the first step: also an interrupted run has it."""
+
+    def __init__(self, run: Path, facts: Mapping[str, Any]) -> None:
+        self.run, self.facts, self.done = run, dict(facts), False
+
+    def on_train_begin(self, logs: Mapping[str, float]) -> None:
+        """The run's folder writes its config now, perhaps after this."""
+        self.done = False
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Adds the facts, once."""
+        if self.done:
+            return
+        config = {name: value for name, value in opening.read_config(self.run).items() if name not in self.facts}
+        config |= {name: value for name, value in self.facts.items() if value is not None}
+        with replacing(self.run / CONFIG) as path:
+            path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        self.done = True
+
+
 def train(data: str | None, options: TrainOptions) -> None:
-    """Trains, then prints the accuracy on the test split (or the validation split) and the report's path."""
+    """Trains, then prints the accuracy of the best model (see `opening.model_file`) and the report's path."""
     recipe = None if options.recipe is None else recipes.get(options.recipe)
+    if recipe is not None:
+        _refuse_beside_recipe(options)
     name = data or (recipe.data if recipe else None)
     if name is None:
         raise UnknownNameError("train came without DATA.", "It trains on pictures.", "Try: lamina train mnist.")
-    splits = limited(open_data(name, options.format), options.limit)
+    splits = opening.limited(opening.open_data(name, options.format), options.limit)
     print(f"Data: {name}: {_counts(splits)}")
+    model = recipe.network if recipe else options.model or "deepconvnet"
+    facts = {"data": name, "format": options.format, "limit": options.limit, "recipe": options.recipe, "model": model}
+    remember = Remember(options.output, facts)
     if recipe is not None:
-        classifier = recipe.fit(
-            splits, seed=options.seed, epochs=options.epochs, run=options.output, resume=options.resume
+        recipe.fit(
+            splits,
+            seed=options.seed,
+            epochs=options.epochs,
+            run=options.output,
+            resume=options.resume,
+            callbacks=[remember],
+            device=options.device,
+            precision=options.precision,
         )
     else:
-        classifier = _train(splits, options)
-    _remember(options.output, data=name, format=options.format, limit=options.limit, recipe=options.recipe)
-    split, held = measured_split(splits)
-    if held is not None:
-        figures = classifier.evaluate(held)
-        print(f"{split.capitalize()} accuracy: {100 * figures['accuracy']:.2f} % of {len(held):,} pictures")
+        _train(splits, model, options, remember)
+    classifier = opening.open_model(options.output)
+    classifier.compile(device=options.device, precision=options.precision)
+    best = opening.model_file(options.output)
+    print(f"Model: {best}, {'the best epoch on validation' if best.stem == 'best' else 'the last epoch'}")
+    split, held = opening.part_of(splits, classifier)
+    label = "Training" if split == "train" else split.capitalize()
+    print(f"{label} accuracy: {100 * classifier.evaluate(held)['accuracy']:.2f} % of {len(held):,} pictures")
     print(report(options.output, None, format=None, classifier=classifier, splits=splits))
 
 
-def _train(splits: Any, options: TrainOptions) -> Classifier:
+def _refuse_beside_recipe(options: TrainOptions) -> None:
+    fixed = ("model", "batch_size", "lr", "optimizer")
+    given = [f"--{name.replace('_', '-')}" for name in fixed if getattr(options, name) is not None]
+    if given:
+        raise UnknownNameError(
+            f"--recipe came beside {', '.join(given)}.",
+            "A recipe says these itself: its measured result depends on them.",
+            f"Leave out {' and '.join(given)}, or --recipe.",
+        )
+
+
+def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -> None:
     torch.manual_seed(options.seed)
-    classifier = Classifier(network(options.model, splits))
-    kind: Any = type(optimizers.get(options.optimizer))
+    some = splits.train or splits.validation or splits.test
+    made = opening.network(model, num_classes=len(splits.classes), in_channels=lambda: inputs.channels_of(some))
+    classifier = Classifier(made)
+    kind: Any = type(optimizers.get(options.optimizer or "adamw"))
     optimizer = kind() if options.lr is None else kind(learning_rate=options.lr)
     classifier.compile(optimizer, device=options.device, precision=options.precision)
     classifier.fit(
         splits,
-        batch_size=options.batch_size,
+        batch_size=options.batch_size or 128,
         epochs=options.epochs or 5,
         seed=options.seed,
         run=options.output,
         resume=options.resume,
+        callbacks=[remember],
     )
-    return classifier
 
 
-def evaluate(model: Path, data: str, *, split: str, format: str | None) -> dict[str, float]:
-    """Loss and metrics of a model file on one split."""
-    splits = open_data(data, format)
-    held = getattr(splits, split, None) if split in ("train", "validation", "test") else None
-    if held is None:
-        there = [name for name in ("train", "validation", "test") if getattr(splits, name) is not None]
-        raise UnknownNameError(
-            f"{data} has no split {split!r}.", f"It has: {', '.join(there)}.", f"Use --split {there[0]}."
-        )
-    figures: dict[str, float] = open_model(model).evaluate(held)
-    return figures
+def evaluate(path: Path, data: str, *, split: str | None, format: str | None, model: str | None) -> dict[str, Any]:
+    """Which pictures were measured (split, held_out, pictures), and the loss and metrics of a model file on them."""
+    splits = opening.open_data(data, format)
+    opened = opening.open_model(path, model)
+    if path.is_dir() and (path / CONFIG).is_file():  # a run on some of the data held out some of those
+        config = opening.read_config(path)
+        if config.get("data") == data and opening.is_held_out(opening.part_of(splits, opened, split)[0], splits):
+            splits = opening.limited(splits, config.get("limit"))
+    name, part = opening.part_of(splits, opened, split)
+    told = {"split": name, "held_out": opening.is_held_out(name, splits), "pictures": len(part)}
+    return {**told, **opened.evaluate(part)}
 
 
-def predict(model: Path, images: list[Path]) -> list[Any]:
+def predict(path: Path, images: list[Path], *, model: str | None) -> list[Any]:
     """A result for each picture, folders searched."""
-    classifier = open_model(model)
+    classifier = opening.open_model(path, model)
     if not isinstance(classifier, Classifier):
         raise LaminaError(
-            f"{model} holds a {type(classifier).__name__}.",
+            f"{path} holds a {type(classifier).__name__}.",
             "predict needs a classifier.",
             "Train one: lamina train DATA.",
         )
     results: list[Any] = []
-    for path in images:
-        found = classifier.predict(path)
+    for image in images:
+        found = classifier.predict(image)
         results += found if isinstance(found, list) else [found]
     return results
 
@@ -118,11 +165,8 @@ def summary(model: str, input_shape: str | None) -> Any:
     """The layer table of a named network, a model file, a run, or a function that makes a network."""
     shape = None if input_shape is None else _shape(input_shape)
     if Path(model).exists():
-        loaded = open_model(Path(model))
-        if shape is None and isinstance(loaded, Classifier) and loaded.preprocess is not None:
-            shape = (loaded.preprocess.channels, *loaded.preprocess.size)
-        return loaded.summary(shape, show=False)
-    made = network(model, None)
+        return opening.open_model(Path(model)).summary(shape, show=False)
+    made = opening.network(model, num_classes=10, in_channels=lambda: (shape or (1,))[0])
     if isinstance(made, str):
         shape = shape or (1, 28, 28)
         sizes = {"image_size": shape[1]} if "image_size" in networks.arguments(made) else {}
@@ -132,18 +176,15 @@ def summary(model: str, input_shape: str | None) -> Any:
 
 def report(run: Path, data: str | None, *, format: str | None, classifier: Any = None, splits: Any = None) -> Path:
     """Writes a run's report.html; returns its path."""
-    config = _config(run)
+    config = opening.read_config(run)
     if splits is None:
-        splits = limited(open_data(data or config.get("data", ""), format or config.get("format")), config.get("limit"))
-    split, held = measured_split(splits)
-    if held is None:
-        raise DataError("The data has no pictures to report on.", "A test split was expected.", "Name DATA.")
-    classifier = classifier or open_model(run)
-    held = classifier.memorised(held)
+        splits = opening.run_data(run, config) if data is None else opening.open_data(data, format)
+    classifier = opening.open_model(run) if classifier is None else classifier
+    split, part = opening.part_of(splits, classifier)
     curves = run / "results.csv"
     return explain.report(
         classifier,
-        held,
+        classifier.memorised(part),
         path=run / REPORT,
         history=curves if curves.exists() else None,
         title=f"{classifier.name} on {data or config.get('data', 'data')} ({split})",
@@ -168,65 +209,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-def open_data(name: str, format: str | None) -> Any:
-    """The splits of a named data set or a path."""
-    return datasets.open(name, format) if format is not None else resolve(name)
-
-
-def limited(splits: Any, limit: int | None) -> Any:
-    """The splits with at most `limit` pictures each."""
-    if limit is None:
-        return splits
-    parts = {name: getattr(splits, name) for name in ("train", "validation", "test")}
-    return replace(splits, **{name: part.limit(limit) for name, part in parts.items() if part is not None})
-
-
-def measured_split(splits: Any) -> tuple[str, Any]:
-    """The split that a trained model is measured on: test, else validation; where there is none, (name, None)."""
-    for name in ("test", "validation", "train"):
-        if getattr(splits, name) is not None:
-            return name, getattr(splits, name)
-    return "test", None
-
-
-def open_model(path: Path) -> Any:
-    """A model file, or the best model of a run's folder."""
-    if path.is_dir():
-        found = [path / name for name in ("best.safetensors", "last.safetensors") if (path / name).exists()]
-        if not found:
-            raise LaminaError(
-                f"{path} holds no model.", "A run's folder has best.safetensors.", "Train first: lamina train DATA."
-            )
-        path = found[0]
-    return load(path)
-
-
-def network(spec: str, splits: Any) -> Any:
-    """A network's name as it is, or what the function of FILE.py:function makes."""
-    file, colon, function = spec.rpartition(":")
-    if not colon or not file.endswith(".py"):
-        networks.check_name(spec)
-        return spec
-    path = Path(file)
-    if not path.is_file():
-        raise LaminaError(f"There is no file {path}.", "--model FILE.py:function names a function.", "Check the path.")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[path.stem] = module
-    module_spec.loader.exec_module(module)
-    make = getattr(module, function, None)
-    if not callable(make):
-        known = [name for name, value in vars(module).items() if inspect.isfunction(value)]
-        raise UnknownNameError(
-            f"{path} has no function {function!r}.", f"It has: {', '.join(known) or 'none'}.", "Name one of these."
-        )
-    takes = inspect.signature(make).parameters
-    told = {} if splits is None else {"num_classes": len(splits.classes)}
-    return make(**{name: value for name, value in told.items() if name in takes})
-
-
 def _shape(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.replace("x", ",").split(","))
@@ -241,18 +223,3 @@ def _counts(splits: Any) -> str:
         f"{len(getattr(splits, name)):,} {name}" for name in ("train", "validation", "test") if getattr(splits, name)
     ]
     return f"{', '.join(parts)} pictures of {len(splits.classes)} classes"
-
-
-def _config(run: Path) -> dict[str, Any]:
-    path = run / CONFIG
-    if not path.is_file():
-        raise LaminaError(f"{run} is no run: it has no {CONFIG}.", "A run's folder was expected.", "Check the path.")
-    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return config
-
-
-def _remember(run: Path, **facts: Any) -> None:
-    """Adds to a run's config what only the command line knows."""
-    config = _config(run) | {name: value for name, value in facts.items() if value is not None}
-    with replacing(run / CONFIG) as path:
-        path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")

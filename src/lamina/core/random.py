@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+_HAS_MPS = torch.backends.mps.is_available()
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX1 = 0xBF58476D1CE4E5B9
@@ -51,7 +52,28 @@ def reseed(step_key: int) -> None:
     """
     torch.default_generator.manual_seed(step_key)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed(step_key)
+        torch.cuda.manual_seed_all(step_key)
+    elif _HAS_MPS:
+        torch.mps.manual_seed(step_key)
+
+
+def state() -> list[Tensor]:
+    """Where torch's default generators stand; `restore` puts them back there."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states += torch.cuda.get_rng_state_all()
+    elif _HAS_MPS:
+        states.append(torch.mps.get_rng_state())
+    return states
+
+
+def restore(states: list[Tensor]) -> None:
+    """Takes back what `state` gave."""
+    torch.set_rng_state(states[0])
+    if len(states) > 1 and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.set_rng_state_all(states[1:])
+    elif len(states) > 1 and _HAS_MPS:
+        torch.mps.set_rng_state(states[1])
 
 
 def _signed(value: int) -> int:

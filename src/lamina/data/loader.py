@@ -59,19 +59,25 @@ class ArrayBatches:
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from the `start`-th on."""
         epoch_key = random.key(self.seed, epoch)
-        order = random.order(epoch_key, self.samples) if self.shuffle else None
+        orders = self._orders(epoch_key) if self.shuffle else None
         for first in range(start * self.batch_size, self.samples, self.batch_size):
             last = min(first + self.batch_size, self.samples)
-            index = slice(first, last) if order is None else order[first:last]
-            inputs = _pick(self.inputs, index)
+            rows = slice(first, last)
+            inputs = _pick(self.inputs, rows, orders)
             if self.augment is not None:
                 positions = torch.arange(first, last)
                 inputs = self._augmented(inputs, random.uniforms(epoch_key, positions, self.augment.draws))
             yield Batch(
                 inputs,
-                None if self.targets is None else _pick(self.targets, index),
-                None if self.weights is None else self.weights[index],
+                None if self.targets is None else _pick(self.targets, rows, orders),
+                None if self.weights is None else _pick_one(self.weights, rows, orders),
             )
+
+    def _orders(self, epoch_key: int) -> dict[torch.device, Tensor]:
+        """The epoch's order on each device that holds data, for an index from elsewhere would be moved at every batch."""
+        order = random.order(epoch_key, self.samples)
+        held = [*_listed(self.inputs), *_listed(self.targets), *_listed(self.weights)]
+        return {device: order.to(device) for device in {value.device for value in held}}
 
     def _augmented(self, inputs: Tensors, uniforms: Tensor) -> Tensors:
         assert self.augment is not None
@@ -80,7 +86,15 @@ class ArrayBatches:
         return (self.augment(inputs[0].float(), uniforms.to(inputs[0].device)), *inputs[1:])
 
 
-def _pick(values: Tensors, index: slice | Tensor) -> Tensors:
+def _pick(values: Tensors, rows: slice, orders: dict[torch.device, Tensor] | None) -> Tensors:
     if isinstance(values, Tensor):
-        return values[index]
-    return tuple(value[index] for value in values)
+        return _pick_one(values, rows, orders)
+    return tuple(_pick_one(value, rows, orders) for value in values)
+
+
+def _pick_one(value: Tensor, rows: slice, orders: dict[torch.device, Tensor] | None) -> Tensor:
+    return value[rows] if orders is None else value[orders[value.device][rows]]
+
+
+def _listed(values: Tensors | None) -> tuple[Tensor, ...]:
+    return () if values is None else (values,) if isinstance(values, Tensor) else tuple(values)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lamina.core.errors import LaminaError
 from lamina.losses.checks import between_0_and_1, check_labels, check_values
-from lamina.losses.loss import EPSILON, Loss, Reduction, class_axis, raised, reduced, require_same_shape
+from lamina.losses.loss import EPSILON, Loss, Reduction, class_axis, in_samples, raised, reduced, require_same_shape
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class SparseCategoricalCrossentropy(Loss):
     """-log of the probability given to the right class; labels are integers 0 .. K-1.
 
     Outputs (B K) with labels (B), or (B K H W) with (B H W). Entries labelled `ignore_class` count neither in the sum
-    nor in the mean. With smoothing s the target is 1 - s + s / K for the right class and s / K for the others (Szegedy
-    2016, section 7).
+    nor in the mean (with reduction "none" they are 0 in their sample's value). With smoothing s the target is
+    1 - s + s / K for the right class and s / K for the others (Szegedy 2016, section 7).
     """
 
     label_smoothing: float = 0.0
@@ -51,12 +51,13 @@ class SparseCategoricalCrossentropy(Loss):
         values = F.cross_entropy(
             logits, labels, ignore_index=ignored, reduction="none", label_smoothing=self.label_smoothing
         )
-        if self.ignore_class is None:
-            return reduced(values, reduction)
-        valid = (labels != ignored).to(values.dtype)
         if reduction == "mean":
-            return values.sum() / valid.sum().clamp(min=1.0)
-        return values.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1.0) if values.dim() > 1 else values
+            return values.sum() / (labels != ignored).sum().clamp(min=1)
+        return reduced(values, reduction)
+
+    def count(self, targets: Integer[Tensor, "*T"]) -> Float[Tensor, ""] | None:
+        """The share of the entries that are not ignored, times the samples; None where nothing can be ignored."""
+        return None if self.ignore_class is None else in_samples(targets != self.ignore_class)
 
     def check(self, output_shape: Sequence[int | None], targets: Shaped[Tensor, "*T"]) -> None:
         """Raises ShapeError for one-hot targets or a single output, DataError for labels other than 0 .. K-1."""

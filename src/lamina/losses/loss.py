@@ -24,7 +24,8 @@ class Loss(ABC):
 
     `activation` is the one that `from_logits` has taken in (None: there is no such form). `accuracy` says what the
     metric "accuracy" means beside this loss ("targets": their dtype decides). Reduction "mean" gives a scalar, "none"
-    the mean of each sample (B). Half precisions are raised to float32; float64 stays.
+    a value of each sample (B): the mean of its entries, of which ignored ones are 0. For all losses
+    loss(..., reduction="none").sum() / count is the mean. Half precisions are raised to float32; float64 stays.
     """
 
     activation: Activation | None = None
@@ -42,6 +43,15 @@ class Loss(ABC):
     ) -> Float[Tensor, "*R"]:
         """The loss of what stands before `activation`; the same as the call where there is none."""
         return self(logits, targets, reduction=reduction)
+
+    def count(self, targets: Shaped[Tensor, "*T"]) -> Float[Tensor, ""] | None:
+        """What the mean of a batch divides by, in samples, from prepared targets; None where it is their number.
+
+        Less than their number where entries are ignored, their summed weight where classes have one. Means of several
+        batches are the mean of all samples only if weighed by it.
+        """
+        del targets
+        return None
 
     def check(  # noqa: B027 (checking nothing is a choice)
         self, output_shape: Sequence[int | None], targets: Shaped[Tensor, "*T"]
@@ -71,6 +81,11 @@ def reduced(values: Float[Tensor, "*S"], reduction: Reduction) -> Float[Tensor, 
             'For a sum use "none" and sum the samples.',
         )
     return values.flatten(1).mean(dim=1) if values.dim() > 1 else values
+
+
+def in_samples(shares: Shaped[Tensor, "*T"]) -> Float[Tensor, ""]:
+    """The sum of the shares of all entries, in samples: a sample whose every entry has the share 1 counts as 1."""
+    return shares.sum().float() / max(shares.shape[1:].numel(), 1)
 
 
 def class_axis(rank: int) -> int:

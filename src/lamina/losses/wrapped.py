@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
-from lamina.losses.loss import AccuracyKind, Activation, Loss, Reduction, reduced
+from lamina.losses.loss import AccuracyKind, Activation, Loss, Reduction, in_samples, reduced
 from lamina.losses.regression import MeanAbsoluteError, MeanSquaredError
 
 
@@ -28,8 +28,10 @@ class TorchLoss(Loss):
         self._each = copy.copy(module)
         self._each.reduction = "none"  # type: ignore[assignment]
         self.activation: Activation | None = None
+        if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss):
+            self.ignore_class = module.ignore_index
         if isinstance(module, nn.CrossEntropyLoss):
-            self.activation, self.ignore_class = "softmax", module.ignore_index
+            self.activation = "softmax"
         elif isinstance(module, nn.BCEWithLogitsLoss):
             self.activation = "sigmoid"
         self.accuracy: AccuracyKind = next(
@@ -39,13 +41,31 @@ class TorchLoss(Loss):
     def __call__(
         self, outputs: Float[Tensor, "*S"], targets: Shaped[Tensor, "*T"], *, reduction: Reduction = "mean"
     ) -> Float[Tensor, "*R"]:
-        """What the module gives: of logits, where `activation` is set; "mean" keeps the module's own reduction."""
+        """What the module gives: of logits, where `activation` is set; "mean" keeps the module's own reduction.
+
+        A mean of nothing, where every entry is ignored, is 0 (torch's NaN would stay in the mean of all batches).
+        """
         module = self.module if reduction == "mean" else self._each
         for buffer in module.buffers():  # weights of the classes; copies share this dict, so both move at once
             if buffer.device != outputs.device:
                 module.to(outputs.device)
         value: Tensor = module(outputs, targets)
-        return value if reduction == "mean" else reduced(value, reduction)
+        if reduction != "mean":
+            return reduced(value, reduction)
+        count = self.count(targets)
+        return value if count is None else value.where(count > 0, 0.0)
+
+    def count(self, targets: Shaped[Tensor, "*T"]) -> Float[Tensor, ""] | None:
+        """For labels in nn.CrossEntropyLoss and nn.NLLLoss: the weights of their classes, summed but for the ignored."""
+        module = self.module
+        averages = isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and module.reduction == "mean"
+        if not averages or targets.is_floating_point():
+            return None
+        valid = targets != module.ignore_index
+        if module.weight is None:
+            return in_samples(valid)
+        weights = torch.as_tensor(module.weight, device=targets.device)
+        return in_samples(weights[targets.long() * valid] * valid)  # an ignored label may be no index at all
 
     def check(self, output_shape: Sequence[int | None], targets: Shaped[Tensor, "*T"]) -> None:
         """Raises as the loss of the same name here, where there is one."""

@@ -17,6 +17,8 @@ class Accuracy(MeanMetric):
     Entries labelled `ignore_class` do not count.
     """
 
+    additive = True
+
     def __init__(self, kind: Kind | None = None, *, name: str = "accuracy", ignore_class: int | None = None) -> None:
         super().__init__(name)
         self.kind, self.ignore_class = kind, ignore_class
@@ -41,6 +43,8 @@ class TopKAccuracy(MeanMetric):
 
     Targets are integer labels, or one-hot in the outputs' shape.
     """
+
+    additive = True
 
     def __init__(self, k: int = 5, *, name: str | None = None) -> None:
         if k < 1:

@@ -70,6 +70,8 @@ class _Counts(Metric):
 class Precision(_Counts):
     """Of what was predicted as a class, the share that is of it."""
 
+    additive = True
+
     def __init__(self, kind: Kind | None = None, *, name: str = "precision", ignore_class: int | None = None) -> None:
         super().__init__(kind, name=name, ignore_class=ignore_class)
 
@@ -84,6 +86,8 @@ class Precision(_Counts):
 class Recall(_Counts):
     """Of what is of a class, the share that was predicted as it."""
 
+    additive = True
+
     def __init__(self, kind: Kind | None = None, *, name: str = "recall", ignore_class: int | None = None) -> None:
         super().__init__(kind, name=name, ignore_class=ignore_class)
 
@@ -97,6 +101,8 @@ class Recall(_Counts):
 
 class F1(_Counts):
     """The harmonic mean of precision and recall of each class, then the mean over the classes."""
+
+    additive = True
 
     def __init__(self, kind: Kind | None = None, *, name: str = "f1", ignore_class: int | None = None) -> None:
         super().__init__(kind, name=name, ignore_class=ignore_class)

@@ -15,6 +15,8 @@ from lamina.metrics.metric import MeanMetric, require_same_shape
 class MeanSquaredError(MeanMetric):
     """The mean of (output - target)^2, in the targets' unit squared."""
 
+    additive = True
+
     def __init__(self, *, name: str = "mean_squared_error") -> None:
         super().__init__(name)
 
@@ -26,6 +28,8 @@ class MeanSquaredError(MeanMetric):
 
 class MeanAbsoluteError(MeanMetric):
     """The mean of |output - target|, in the targets' unit."""
+
+    additive = True
 
     def __init__(self, *, name: str = "mean_absolute_error") -> None:
         super().__init__(name)
@@ -41,8 +45,6 @@ class CallableMetric(MeanMetric):
 
     A single value counts as many times as the batch has samples, or by the sum of their weights.
     """
-
-    additive = False  # a value of a batch is no sum over its samples
 
     def __init__(self, function: Callable[[Tensor, Tensor], Any], *, name: str | None = None) -> None:
         super().__init__(name or str(getattr(function, "__name__", type(function).__name__)))

@@ -15,11 +15,18 @@ Takes = Literal["scores", "outputs"]
 
 
 class Metric(ABC):
-    """A number over many batches. `sums` holds what was added up; nothing in `update` waits for the device."""
+    """A number over many batches. `sums` holds what was added up; nothing in `update` waits for the device.
 
-    additive: ClassVar[bool] = True  # whether several batches in one update amount to the same
+    `additive` says that several batches in one update amount to the same; each class says it for itself, so that a
+    subclass with an `update` or `measure` of its own is given one batch at a time unless it says so too.
+    """
+
+    additive: ClassVar[bool] = False
 
     _WAITING, _WAITING_ENTRIES = 32, 1 << 16  # batches, and numbers in their outputs, that wait for one update at most
+
+    def __init_subclass__(cls) -> None:
+        cls.additive = bool(vars(cls).get("additive", False))
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -44,6 +51,10 @@ class Metric(ABC):
         if not self.additive:
             self.update(outputs, targets)
             return
+        if self._waiting:
+            others = self._waiting[0]
+            if outputs.shape[1:] != others[0].shape[1:] or targets.shape[1:] != others[1].shape[1:]:
+                self._update_waiting()  # pictures of another size, say, that cannot be joined
         self._waiting.append((outputs, targets))
         self._entries += outputs.numel()
         if len(self._waiting) >= self._WAITING or self._entries > self._WAITING_ENTRIES:
@@ -71,15 +82,25 @@ class Metric(ABC):
         return self.value(*map(torch.as_tensor, sums)) if sums else torch.tensor(torch.nan)
 
     def reduce(self) -> None:
-        """Makes `compute` speak for all processes until the next update; each must call it. The own sums stay."""
+        """Makes `compute` speak for all processes until the next update. The own sums stay.
+
+        Each process must call it, also one that saw no batch: it knows neither the sums' shapes nor their device, so
+        sums go round as objects, and it adds none.
+        """
         self._update_waiting()
         distributed = torch.distributed
-        if self.sums and distributed.is_available() and distributed.is_initialized():
-            device = next(total.device for total in self.sums if isinstance(total, Tensor))
-            world = tuple(torch.as_tensor(total, device=device).clone() for total in self.sums)
-            for total in world:
-                distributed.all_reduce(total)
-            self._world = world
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        everybody = distributed.group.WORLD
+        gathered: list[Any] = [None] * (1 if everybody is None else everybody.size())
+        own = tuple(total.detach().cpu() if isinstance(total, Tensor) else total for total in self.sums)
+        distributed.all_gather_object(gathered, own)
+        sums = [
+            torch.stack([torch.as_tensor(term) for term in terms]).sum(0)
+            for terms in zip(*filter(None, gathered), strict=True)
+        ]
+        device = next((total.device for total in self.sums if isinstance(total, Tensor)), None)
+        self._world = tuple(sums if device is None else [total.to(device) for total in sums])
 
     def reset(self) -> None:
         """Forgets all batches."""

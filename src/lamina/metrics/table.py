@@ -56,12 +56,12 @@ class Judge(Protocol):
 def get(spec: MetricLike, loss: Judge | None = None) -> Metric:
     """The metric of a name (which it keeps in the logs), an object or class, or a function (outputs, targets) -> value.
 
+    An object is copied and its copy starts from nothing, so one may be given for several outputs.
     Where a metric leaves open how targets name the classes, the loss decides it, and which label is ignored.
     """
     metric = _made(spec)
     if loss is None or getattr(metric, "kind", "given") is not None:
         return metric
-    metric = copy.copy(metric)
     vars(metric)["kind"] = loss.accuracy
     if vars(metric).get("ignore_class") is None:
         vars(metric)["ignore_class"] = loss.ignore_class
@@ -74,7 +74,9 @@ def _made(spec: MetricLike) -> Metric:
             raise unknown_name("metric", spec, METRICS)
         return METRICS[spec](name=spec)
     if isinstance(spec, Metric):
-        return spec
+        fresh = copy.deepcopy(spec)
+        fresh.reset()
+        return fresh
     if isinstance(spec, type) and issubclass(spec, Metric):
         made: Callable[[], Metric] = spec
         return made()

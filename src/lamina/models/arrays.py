@@ -120,9 +120,12 @@ def _named(value: Any, names: Sequence[str], argument: str) -> list[tuple[Any, s
 
 
 def to_tensor(value: Any, name: str, *, check: bool = True) -> Tensor:
-    """The array as a tensor; float64 and float16 become float32, booleans uint8. Checks for emptiness, NaN and infinity."""
+    """The array as a tensor; float64 and float16 become float32, booleans uint8, wider unsigned integers signed ones.
+
+    Checks for emptiness, NaN and infinity.
+    """
     try:
-        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(_torchlike(np.asarray(value)))
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{name} of type {type(value).__name__} is no array ({error}).",
@@ -131,6 +134,7 @@ def to_tensor(value: Any, name: str, *, check: bool = True) -> Tensor:
         ) from error
     if tensor.dtype == torch.bool:
         tensor = tensor.to(torch.uint8)
+    tensor = tensor.to(_SIGNED.get(tensor.dtype, tensor.dtype))
     if tensor.is_floating_point():
         tensor = tensor.detach().to(torch.float32)
     if check:
@@ -142,6 +146,17 @@ def to_tensor(value: Any, name: str, *, check: bool = True) -> Tensor:
             )
         _check_finite(tensor, name)
     return tensor
+
+
+def _torchlike(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array itself, or a copy of one that torch takes with a warning (read-only) or not at all (reversed, foreign bytes)."""
+    if not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
+    return array if array.flags.writeable and min(array.strides, default=0) >= 0 else array.copy(order="C")
+
+
+# torch has next to no arithmetic on these, not even max.
+_SIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 
 
 def _check_finite(tensor: Tensor, name: str) -> None:
@@ -192,14 +207,15 @@ def check_target_count(arrays: Arrays, outputs: int) -> None:
 
 
 def warn_unscaled(arrays: Arrays, net: nn.Module) -> None:
-    """Warns of integer images that no layer scales: 0..255 as they stand train badly or not at all."""
+    """Warns of integer images, also flat ones of uint8, that no layer scales: 0..255 train badly or not at all."""
     scaling = (Rescaling, Normalize, nn.BatchNorm2d, nn.Embedding)
     if any(
         isinstance(module, scaling) for module in list(net.modules())[:4]
     ):  # the first few: later ones come too late
         return
     for value in arrays.inputs:
-        if not value.is_floating_point() and value.dim() == 4 and int(value.max()) > 1:
+        pictures = value.dim() == 4 or (value.dim() >= 2 and value.dtype == torch.uint8)
+        if pictures and not value.is_floating_point() and int(value.max()) > 1:
             warnings.warn(
                 f"x holds integer images with values up to {int(value.max())}, and the network does not scale them. "
                 "Networks train on values near 0..1. "
@@ -210,8 +226,8 @@ def warn_unscaled(arrays: Arrays, net: nn.Module) -> None:
 
 
 def sample_weights(arrays: Arrays, class_weight: Mapping[int, float] | None) -> Tensor | None:
-    """The weight of each sample: its own times that of its class (integer or one-hot targets)."""
-    if class_weight is None:
+    """The weight of each sample: its own times that of its class (integer or one-hot targets, a class for each sample)."""
+    if not class_weight:
         return arrays.weights
     if len(arrays.targets) != 1:
         raise LaminaError(
@@ -219,15 +235,32 @@ def sample_weights(arrays: Arrays, class_weight: Mapping[int, float] | None) -> 
             "It is defined for one output of classes.",
             "Use sample_weight instead.",
         )
+    if not all(isinstance(label, int | np.integer) and label >= 0 for label in class_weight):
+        raise LaminaError(
+            f"class_weight has the keys {list(class_weight)}.",
+            "Labels, integers from 0 on, were expected.",
+            "Number the classes as in y.",
+        )
     labels = arrays.targets[0]
-    if labels.dim() > 1 and labels.shape[-1] > 1:
-        labels = labels.argmax(dim=-1)
-    labels = labels.reshape(-1).long()
+    if labels.dim() == 2 and labels.shape[1] > 1 and _chooses_one(labels):
+        labels = labels.argmax(dim=1)
+    if labels.numel() != arrays.samples:
+        raise ShapeError(
+            f"class_weight came with y of shape {tuple(labels.shape)}.",
+            "It is defined where each sample is of one class: labels (B,), or one-hot (B, K).",
+            "Weigh the classes in the loss: torch.nn.CrossEntropyLoss(weight=...).",
+        )
+    labels = labels.reshape(-1).long().clamp(min=0)  # only ignored labels are negative
     table = torch.ones(max(int(labels.max()), *class_weight) + 1)
     for label, weight in class_weight.items():
         table[label] = weight
     weights = table[labels]
     return weights if arrays.weights is None else weights * arrays.weights
+
+
+def _chooses_one(rows: Tensor) -> bool:
+    """Whether each row can be probabilities of classes, and is not a row of labels."""
+    return rows.is_floating_point() or bool(((rows == 0) | (rows == 1)).all() and (rows.sum(dim=1) == 1).all())
 
 
 def probe(net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

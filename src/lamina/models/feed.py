@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from lamina.core.errors import DataError, LaminaError
 from lamina.data.loader import ArrayBatches, Augment
+from lamina.losses import Loss
 from lamina.models.arrays import Arrays, to_tensor
+from lamina.models.graph import Graph
 from lamina.structures.batch import Batch, Tensors
 from lamina.training.step import SupervisedStep
 
@@ -38,7 +41,8 @@ def array_batches(
     augment: Augment | None = None,
 ) -> ArrayBatches:
     """Batches of arrays, the targets prepared for their losses; everything is moved to the device once, not a batch at a time."""
-    device = step.runtime.device
+    tensors = [*data.inputs, *data.targets]
+    device = step.runtime.device if step.runtime.fits(tensors) else tensors[0].device
     pairs = zip(step.targets, data.targets, strict=True)
     goals = tuple(target.loss.prepare(goal, target.output_shape).to(device) for target, goal in pairs)
     return ArrayBatches(
@@ -70,16 +74,18 @@ class ForeignBatches:
                     "Let the iterable yield such pairs.",
                 )
             goals = item[1] if isinstance(item[1], tuple | list) else (item[1],)
-            targets = tuple(
-                target.loss.prepare(to_tensor(goal, "y", check=False), target.output_shape)
-                for target, goal in zip(self._step.targets, goals, strict=True)
-            )
+            targets = []
+            for target, goal in zip(self._step.targets, goals, strict=True):
+                values = to_tensor(goal, "y")
+                if target.output_shape is not None and values.device.type == "cpu":  # elsewhere looking would wait
+                    target.loss.check((len(values), *target.output_shape[1:]), values)
+                targets.append(target.loss.prepare(values, target.output_shape))
             inputs: Tensors = (
-                tuple(to_tensor(value, "x", check=False) for value in item[0])
+                tuple(to_tensor(value, "x") for value in item[0])
                 if isinstance(item[0], tuple | list)
-                else to_tensor(item[0], "x", check=False)
+                else to_tensor(item[0], "x")
             )
-            yield Batch(inputs, one(targets), None if len(item) == 2 else to_tensor(item[2], "weights", check=False))
+            yield Batch(inputs, one(tuple(targets)), None if len(item) == 2 else to_tensor(item[2], "weights"))
 
 
 class SizedForeignBatches(ForeignBatches):
@@ -94,6 +100,59 @@ def foreign(batches: Iterable[Any], step: SupervisedStep) -> Any:
     if isinstance(batches, ArrayBatches):
         return batches
     return SizedForeignBatches(batches, step) if hasattr(batches, "__len__") else ForeignBatches(batches, step)
+
+
+def peek(batches: Any) -> tuple[Any, Any]:
+    """(x, y) of the first batch, and the batches with it still in front."""
+    iterator = iter(batches)
+    first = next(iterator, None)
+    if first is None:
+        raise DataError("The data gave no batch.", "At least one was expected.", "Check the length of the data set.")
+    again = itertools.chain([first], iterator) if iterator is batches else batches
+    if isinstance(first, Batch):
+        return (first.inputs, first.targets), again
+    if not isinstance(first, tuple | list) or len(first) not in (2, 3):
+        return (first, None), again
+    return (first[0], first[1]), again
+
+
+def inputs_of(item: Any) -> Any:
+    """The inputs of a batch that may hold targets too."""
+    if isinstance(item, Batch):
+        return item.inputs
+    return item[0] if isinstance(item, tuple | list) and len(item) in (2, 3) else item
+
+
+def refuse_with_batches(class_weight: Any, sample_weight: Any, validation_split: Any, augment: Any) -> None:
+    """Raises where `fit` was given batches that are cut already, and an argument that acts on arrays."""
+    given = {"class_weight": class_weight, "sample_weight": sample_weight, "augment": augment}
+    names = [name for name, value in given.items() if value is not None] + ["validation_split"] * bool(validation_split)
+    if names:
+        raise LaminaError(
+            f"fit was given batches and {names[0]}.",
+            "It acts on arrays and data sets, before they are cut into batches.",
+            "Pass arrays or a data set, or let the iterable yield (x, y, weights), augmented and split as you want them.",
+        )
+
+
+def refuse_augmenting_channels_last(augment: Any, graph: Graph | None) -> None:
+    """Raises where an augmentation, which acts on B C H W, would shift or turn the wrong axes."""
+    if augment is not None and graph is not None and graph.inputs[0].data_format == "channels_last":
+        raise LaminaError(
+            "augment came with a network whose images are channels-last.",
+            "Augmentations act on images of shape (C, H, W).",
+            'Describe the input as (C, H, W), without data_format="channels_last".',
+        )
+
+
+def are_probabilities(loss: Loss, outputs: Tensor) -> bool:
+    """Whether a network that seems to end in logits was seen to answer with class probabilities."""
+    if loss.activation != "softmax" or outputs.dim() not in (2, 4) or outputs.shape[1] < 2:
+        return False
+    values = outputs.detach().float()
+    return bool((values >= 0).all()) and bool(
+        torch.allclose(values.sum(dim=1), torch.ones((), device=values.device), atol=1e-4)
+    )
 
 
 def one(values: tuple[Tensor, ...]) -> Any:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,13 +71,13 @@ def read(path: str | os.PathLike[str]) -> Contents:
             else "It is a folder: name the file in it, such as best.safetensors.",
         )
     data = source.read_bytes()
-    if data[:1] == b"\x80" or data[:2] == b"PK":
+    header = _header(data)
+    if header is None and _is_pickle(data):
         raise FileFormatError(
             f"{source} is a pickle or a torch.save archive.",
             "Model files are safetensors: unpickling a file can run any code that it holds.",
             "Load it with torch.load(path, weights_only=True) and give the state to model.net.load_state_dict.",
         )
-    header = _header(data)
     if header is None:
         raise FileFormatError(
             f"{source} is damaged, cut short, or no model file: its header cannot be read.",
@@ -88,7 +89,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
         tensors = {name: value.clone() for name, value in parse(data).items()}
     except (SafetensorError, ValueError, KeyError) as error:
         raise _damaged(source, str(error)) from error
-    if not _KEYS & header.keys():
+    if len(_KEYS & header.keys()) < 2:  # others write "format" too; one flipped bit in a key of ours leaves three
         raise FileFormatError(
             f"{source} is a safetensors file of another program: its header does not describe a model.",
             "A file written by save was expected.",
@@ -103,7 +104,33 @@ def read(path: str | os.PathLike[str]) -> Contents:
             f"This version of lamina reads {', '.join(_READABLE)}.",
             "Update lamina: pip install -U lamina.",
         )
-    return Contents(source, json.loads(text), tensors)
+    with understanding(source):
+        description = json.loads(text)
+        if isinstance(description, dict):
+            return Contents(source, description, tensors)
+    raise FileFormatError(
+        f"{source} describes its model by a {type(description).__name__}.",
+        "A JSON object with the model's kind and network was expected.",
+        "Do not trust this file.",
+    )
+
+
+@contextmanager
+def understanding(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is the fault of a file's description, however it was made up: a FileFormatError says so.
+
+    What is already an error of three parts passes.
+    """
+    try:
+        yield
+    except LaminaError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
+        raise FileFormatError(
+            f"The description in {path} cannot be made a model ({type(error).__name__}: {error}).",
+            "The description that save wrote was expected, and modules made as they were when it was saved.",
+            "Get the file anew from where it came from; if you pass modules, check that they can be made.",
+        ) from error
 
 
 def describe(net: nn.Module, graph: Graph | None) -> dict[str, Any]:
@@ -118,6 +145,11 @@ def describe(net: nn.Module, graph: Graph | None) -> dict[str, Any]:
 
 def rebuild(contents: Contents, modules: Mapping[str, Any]) -> tuple[nn.Module, Graph | None]:
     """The network with its weights, and its layer graph where it has one. Parameters are matched by name."""
+    with understanding(contents.path):
+        return _rebuilt(contents, modules)
+
+
+def _rebuilt(contents: Contents, modules: Mapping[str, Any]) -> tuple[nn.Module, Graph | None]:
     network = contents.description.get("network", {})
     made_of = network.get("made_of")
     graph: Graph | None = None
@@ -171,10 +203,18 @@ def _header(data: bytes) -> dict[str, str] | None:
         return None
     try:
         header = json.loads(data[8 : 8 + length])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
     return metadata if isinstance(metadata, dict) else None
+
+
+def _is_pickle(data: bytes) -> bool:
+    """Whether a file without a readable header begins as a pickle or a zip archive does.
+
+    A header's length may begin so too (0x80 is its lowest byte in one file of 32), but then a brace follows it.
+    """
+    return (data[:1] == b"\x80" or data[:2] == b"PK") and data[8:9] != b"{"
 
 
 def _digest(version: str, text: str, tensors: Mapping[str, Tensor]) -> str:

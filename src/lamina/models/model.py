@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
-from lamina.data.loader import ArrayBatches, Augment
+from lamina.data.loader import Augment
 from lamina.layers.symbol import Symbol
 from lamina.models import arrays as array
 from lamina.models import feed, file, objective
 from lamina.models.arrays import Arrays
-from lamina.models.drawing import Drawing, draw
 from lamina.models.graph import Graph, apply
-from lamina.models.summary import Summary, summarize
+from lamina.models.holder import Holder
 from lamina.training import Callback, History, Loop, RunFolder, Runtime, SupervisedStep
 from lamina.training.progress import reporter
 from lamina.training.runtime import evaluating
@@ -29,7 +27,7 @@ from lamina.training.update import Schedule
 PREDICT_BATCH = 256  # samples a batch where nobody says; results do not depend on it
 
 
-class Model:
+class Model(Holder):
     """A network that can be trained, measured, used and saved.
 
     `Model(net)` takes any torch module, `Model(inputs, outputs)` a graph of layers called on each other. The network is
@@ -39,9 +37,7 @@ class Model:
     def __init__(
         self, inputs: nn.Module | Symbol | Sequence[Symbol] | None = None, outputs: Any = None, *, name: str = "model"
     ) -> None:
-        self.name = name
-        self.graph: Graph | None = None
-        self._net: nn.Module | None = None
+        super().__init__(name)
         if isinstance(inputs, nn.Module):
             if outputs is not None:
                 raise LaminaError(
@@ -59,29 +55,11 @@ class Model:
         self._step: SupervisedStep | None = None
         self._age = (0, 0)  # epochs and steps of all calls of fit: what randomness is keyed by
 
-    def _adopt(self, graph: Graph) -> None:
-        self.graph, self._net = graph, graph.net
+    def __call__(self, x: Any, *, training: bool = False) -> Any:
+        """The network's output for tensors or arrays, with gradients; on symbols, the model joins their graph as a layer.
 
-    @property
-    def net(self) -> nn.Module:
-        """The plain torch module."""
-        if self._net is None:
-            raise LaminaError(
-                "This model is not built yet.",
-                "A Sequential without input_shape is built at its first call, when it sees the shape of the data.",
-                "Give the first layer input_shape=..., or call fit first.",
-            )
-        return self._net
-
-    def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and hasattr(nn.Module, name):
-            raise AttributeError(
-                f"A {type(self).__name__} has no {name!r}: it is not a torch module. Its network is: use model.net.{name}."
-            )
-        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-
-    def __call__(self, x: Any) -> Any:
-        """The network's output for tensors or arrays; on symbols, the model joins their graph as one layer."""
+        As in Keras, dropout and batch statistics act only with `training=True`.
+        """
         values = list(x) if isinstance(x, list | tuple) else [x]
         if values and all(isinstance(value, Symbol) for value in values):
             if self.graph is None:
@@ -93,7 +71,11 @@ class Model:
             return apply(self, values)
         parameter = next(self.net.parameters(), None)
         device = torch.device("cpu") if parameter is None else parameter.device
-        return self.net(*(array.to_tensor(value, "x").to(device) for value in values))
+        tensors = [array.to_tensor(value, "x").to(device) for value in values]
+        if training:
+            return self.net(*tensors)
+        with evaluating(self.net):
+            return self.net(*tensors)
 
     # Training -----------------------------------------------------------------------------------------------------
 
@@ -145,7 +127,7 @@ class Model:
                 "fit and evaluate need a loss.",
                 "Call compile(optimizer, loss, metrics) first.",
             )
-        if self._step is None:
+        if self._step is None or objective.is_outdated(self._step, self.net):
             self._step = objective.make_step(
                 self.net, self.graph, self._compiled, runtime=self.runtime, prepare=self._prepare()
             )
@@ -181,12 +163,15 @@ class Model:
         if x is None:
             raise LaminaError("fit came without data.", "It needs x.", "Call fit(x, y) with arrays, or fit(dataset).")
         if feed.is_batches(x) and y is None:
-            step, held = self._make_step(), validation_data
+            feed.refuse_with_batches(class_weight, sample_weight, validation_split, augment)
+            (few, goals), x = feed.peek(x)
+            step, held = self._ready(self._collect(few, goals, None)), validation_data
             train = feed.foreign(x, step)
         else:
             data, held = self._sets(x, y, sample_weight, validation_data, validation_split)
             step = self._ready(data)
             weights = array.sample_weights(data, class_weight)
+            feed.refuse_augmenting_channels_last(augment, self.graph)
             train = feed.array_batches(
                 data, step, weights=weights, batch_size=batch_size, shuffle=shuffle, seed=seed, augment=augment
             )
@@ -216,9 +201,9 @@ class Model:
         update.plan(planned)
         self._loop, self.history = loop, loop.history
         if folder is not None and folder.checkpoint is not None:
-            initial_epoch = folder.restore(loop)
+            finished, initial_epoch = folder.is_finished(epochs), folder.restore(loop)
             update.plan(planned, start=update.planned_from)  # to the end that is asked for now
-            if folder.finished and initial_epoch >= epochs:
+            if finished:
                 print(f"The run in {run} is finished ({initial_epoch} epochs). More epochs would go on with it.")
                 return loop.history
         try:
@@ -227,33 +212,48 @@ class Model:
             self._age = (loop.epochs_done, loop.steps_done)
 
     def evaluate(
-        self, x: Any = None, y: Any = None, batch_size: int = PREDICT_BATCH, *, sample_weight: Any = None
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int = PREDICT_BATCH,
+        verbose: str | int = 0,
+        sample_weight: Any = None,
     ) -> dict[str, float]:
-        """Loss and metrics on arrays, a data set, or an iterable of batches, in float32. The batch size changes nothing."""
+        """Loss and metrics on arrays, a data set, or an iterable of batches, in float32. The batch size changes nothing.
+
+        `verbose` is taken as Keras does, and nothing is printed.
+        """
         if not (feed.is_batches(x) and y is None):
             x = self._collect(x, y, sample_weight)
-            self._build(x)
-        return Loop(self._make_step()).evaluate(self._in_order(x, batch_size))
+        batches = self._in_order(x, batch_size)
+        return Loop(self._make_step()).evaluate(batches)
 
-    def predict(self, x: Any, batch_size: int = PREDICT_BATCH) -> Any:
+    def predict(self, x: Any, batch_size: int = PREDICT_BATCH, verbose: str | int = 0) -> Any:
         """The outputs for each sample as a numpy array (a list of them where there are several), in float32.
 
-        The batch size changes nothing beyond float error.
+        The batch size changes nothing beyond float error. `verbose` is taken as Keras does, and nothing is printed.
         """
         arrays = [value.numpy() for value in self._answers(x, batch_size)]
         return arrays[0] if len(arrays) == 1 else arrays
 
     def _answers(self, x: Any, batch_size: int) -> list[Tensor]:
         """Each output for all samples, float32 in host memory."""
-        data = self._collect(x, None, None)
+        if feed.is_batches(x):
+            (first, _), x = feed.peek(x)
+            data = self._collect(first, None, None)
+            given = (self._collect(feed.inputs_of(item), None, None).inputs for item in x)
+        else:
+            data = self._collect(x, None, None)
+            starts = range(0, data.samples, batch_size)
+            given = (data.slice(start, start + batch_size).inputs for start in starts)
         self._build(data)
         self._check(data)
         runtime, prepare = self.runtime, self._prepare()
         runtime.place(self.net)
         batches = []
         with evaluating(self.net), torch.inference_mode():
-            for batch in ArrayBatches(data.inputs, batch_size=batch_size):
-                output = self.net(*(prepare(runtime.put(value)) for value in batch.inputs))
+            for inputs in given:
+                output = self.net(*(prepare(runtime.put(value)) for value in inputs))
                 batches.append([v.float().cpu() for v in ((output,) if isinstance(output, Tensor) else output)])
         return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
@@ -301,6 +301,8 @@ class Model:
         few = [step.runtime.put(value[:2]) for value in data.inputs]
         outputs = array.probe(self.net, tuple(value if step.prepare is None else step.prepare(value) for value in few))
         for target, output, goal in zip(step.targets, outputs, data.targets, strict=True):
+            if target.takes_logits and target.cut is None and feed.are_probabilities(target.loss, output):
+                target.read_as_probabilities()
             target.loss.check((data.samples, *output.shape[1:]), goal)
             target.output_shape = (None, *output.shape[1:])
         return step
@@ -308,70 +310,20 @@ class Model:
     def _in_order(self, data: Any, batch_size: int) -> Any:
         """Batches in order, from arrays, (x, y), (x, y, weights), a data set or an iterable of batches."""
         if not isinstance(data, Arrays):
-            x, y, *rest = data if isinstance(data, tuple) else (data, None)
+            x, y, weights = (*data, None, None)[:3] if isinstance(data, tuple) else (data, None, None)
             if y is None and feed.is_batches(x):
-                return feed.foreign(x, self._make_step())
-            data = self._collect(x, y, rest[0] if rest else None)
+                (few, goals), x = feed.peek(x)
+                return feed.foreign(x, self._ready(self._collect(few, goals, None)))
+            data = self._collect(x, y, weights)
         step = self._ready(data)
         return feed.array_batches(data, step, weights=data.weights, batch_size=batch_size)
 
-    # Looking and keeping ------------------------------------------------------------------------------------------
-
-    @property
-    def layers(self) -> list[Any]:
-        """The layer descriptions in the order of the graph; for a torch module, its children."""
-        return list(self.graph.layers) if self.graph is not None else list(self.net.children())
-
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
-        """The layer of that name, or at that place."""
-        if name is None:
-            return self.layers[index or 0]
-        if self.graph is not None:
-            return self.graph.get_layer(name)
-        return self.net.get_submodule(name)
-
-    def summary(self, input_shape: Sequence[int] | None = None, *, show: bool = True) -> Summary:
-        """The layers with shapes, parameters, multiply-adds and receptive fields: printed where `show`, and returned.
-
-        Where the result is displayed by itself (a notebook, a prompt) it is not printed too. A torch module does not know
-        its input: pass `input_shape`, without the batch.
-        """
-        shapes = [input_shape] if input_shape is not None else [] if self.graph is None else self.graph.input_shapes
-        if not shapes:
-            raise LaminaError(
-                "summary of a torch module came without an input shape.",
-                "Its shapes cannot be known otherwise.",
-                "Call summary(input_shape=(1, 28, 28)).",
-            )
-        table = summarize(self.net, shapes, graph=self.graph)
-        if show and not hasattr(sys, "ps1"):
-            print(table)
-        return table
-
-    def to_json(self) -> str:
-        """The layers and how they are connected, without weights; `models.model_from_json` makes them again."""
-        if self.graph is None:
-            raise LaminaError(
-                "This model wraps a torch module.", "Layers can be told as JSON.", "Describe it with lamina.layers."
-            )
-        return json.dumps(self.graph.config())
-
-    def draw(self) -> Drawing:
-        """The graph of the layers as a picture: `.svg` is its text, and a notebook shows it."""
-        if self.graph is None:
-            raise LaminaError(
-                "This model wraps a torch module.", "A graph of layers can be drawn.", "Describe it with lamina.layers."
-            )
-        return draw(self.graph)
+    # Keeping ------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the one file: weights, description, and what was compiled. An existing file survives a failure."""
-        told = self._compiled or {}
-        kept = {key: told.get(key) for key in ("loss", "metrics") if objective.is_text(told.get(key))}
-        return file.write(path, self.net, {"kind": "model", "network": self._described(), "compiled": kept})
-
-    def _described(self) -> dict[str, Any]:
-        return file.describe(self.net, self.graph)
+        told = objective.tell(self._compiled or {})
+        return file.write(path, self.net, {"kind": "model", "network": self._described(), "compiled": told})
 
     @classmethod
     def from_file(cls, contents: file.Contents, *, modules: Mapping[str, Any] | None = None) -> Model:
@@ -381,9 +333,9 @@ class Model:
         Model.__init__(model, net if graph is None else None)
         if graph is not None:
             model._adopt(graph)
-        compiled = contents.description.get("compiled", {})
-        if "loss" in compiled:
-            model.compile(loss=compiled["loss"], metrics=compiled.get("metrics"))
+        compiled = objective.recall(contents.description.get("compiled") or {})
+        if compiled.get("loss") is not None:
+            model.compile(**compiled)
         return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina import losses, metrics, optimizers
-from lamina.core.errors import LaminaError, ShapeError
+from lamina.core.errors import FileFormatError, LaminaError, ShapeError
 from lamina.models.graph import Graph, cut
 from lamina.training import Runtime, SupervisedStep, Target, Update
 
@@ -32,7 +33,8 @@ def make_step(
     goals = targets(told["loss"], told["metrics"], loss_weights=told["loss_weights"], cuts=cuts, output_names=names)
     runtime.place(net)
     trainable = any(parameter.requires_grad for parameter in net.parameters())
-    update = Update(net, told["optimizer"], runtime=runtime, schedule=told["schedule"]) if trainable else None
+    schedule = optimizers.schedules.get(told["schedule"])
+    update = Update(net, told["optimizer"], runtime=runtime, schedule=schedule) if trainable else None
     penalties = None if graph is None else _penalties(net, graph)
     return SupervisedStep(net, update, targets=goals, runtime=runtime, view=view, prepare=prepare, penalties=penalties)
 
@@ -48,6 +50,12 @@ def _refuse_channels_last_classes(graph: Graph, loss: Any) -> None:
                 "A loss of classes takes images with the classes in axis 1.",
                 'Describe the input as (C, H, W), without data_format="channels_last".',
             )
+
+
+def is_outdated(step: SupervisedStep, net: nn.Module) -> bool:
+    """Whether layers were frozen or unfrozen since the step's optimizer was made."""
+    trained = {id(parameter) for update in step.updates.values() for parameter in update.parameters}
+    return trained != {id(parameter) for parameter in net.parameters() if parameter.requires_grad}
 
 
 def update_of(step: SupervisedStep) -> Update:
@@ -69,20 +77,75 @@ def check_names(told: Mapping[str, Any]) -> None:
             'Pass for example loss="sparse_categorical_crossentropy" for integer labels.',
         )
     optimizers.get(told["optimizer"])
+    optimizers.schedules.get(told["schedule"])
+    for spec in _named(told["metrics"]):
+        metrics.get(spec)
     for spec in loss.values() if isinstance(loss, Mapping) else loss if isinstance(loss, list | tuple) else [loss]:
         losses.get(spec)
 
 
 def config(name: str, told: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a run's config.yaml says: the model, what it was compiled with, and the settings of `fit`."""
-    metric_names = [str(metric) for metric in told.get("metrics") or ()]
+    metric_names = _named(told.get("metrics")) or [str(told.get("metrics"))]
     compiled = {key: str(told[key]) for key in ("optimizer", "loss", "schedule") if told.get(key) is not None}
     return {"model": name, **compiled, "metrics": metric_names, **settings}
 
 
-def is_text(spec: Any) -> bool:
-    """Whether a loss or metrics were given by name, so that a model file can tell them."""
-    return isinstance(spec, str) or (isinstance(spec, list) and bool(spec) and all(isinstance(s, str) for s in spec))
+def _named(metric: Any) -> list[str]:
+    """The metrics that were given by name, at any depth."""
+    if isinstance(metric, str):
+        return [metric]
+    entries = metric.values() if isinstance(metric, Mapping) else metric if isinstance(metric, list | tuple) else ()
+    return [name for entry in entries for name in _named(entry)]
+
+
+def tell(told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was compiled as JSON-able values; None where it holds something that only its author's code can make."""
+    keys = ("optimizer", "loss", "metrics", "loss_weights")
+    try:
+        return {key: _encoded(told.get(key)) for key in keys}
+    except TypeError:
+        return None
+
+
+def recall(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `compile` that `tell` told. Raises FileFormatError for a kind outside the literal tables."""
+    return {key: _decoded(value) for key, value in described.items()}
+
+
+def _encoded(spec: Any) -> Any:
+    if spec is None or isinstance(spec, str | int | float):
+        return spec
+    if isinstance(spec, Mapping):
+        return {"entries": {str(name): _encoded(entry) for name, entry in spec.items()}}
+    if isinstance(spec, list | tuple):
+        return [_encoded(entry) for entry in spec]
+    if type(spec) in _KINDS.values() and dataclasses.is_dataclass(spec):
+        fields = [field.name for field in dataclasses.fields(spec) if field.init]
+        return {"kind": type(spec).__name__, "arguments": {name: _encoded(getattr(spec, name)) for name in fields}}
+    raise TypeError(type(spec).__name__)
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(entry) for entry in value]
+    if not isinstance(value, Mapping):
+        return value
+    if "entries" in value:
+        return {name: _decoded(entry) for name, entry in value["entries"].items()}
+    if value.get("kind") not in _KINDS:
+        raise FileFormatError(
+            f"The file asks for {value.get('kind')!r} in what was compiled.",
+            f"Known are {', '.join(_KINDS)}.",
+            "Do not trust this file, or update lamina.",
+        )
+    return _KINDS[value["kind"]](**value["arguments"])
+
+
+# What a model file may ask for; losses and optimizers are settings, so their arguments are numbers.
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in [*losses.LOSSES.values(), *optimizers.OPTIMIZERS.values()] if isinstance(kind, type)
+}
 
 
 def cast_for(net: nn.Module, graph: Graph | None) -> Callable[[Tensor], Tensor]:

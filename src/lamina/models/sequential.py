@@ -41,6 +41,8 @@ class Sequential(Model):
             raise LaminaError("This Sequential has no layer.", "pop removes the last one.", "Add a layer first.")
         self._layers.pop()
         self._pending = True
+        if not self._layers:
+            self.graph = self._net = self._step = None
         self._try_build()
 
     def _append(self, layer: Any) -> None:
@@ -83,7 +85,7 @@ class Sequential(Model):
         """Builds the network for samples of this shape, without the batch."""
         self._try_build(tuple(input_shape))
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, *, training: bool = False) -> Any:
         if self._net is None and not isinstance(x, Symbol) and hasattr(x, "shape"):
             self._try_build(tuple(x.shape[1:]))
-        return super().__call__(x)
+        return super().__call__(x, training=training)

@@ -44,21 +44,31 @@ def headline(name: str) -> str:
     return (sys.modules[_NETWORKS[name].__module__].__doc__ or "").splitlines()[0]
 
 
-def create(name: str, *, num_classes: int = 10, in_channels: int = 3, **arguments: Any) -> nn.Module:
+def create(
+    name: str,
+    *,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    dropout: float | None = None,
+) -> nn.Module:
     """A network by name, with fresh initial values drawn from torch's generator.
 
-    Further arguments are those of the network's class (`image_size`, `dropout`, ...). Raises UnknownNameError.
+    `image_size` (px) and `dropout` (share) are for the networks that take them; None leaves their default. Raises
+    UnknownNameError, and LaminaError for one that the network does not take.
     """
-    check_name(name)
-    told = {"num_classes": num_classes, "in_channels": in_channels, **arguments}
-    try:
-        net = _NETWORKS[name](**told)
-    except TypeError as error:
+    further = {"image_size": image_size, "dropout": dropout}
+    given = {argument: value for argument, value in further.items() if value is not None}
+    taken = arguments(name)
+    refused = [argument for argument in given if argument not in taken]
+    if refused:
         raise LaminaError(
-            f"The network {name!r} was given {sorted(arguments)}.",
-            f"It does not take that: {error}.",
-            "See help() of its class.",
-        ) from error
+            f"The network {name!r} was given {', '.join(refused)}.",
+            f"It takes {', '.join(taken)}.",
+            f"Leave {' and '.join(refused)} out.",
+        )
+    told = {"num_classes": num_classes, "in_channels": in_channels, **given}
+    net = _NETWORKS[name](**told)
     net.architecture = {"name": name, "arguments": told}  # type: ignore[assignment]
     return net
 

@@ -12,7 +12,8 @@
 A ReLU follows every layer but the last; He initial values. As in the book the fourth convolution pads by 2, and the last
 dropout acts on the logits.
 Departs from the book: each ReLU that precedes a max-pool stands behind it, where it gives the same values and gradients for a
-quarter of the work; and dropout is torch's inverted one, so nothing is scaled at test time (`load_book` halves fc2 to make up for it).
+quarter of the work; and dropout is torch's inverted one, so nothing is scaled at test time (`networks.load.book_state` scales
+the book's fc2 to make up for it).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from lamina.core.errors import ShapeError
 
 
 class DeepConvNet(nn.Module):
@@ -38,7 +41,11 @@ class DeepConvNet(nn.Module):
         self.pool = nn.MaxPool2d(2)
         side = ((image_size // 2 + 2) // 2) // 2  # conv4 adds a pixel on each side
         if image_size // 2 < 1 or side < 1:
-            raise ValueError(f"image_size={image_size} px leaves nothing after three pools; use at least 4.")
+            raise ShapeError(
+                f"DeepConvNet was given image_size={image_size} px.",
+                "Three pools leave nothing of pictures of less than 4 px a side.",
+                "Use larger pictures, or fewer pools.",
+            )
         self.fc1 = nn.Linear(64 * side * side, 50)
         self.dropout1 = nn.Dropout(dropout)
         self.fc2 = nn.Linear(50, num_classes)

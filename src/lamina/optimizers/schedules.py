@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast, overload
 
 from lamina.core.errors import LaminaError, unknown_name
 
@@ -83,13 +84,30 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
 }
 
 
-def get(spec: str | Schedule) -> Schedule:
-    """The schedule of a name, or any function from progress to factor as it is."""
+@overload
+def get(spec: None) -> None: ...
+
+
+@overload
+def get(spec: str | Schedule | Callable[[], Schedule]) -> Schedule: ...
+
+
+def get(spec: str | Schedule | Callable[[], Schedule] | None) -> Schedule | None:
+    """The schedule of a name, of a class of this file, or any function from progress to factor as it is; None stays None."""
     if isinstance(spec, str):
         if spec not in SCHEDULES:
             raise unknown_name("schedule", spec, SCHEDULES)
         return SCHEDULES[spec]()
-    return spec
+    if spec is None or (callable(spec) and not isinstance(spec, type)):
+        return cast(Schedule | None, spec)
+    if isinstance(spec, type) and spec in SCHEDULES.values():
+        made: Schedule = spec()
+        return made
+    raise LaminaError(
+        f"The schedule is {spec!r}, of type {type(spec).__name__}.",
+        "A name, or a function from progress 0..1 to a factor of the learning rate, was expected.",
+        f"The names are: {', '.join(SCHEDULES)}.",
+    )
 
 
 def _after(warmup: float, progress: float) -> float:

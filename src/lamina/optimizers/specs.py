@@ -7,7 +7,6 @@ step each weight loses the share learning_rate * weight_decay of itself. Groups 
 
 from __future__ import annotations
 
-import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -26,11 +25,6 @@ Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 class Optimizer(ABC):
     """The settings of an optimizer."""
-
-    @property
-    def needs_closure(self) -> bool:
-        """Whether one update evaluates the loss several times."""
-        return False
 
     @abstractmethod
     def build(self, parameters: Parameters, *, fused: bool = False) -> torch.optim.Optimizer:
@@ -224,7 +218,8 @@ class Muon(_Rated):
     """Orthogonalised momentum (Jordan 2024) for weights of two and more dimensions, Adam for the rest.
 
     Convolutions count as matrices (out, -1); Keras leaves them to Adam. `rms_rate` scales updates to the size of Adam's
-    (None: singular values of about 1). A group of parameters with use_muon=False goes to Adam: an embedding, the last layer.
+    (None: singular values of about 1). A group of parameters with use_muon=False goes to Adam: the last layer, and embeddings, whose
+    weights are taken for matrices otherwise (Jordan leaves both to Adam).
     """
 
     adam_beta_1: float = 0.9
@@ -270,11 +265,6 @@ class LBFGS(_Rated):
     tolerance_change: float = 1e-9
     line_search_fn: str | None = "strong_wolfe"
 
-    @property
-    def needs_closure(self) -> bool:
-        """True."""
-        return True
-
     def build(self, parameters: Parameters, *, fused: bool = False) -> torch.optim.Optimizer:
         """torch.optim.LBFGS, which knows one group of parameters and no fused kernel."""
         del fused
@@ -301,12 +291,6 @@ class TorchOptimizer(Optimizer):
     """A torch factory with torch's meaning: an optimizer class, functools.partial of one, or a function of the parameters."""
 
     factory: Callable[[Any], torch.optim.Optimizer]
-
-    @property
-    def needs_closure(self) -> bool:
-        """Whether the factory is torch's LBFGS."""
-        made = self.factory.func if isinstance(self.factory, functools.partial) else self.factory
-        return isinstance(made, type) and issubclass(made, torch.optim.LBFGS)
 
     def build(self, parameters: Parameters, *, fused: bool = False) -> torch.optim.Optimizer:
         """What the factory makes; it decides itself whether it is fused."""

@@ -43,6 +43,8 @@ class Recipe:
         callbacks: Sequence[Callback] = (),
         verbose: str | int = "auto",
         validation_data: Any = None,
+        device: str = "auto",
+        precision: str = "auto",
     ) -> Classifier:
         """A classifier trained as the recipe says, on all training pictures of its own data set unless `data` brings another.
 
@@ -52,7 +54,7 @@ class Recipe:
 
         torch.manual_seed(seed)  # the initial values; everything after is keyed by the seed given to fit
         classifier = Classifier(self.network, preprocess=self.preprocess)
-        classifier.compile(self.optimizer, self.loss, schedule=self.schedule)
+        classifier.compile(self.optimizer, self.loss, schedule=self.schedule, device=device, precision=precision)
         classifier.fit(
             self.data if data is None else data,
             batch_size=self.batch_size,

@@ -24,10 +24,11 @@ def load(path: str | os.PathLike[str], *, modules: Mapping[str, Any] | None = No
     """
     contents = file.read(path)
     kind = contents.description.get("kind")
-    if kind not in _KINDS:
-        raise FileFormatError(
-            f"{contents.path} holds a {kind!r}.",
-            f"Known kinds are {', '.join(_KINDS)}.",
-            "Update lamina, or do not trust the file.",
-        )
-    return _KINDS[kind].from_file(contents, modules=modules)
+    with file.understanding(contents.path):
+        if kind not in _KINDS:
+            raise FileFormatError(
+                f"{contents.path} holds a {kind!r}.",
+                f"Known kinds are {', '.join(_KINDS)}.",
+                "Update lamina, or do not trust the file.",
+            )
+        return _KINDS[kind].from_file(contents, modules=modules)

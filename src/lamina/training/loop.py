@@ -99,11 +99,13 @@ class Means:
 
     def _sum(self, name: str) -> None:
         values, counts = self._pending.pop(name)
-        stacked = torch.stack(values).double()
+        device = values[0].device
+        exact = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        stacked = torch.stack(values).to(exact)
         if any(isinstance(count, torch.Tensor) for count in counts):
-            weights = torch.stack([torch.as_tensor(count, device=stacked.device) for count in counts]).double()
+            weights = torch.stack([torch.as_tensor(count, device=device) for count in counts]).to(exact)
         else:
-            weights = torch.tensor(counts, dtype=torch.float64, device=stacked.device)
+            weights = torch.tensor(counts, dtype=exact, device=device)
         total, count = self._sums.get(name, (0.0, 0.0))
         # A batch that counts nothing (all labels ignored) may be NaN, and must not spread.
         self._sums[name] = (total + torch.where(weights > 0, stacked * weights, 0.0).sum(), count + weights.sum())
@@ -162,6 +164,7 @@ class Loop:
         self.batch = 0  # steps done in this epoch
         self.stop = False
         self._means = Means()
+        self._frozen: list[torch.nn.Module] = []  # in eval mode within a training network, such as a frozen BatchNorm
         self._signal: int | None = None
 
     def fit(
@@ -179,15 +182,17 @@ class Loop:
         logs: Mapping[str, float] = {}
         for callback in self.callbacks:
             callback.loop = self
-        with self._signals():
-            try:
-                self._call("on_train_begin", {})
-                for self.epoch in range(initial_epoch, epochs):
-                    logs = self._epoch(batches, validation)
-                    if self.stop:
-                        break
-            finally:
-                self._call("on_train_end", logs)
+        drawn = random.state()
+        self._frozen = [module for net in self.step.networks.values() if net.training for module in _in_eval_mode(net)]
+        with contextlib.ExitStack() as ends, self._signals():
+            ends.callback(random.restore, drawn)  # the caller's own draws go on as if fit had drawn nothing
+            for callback in reversed(self.callbacks):  # each ends, whatever happens to the others
+                ends.callback(lambda c: c.on_train_end(logs), callback)
+            self._call("on_train_begin", {})
+            for self.epoch in range(initial_epoch, epochs):
+                logs = self._epoch(batches, validation)
+                if self.stop:
+                    break
         return self.history
 
     def _epoch(self, batches: Iterable[Any], validation: Iterable[Any] | None) -> dict[str, float]:
@@ -199,6 +204,8 @@ class Loop:
         hooks = [c.on_train_batch_end for c in self.callbacks if _overrides(c, "on_train_batch_end")]
         for net in self.step.networks.values():
             net.train()
+        for module in self._frozen:
+            module.training = False
         train, add, seed = self.step.train, self._means.add, self.seed
         for batch in _batches(batches, self.epochs_done, start):
             random.reseed(random.key(seed, self.steps_done))
@@ -213,7 +220,9 @@ class Loop:
                 break
         if self.batch == 0:
             raise DataError(
-                "The data gave no batch.", "An epoch needs at least one.", "Check the length of the data set."
+                f"The data gave no batch in epoch {self.epoch + 1}.",
+                "An epoch needs at least one.",
+                "Check the length of the data set; an iterator is empty after its first epoch, a list or DataLoader is not.",
             )
         logs = self._means.compute() | self._metrics()
         self.epochs_done += 1
@@ -253,7 +262,7 @@ class Loop:
             "updates": {name: update.state_dict() for name, update in step.updates.items()},
             "metrics": {name: metric.state_dict() for name, metric in step.metrics.items()},
             "step": own,
-            "callbacks": [callback.state_dict() for callback in self.callbacks],
+            "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks],
             "means": self._means.state_dict(),
             "history": {
                 "epoch": list(self.history.epoch),
@@ -279,8 +288,13 @@ class Loop:
             metric.load_state_dict(state["metrics"][name])
         if hasattr(step, "load_state_dict"):
             step.load_state_dict(state["step"])
-        for callback, saved in zip(self.callbacks, state["callbacks"], strict=False):
-            callback.load_state_dict(saved)
+        saved_states = list(state["callbacks"])
+        for callback in self.callbacks:  # by kind: callbacks may have been added or left out since
+            for index, (kind, saved) in enumerate(saved_states):
+                if kind == type(callback).__name__:
+                    callback.load_state_dict(saved)
+                    del saved_states[index]
+                    break
         self._means.load_state_dict(state["means"])
         self.history.epoch, self.history.history = state["history"]["epoch"], state["history"]["history"]
         position = state["position"]
@@ -329,6 +343,10 @@ class Loop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _in_eval_mode(net: torch.nn.Module) -> list[torch.nn.Module]:
+    return [module for module in net.modules() if not module.training]
 
 
 def _overrides(callback: Callback, moment: str) -> bool:

@@ -10,13 +10,13 @@ import ctypes
 import functools
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from lamina.core.errors import UnknownNameError, nearest_names
+from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
 
 _PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -70,6 +70,13 @@ class Runtime:
             return value.contiguous(memory_format=torch.channels_last)
         return value
 
+    def fits(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether the tensors leave at least half of the device's free memory to the network."""
+        if self.device.type != "cuda":
+            return True
+        wanted = sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor.device != self.device)
+        return wanted < torch.cuda.mem_get_info(self.device)[0] / 2
+
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context in which a training step computes its loss: the chosen precision."""
         if self.precision == "float32":
@@ -122,12 +129,25 @@ def keep_freed_memory() -> bool:
         return False
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(mmap_threshold, 1 << 30) and libc.mallopt(trim_threshold, (1 << 31) - 1))
+    # Older versions of glibc refuse thresholds above 32 MiB.
+    mapped = libc.mallopt(mmap_threshold, 1 << 30) or libc.mallopt(mmap_threshold, 1 << 25)
+    return bool(libc.mallopt(trim_threshold, (1 << 31) - 1) and mapped)
 
 
 def _device(device: str | torch.device) -> torch.device:
     if device != "auto":
-        return torch.device(device)
+        try:
+            chosen = torch.device(device)
+            torch.empty(0, device=chosen)
+        except (RuntimeError, AssertionError) as error:  # an unknown name; a backend that is not there
+            there = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+            there += ["mps"] if torch.backends.mps.is_available() else []
+            raise LaminaError(
+                f"The device {str(device)!r} cannot be used ({str(error).splitlines()[0]}).",
+                f"Here there are: {', '.join(there)}.",
+                'Choose one of these, or "auto".',
+            ) from error
+        return chosen
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():

@@ -47,8 +47,22 @@ class Target:
         activation = loss.activation if takes_logits else cut
         self._wants_probs = activation is not None and any(metric.takes == "outputs" for metric in metrics)
         self._activate: Callable[[Tensor], Tensor] = _ACTIVATIONS[activation]
+        self._takes_logits = takes_logits
         self.output_shape: tuple[int | None, ...] | None = None  # once the network has been seen to answer
         self._finish = None if takes_logits or cut is None else _ACTIVATIONS[cut]
+
+    def read_as_probabilities(self) -> None:
+        """For a network that was seen to answer with probabilities although no closing softmax was found to cut."""
+        self.compute, self._activate, self._takes_logits = self.loss, _identity, False
+
+    @property
+    def takes_logits(self) -> bool:
+        """Whether the loss is computed from what stands before its activation."""
+        return self._takes_logits
+
+    def count(self, targets: Tensor) -> Tensor | None:
+        """What the mean loss of a batch divides by; None where it is the number of samples."""
+        return self.loss.count(targets)
 
     def measure(self, raw: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """The mean loss of a batch, in the loss's unit. Sample weights multiply, and the sum is divided by the count, as in Keras."""
@@ -126,7 +140,7 @@ class SupervisedStep:
         loss = update(closure) if update.needs_closure else update(closure())
         with torch.no_grad():
             self._update_metrics(outputs, goals)
-        return Logs(batch.size, loss=loss, **parts)
+        return Logs(self._count(batch, goals, weights), loss=loss, **parts)
 
     def evaluate(self, batch: Batch) -> Logs:
         """Loss and metrics of one batch, in float32."""
@@ -134,13 +148,24 @@ class SupervisedStep:
         parts: dict[str, Tensor] = {}
         outputs = self._forward(inputs)
         loss = self._loss(outputs, goals, weights, parts)
+        if self.penalties is not None:
+            loss = loss + self.penalties()
         self._update_metrics(outputs, goals)
-        return Logs(batch.size, loss=loss, **parts)
+        return Logs(self._count(batch, goals, weights), loss=loss, **parts)
 
     def _place(self, batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor | None]:
         put = self.runtime.put
         goals = tuple(put(value) for value in _tuple(batch.targets))
-        return tuple(put(value) for value in _tuple(batch.inputs)), goals, batch.weights
+        weights = None if batch.weights is None else put(batch.weights)
+        return tuple(put(value) for value in _tuple(batch.inputs)), goals, weights
+
+    def _count(self, batch: Batch, goals: tuple[Tensor, ...], weights: Tensor | None) -> int | Tensor:
+        """How many samples the batch's mean speaks for: fewer where the loss ignores some."""
+        if len(self.targets) == 1 and weights is None:
+            count = self.targets[0].count(goals[0])
+            if count is not None:
+                return count
+        return batch.size
 
     def _forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if self.prepare is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina import optimizers
+from lamina.core import random
 from lamina.core.errors import LaminaError
 from lamina.training.runtime import Runtime
 
@@ -47,6 +48,7 @@ class Update:
         self.schedule = schedule
         self.count = 0
         self._base = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self._ratios = [base / self._base[0] if self._base[0] else 1.0 for base in self._base]
         self._plan = (0, 1)
 
     def plan(self, updates: int, *, start: int | None = None) -> None:
@@ -65,8 +67,7 @@ class Update:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        ratio = value / self._base[0] if self._base[0] else 0.0
-        self._base = [value, *(base * ratio for base in self._base[1:])]
+        self._base = [value * ratio for ratio in self._ratios]
         if self.schedule is None:
             for group, base in zip(self.optimizer.param_groups, self._base, strict=True):
                 group["lr"] = base
@@ -91,7 +92,10 @@ class Update:
             self.optimizer.step()
             return loss.detach()
 
+        drawn = random.state()
+
         def differentiated() -> Tensor:
+            random.restore(drawn)  # a line search compares values of one function: dropout must not draw anew
             self.optimizer.zero_grad(set_to_none=True)
             value = loss()
             value.backward(inputs=self.parameters)  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from lamina import data
 from lamina.core.errors import DataError, UnknownNameError
+from lamina.data.formats.image_folder import is_picture
 
 
 def plant(root, *names):
@@ -51,6 +52,11 @@ def test_hidden_files_and_files_that_are_no_pictures_are_passed_over(tmp_path):
         (tmp_path / name).write_text("no picture")
     assert len(data.open(tmp_path).train) == 2
     assert data.open(tmp_path).classes == ("a", "b")
+
+
+def test_a_picture_is_told_by_its_name(tmp_path):
+    assert all(map(is_picture, ("a.jpg", "a.PNG", "x/.y/a.jpeg", tmp_path / "b.tiff")))
+    assert not any(map(is_picture, (".a.jpg", "x/.a.jpg", "a.txt", "jpg", tmp_path, "x.jpg/notes")))
 
 
 def test_pictures_deeper_in_a_class_folder_belong_to_the_class(tmp_path):

@@ -69,7 +69,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     names = tuple(child.name for child in _folders(folder))
     if len(names) >= 2:
         return names
-    loose = sum(_is_picture(entry.name) for entry in folder.iterdir())
+    loose = sum(is_picture(entry) for entry in folder.iterdir())
     came = f"{len(names)} class folder{'' if len(names) == 1 else 's'} and {loose:,} loose pictures"
     raise DataError(
         f"{folder} holds {came}.",
@@ -115,11 +115,13 @@ def _pictures(folder: Path) -> list[Path]:
     found = []
     for where, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        found += [Path(where, name) for name in names if _is_picture(name)]
+        found += [Path(where, name) for name in names if is_picture(name)]
     return sorted(found, key=lambda path: _natural(path.relative_to(folder).as_posix()))
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's name is that of a picture; hidden files are none."""
+    name = os.path.basename(path)
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina import data as datasets
 from lamina.core.errors import DataError, ShapeError
 from lamina.data.dataset import FolderDataset, ImageDataset, Splits
-from lamina.data.preprocess import Preprocess
+from lamina.data.formats import image_folder
+from lamina.data.preprocess import Normalize, Preprocess
+from lamina.models.feed import is_batches
+from lamina.nn import Rescaling
 
 HELD_OUT = 0.1  # of the training pictures, where neither the data nor the caller brings validation
+SEED = 0  # of the hash by which they are chosen
 _DEFAULT_SIDE = 64  # px, for folders of pictures of many sizes
 _NATIVE_SIDES = range(28, 129)  # px; equal square pictures of such a size are taken as they are
 
@@ -43,12 +48,75 @@ def resolve(value: Any) -> Any:
     return datasets.open(value)
 
 
-def training_sets(x: Any, y: Any, held: Any, fraction: float | None) -> tuple[Any, Any]:
-    """(training, validation) from what `fit` was given."""
-    x = resolve(x)
+def refuse_batches(*values: Any) -> None:
+    """Raises for a DataLoader or another iterable of batches: their pictures have been prepared by somebody else."""
+    for value in values:
+        if is_batches(value[0] if isinstance(value, tuple) and value else value) and not isinstance(value, Splits):
+            raise DataError(
+                f"A {type(value).__name__} came as data.",
+                "A Classifier prepares the pictures itself, so it takes a folder, a data set's name, a data set or arrays.",
+                "Pass the pictures that it is made from, or train with lamina.models.Model(net), which takes batches.",
+            )
+
+
+def checked_set(value: Any) -> Any:
+    """The value, where it is a data set with classes whose pictures can be prepared. Raises DataError for any other."""
+    if isinstance(value, FolderDataset) or all(hasattr(value, name) for name in ("images", "labels", "classes")):
+        return value
+    remedy = (
+        "Pass lamina.data.ImageDataset(images, labels, classes) with uint8 images (N C H W), or the arrays as x and y."
+    )
+    if is_arrays(value):
+        remedy = "Pass fit(x, y), or a data set, which has its labels."
+    raise DataError(
+        f"{'Pictures' if is_arrays(value) else f'A {type(value).__name__}'} came without labels that name classes.",
+        "A folder, a data set's name, a lamina data set (images, labels and classes), or arrays x and y were expected.",
+        remedy,
+    )
+
+
+def labelled(x: Any, y: Any, classes: Sequence[str] | None) -> ImageDataset:
+    """A data set of arrays. Classes that nobody named are "0", "1", ... up to the largest label."""
+    if is_location(x) or isinstance(x, Splits | FolderDataset | ImageDataset):
+        raise DataError(
+            f"y came beside {x if is_location(x) else 'a data set'}.", "A data set brings its labels.", "Leave y out."
+        )
+    labels = _integers(y)
+    images = as_images(x)
+    if classes is None:
+        classes = tuple(str(index) for index in range(int(labels.max()) + 1 if len(labels) else 0))
+    return ImageDataset(images, labels, classes)
+
+
+def _integers(y: Any) -> Tensor:
+    """Labels as int64 (N); a column (N, 1) and whole numbers stored as floats are taken too."""
+    values = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.dtype.kind not in "biuf" or (values.dtype.kind == "f" and not (values == np.floor(values)).all()):
+        raise DataError(
+            f"The labels came as {values.dtype}{f', such as {values.flat[0]!r}' if values.size else ''}.",
+            "The index of a class, 0 .. K-1, was expected for each picture.",
+            "Number the classes: classes, y = numpy.unique(names, return_inverse=True), and Classifier(..., classes=classes).",
+        )
+    labels = torch.as_tensor(values.astype(np.int64))
+    if labels.dim() == 1 and labels.numel() and int(labels.min()) < 0:
+        raise DataError(
+            f"Label {int(labels.argmin())} is {int(labels.min())}.",
+            "Labels count the classes from 0.",
+            "Leave out pictures without a class, and let the labels start at 0.",
+        )
+    return labels
+
+
+def training_sets(x: Any, y: Any, held: Any, classes: Sequence[str] | None) -> tuple[Any, Any]:
+    """(training, validation) from what `fit` was given; validation is None where neither the data nor the caller brings it."""
     validation = resolve(held)
     if isinstance(validation, Splits):
         validation = validation.validation or validation.test or validation.train
+    if y is not None:
+        return labelled(x, y, classes), validation
+    x = resolve(x)
     if isinstance(x, Splits):
         if x.train is None:
             raise DataError(
@@ -57,20 +125,46 @@ def training_sets(x: Any, y: Any, held: Any, fraction: float | None) -> tuple[An
                 "Name the split's folder train, or open that folder itself.",
             )
         x, validation = x.train, validation if validation is not None else x.validation
-    if validation is None and fraction != 0 and y is None and hasattr(x, "split"):
-        x, validation = x.split(fraction or HELD_OUT, seed=0)
-    return x, validation
+    return checked_set(x), validation
 
 
-def one_set(value: Any, *, prefer: Sequence[str]) -> Any:
-    """The data set that is meant: of several splits the first of `prefer` that is there. None for arrays."""
-    value = resolve(value)
-    if isinstance(value, Splits):
-        found = [split for name in prefer if (split := getattr(value, name)) is not None]
-        if not found:
-            raise DataError("The data has no split.", f"One of {', '.join(prefer)} was expected.", "Check the folder.")
-        return found[0]
-    return None if is_arrays(value) else value
+def hold_out(dataset: Any, fraction: float, weights: Any = None) -> tuple[Any, Any, Any]:
+    """(rest, held out, the rest's weights): a fraction chosen by the pictures' content. With weights: (held out, None, its weights)."""
+    if weights is None:
+        rest, held = dataset.split(fraction, seed=SEED)
+        return rest, held, None
+    weights = torch.as_tensor(np.asarray(weights)).float().reshape(-1)
+    if len(weights) != len(dataset):
+        raise DataError(
+            f"x has {len(dataset):,} samples and sample_weight has {len(weights):,}.",
+            "Every picture needs one weight.",
+            "Check how they were cut.",
+        )
+    count = len(dataset)  # the same split of the positions says whose weights go where
+    positions: Any = (
+        FolderDataset(dataset.paths, range(count), range(count), root=dataset.root)  # type: ignore[arg-type]
+        if isinstance(dataset, FolderDataset)
+        else ImageDataset(dataset.images, torch.arange(count), range(count))  # type: ignore[arg-type]
+    )
+    rest, held = (part.labels for part in positions.split(fraction, seed=SEED))
+    return dataset.subset(rest), (dataset.subset(held), None, weights[held]), weights[rest]
+
+
+def measured(value: Any, split: Mapping[str, Any]) -> tuple[str, Any]:
+    """The name and the pictures of the part that a classifier is measured on: test, else validation, else what was held out.
+
+    `split` says how pictures were held out of the training ones; where none were, these are all there is.
+    """
+    splits = resolve(value)
+    if not isinstance(splits, Splits):
+        return "data", splits
+    for name in ("test", "validation"):
+        if getattr(splits, name) is not None:
+            return name, getattr(splits, name)
+    assert splits.train is not None
+    if "held_out" in split:
+        return "validation", splits.train.split(split["held_out"], seed=split["seed"])[1]
+    return "train", splits.train
 
 
 def in_memory(dataset: Any, preprocess: Preprocess) -> ImageDataset:
@@ -84,14 +178,32 @@ def in_memory(dataset: Any, preprocess: Preprocess) -> ImageDataset:
     return dataset  # type: ignore[no-any-return]
 
 
-def fitting_preprocess(dataset: Any) -> Preprocess:
-    """Channels and size of the pictures themselves where they are equal and small, else 64 px squares; their own mean and std."""
-    if isinstance(dataset, FolderDataset):
-        channels, size = _look(dataset)
-        plain = Preprocess(channels=channels, size=size, mean=(0.0,) * channels, std=(1.0,) * channels)
-        few = np.linspace(0, len(dataset) - 1, min(len(dataset), 500)).round().astype(int)
-        return preprocess_for(dataset.subset(few.tolist()).in_memory(plain).images)
-    return preprocess_for(dataset.images)
+def fitting_preprocess(dataset: Any, net: nn.Module | None = None) -> Preprocess:
+    """Channels and size of the pictures themselves where they are equal and small, else 64 px squares; their own mean and std.
+
+    A network that begins with Rescaling is given the values as they are, 0..255.
+    """
+    raw = net is not None and begins_with_scaling(net)
+    if not isinstance(dataset, FolderDataset):
+        fitting = preprocess_for(dataset.images)
+    else:
+        count, size = _look(dataset)
+        fitting = Preprocess(channels=count, size=size, mean=(0.0,) * count, std=(1.0,) * count)
+        if not raw:
+            few = np.linspace(0, len(dataset) - 1, min(len(dataset), 500)).round().astype(int)
+            fitting = preprocess_for(dataset.subset(few.tolist()).in_memory(fitting).images)
+    return replace(fitting, mean=(0.0,), std=(1 / 255,)) if raw else fitting
+
+
+def begins_with_scaling(net: nn.Module) -> bool:
+    """Whether the first layer scales pixel values itself."""
+    first = next((module for module in net.modules() if not list(module.children())), None)
+    return isinstance(first, Rescaling | Normalize)
+
+
+def channels_of(dataset: Any) -> int:
+    """Channels of the pictures: 1 where all are grey, else 3."""
+    return _look(dataset)[0] if isinstance(dataset, FolderDataset) else int(dataset.images.shape[1])
 
 
 def preprocess_for(images: Tensor) -> Preprocess:
@@ -127,7 +239,14 @@ def _look(dataset: FolderDataset) -> tuple[int, tuple[int, int]]:
 
 def as_images(value: Any) -> Tensor:
     """uint8 pictures N C H W from an array in that layout, N H W (grey) or N H W C. Raises for anything else."""
-    tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    try:
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"The pictures came as {type(value).__name__}, which is no array ({error}).",
+            "A uint8 array of pictures of one size (N C H W, N H W C, or N H W for grey) was expected.",
+            "Resize them to one size, or pass files, a folder or a data set, which are resized.",
+        ) from error
     if tensor.dtype != torch.uint8:
         raise DataError(
             f"The pictures came as {str(tensor.dtype).removeprefix('torch.')}.",
@@ -147,13 +266,20 @@ def as_images(value: Any) -> Tensor:
     return tensor
 
 
-def is_single(value: Any) -> bool:
-    """Whether it is one picture: a file, a PIL picture, or an array of H W or H W C (C H W)."""
+def is_single(value: Any, channels: int) -> bool:
+    """Whether it is one picture: a file, a PIL picture, or an array of H W, C H W or H W C.
+
+    Three entries in front are the colours of one picture to a classifier of colour pictures, and three pictures to one of
+    grey ones.
+    """
     if is_location(value):
         return Path(value).is_file()
     if isinstance(value, Image.Image):
         return True
-    return isinstance(value, np.ndarray | Tensor) and (value.ndim == 2 or (value.ndim == 3 and 3 in value.shape))
+    if not isinstance(value, np.ndarray | Tensor) or value.ndim not in (2, 3):
+        return False
+    first, last = value.shape[0], value.shape[-1]
+    return value.ndim == 2 or first == 1 or (first == 3 and channels == 3) or (first != 3 and last in (1, 3, 4))
 
 
 def _files(value: Any) -> list[Any] | None:
@@ -161,7 +287,7 @@ def _files(value: Any) -> list[Any] | None:
     if is_location(value):
         path = Path(value)
         if path.is_dir():
-            return sorted(entry for entry in path.rglob("*") if entry.suffix.lower() in Image.registered_extensions())
+            return list(image_folder._pictures(path))
         if path.is_file():
             return [path]
         raise DataError(f"There is no file or folder {path}.", "A picture was expected.", "Check the path.")
@@ -172,7 +298,7 @@ def _files(value: Any) -> list[Any] | None:
 
 def pictures(value: Any, preprocess: Preprocess) -> Tensor:
     """uint8 N C H W of the size that the network takes, from whatever `predict` was given."""
-    if isinstance(value, Image.Image) or (is_single(value) and not is_location(value)):
+    if not is_location(value) and is_single(value, preprocess.channels):
         return preprocess.host(value)[None]
     files = _files(value)
     if files is not None:
@@ -182,7 +308,7 @@ def pictures(value: Any, preprocess: Preprocess) -> Tensor:
             )
         return preprocess.stack(files)
     if hasattr(value, "images") or isinstance(value, FolderDataset | Splits):
-        dataset = one_set(value, prefer=("test", "validation", "train"))
+        dataset = measured(value, {})[1]
         return in_memory(dataset, preprocess).images
     images = as_images(value)
     if tuple(images.shape[1:]) != (preprocess.channels, *preprocess.size):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from torch import Tensor, nn
 
 from lamina import networks
 from lamina.core.errors import LaminaError, ShapeError
+from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
-from lamina.models import Model, file
+from lamina.models import Model, feed, file
 from lamina.models.arrays import Arrays, collect
+from lamina.models.summary import Summary
 from lamina.networks.load import book_state
 from lamina.structures.results import Classification
 from lamina.tasks.classification import inputs
 from lamina.tasks.classification.decode import decode
-from lamina.training import Runtime
+from lamina.training import Callback, History, Runtime
 from lamina.training.update import Schedule
 
 
@@ -71,7 +74,7 @@ class Classifier(Model):
         super().compile(
             optimizer,
             loss,
-            list(metrics),
+            list(metrics) if isinstance(metrics, tuple) else metrics,
             loss_weights=loss_weights,
             device=device,
             precision=precision,
@@ -79,7 +82,72 @@ class Classifier(Model):
             runtime=runtime,
         )
 
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        validation_split: float | None = None,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        *,
+        seed: int = 0,
+        augment: Augment | None = None,
+        run: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> History:
+        """As Model.fit, on a folder, a data set or its name, or on uint8 arrays and their labels.
+
+        `validation_split` is held out by the pictures' content: equal ones never land on both sides, and `evaluate` finds them
+        again. None means a tenth where neither the data nor `validation_data` brings validation, and 0.0 nothing.
+        """
+        inputs.refuse_batches(x, validation_data)
+        with self._restored_on_failure():
+            return super().fit(
+                x,
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                validation_data,
+                shuffle,
+                class_weight,
+                sample_weight,
+                initial_epoch,
+                seed=seed,
+                augment=augment,
+                run=run,
+                resume=resume,
+            )
+
+    @contextlib.contextmanager
+    def _restored_on_failure(self) -> Iterator[None]:
+        """Where something fails before training begins, the classifier is as it was: not half made for wrong data."""
+        names, loop = ("classes", "preprocess", "split", "graph", "_net", "_step"), self._loop
+        before = {name: getattr(self, name) for name in names}
+        try:
+            yield
+        except Exception:
+            if self._loop is loop:
+                vars(self).update(before)
+            raise
+
     # The network --------------------------------------------------------------------------------------------------
+
+    @property
+    def net(self) -> nn.Module:
+        """The plain torch module."""
+        if self._net is None:
+            raise self._untrained()
+        return self._net
 
     def _take(self, network: nn.Module | Model) -> None:
         if isinstance(network, Model):
@@ -140,40 +208,42 @@ class Classifier(Model):
 
     def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Arrays, Any]:
         """Training and validation samples. Without validation data a tenth is held out by the pictures' content."""
-        train, validation = inputs.training_sets(x, y, held, fraction)
-        if y is None and not inputs.is_arrays(train):
-            self._meet(train)
-            if held is None and validation is not None and fraction != 0:
-                self.split = {"held_out": fraction or inputs.HELD_OUT, "by": "content hash", "seed": 0}
-        return self._collect(train, y, weights), validation
+        train, validation = inputs.training_sets(x, y, held, self.classes)
+        split: dict[str, Any] = {}
+        if validation is None and fraction != 0:
+            fraction = inputs.HELD_OUT if fraction is None else fraction
+            train, validation, weights = inputs.hold_out(train, fraction, weights)
+            split = {"held_out": fraction, "by": "content hash", "seed": inputs.SEED}
+        self._meet(train)
+        self.split = split
+        # Arrays are not resized behind their owner's back.
+        return collect(self.memorised(train) if y is None else train, None, weights=weights), validation
 
     def _meet(self, dataset: Any) -> None:
         """Takes classes, channels and picture size from the first data set; later ones must have the same classes."""
-        if self.classes is None:
-            self.classes = tuple(dataset.classes)
-        elif tuple(dataset.classes) != self.classes:
+        if self.classes is not None and tuple(dataset.classes) != self.classes:
             raise LaminaError(
                 f"The data has the classes {inputs.listed(dataset.classes)}.",
                 f"This classifier knows {inputs.listed(self.classes)}, in this order.",
                 "Train a new Classifier for other classes.",
             )
         if self.preprocess is None:
-            self._set_preprocess(inputs.fitting_preprocess(dataset))
+            self._set_preprocess(inputs.fitting_preprocess(dataset, self._net))
+        self.classes = tuple(dataset.classes)
 
     def _collect(self, x: Any, y: Any, weights: Any) -> Arrays:
-        if y is None:
-            dataset = inputs.one_set(x, prefer=("test", "validation", "train"))
-            if dataset is not None:
-                self._meet(dataset)
-                assert self.preprocess is not None
-                x = inputs.in_memory(dataset, self.preprocess)
+        if self._net is None:
+            raise self._untrained()
+        if y is None and inputs.is_arrays(x):
             return collect(x, None, weights=weights)
-        images = inputs.as_images(x)
-        if self.preprocess is None:
-            self._set_preprocess(inputs.preprocess_for(images))
-        if self.classes is None:
-            self.classes = tuple(str(index) for index in range(int(np.asarray(y).max()) + 1))
-        return collect(images, y, weights=weights)
+        dataset = inputs.labelled(x, y, self.classes) if y is not None else self.measured(x)[1]
+        self._meet(dataset)
+        return collect(self.memorised(dataset) if y is None else dataset, None, weights=weights)
+
+    def _in_order(self, data: Any, batch_size: int) -> Any:
+        if not isinstance(data, Arrays):
+            inputs.refuse_batches(data)
+        return super()._in_order(data, batch_size)
 
     def _build(self, data: Arrays) -> None:
         if self._net is None:
@@ -194,36 +264,60 @@ class Classifier(Model):
 
     def predict_probs(self, x: Any, batch_size: int = 256) -> np.ndarray[Any, Any]:
         """The probability of each class (N K, float32) for pictures, files, a folder, arrays or a data set."""
-        if self._net is None or self.classes is None or self.preprocess is None:
-            raise LaminaError(
-                "This classifier has no weights yet.", "It is trained by fit or loaded.", 'Call fit("photos/") first.'
-            )
-        pictures = inputs.pictures(x, self.preprocess)
+        pictures = inputs.pictures(x, self._prepared())
         (raw,) = self._answers(pictures, batch_size)
-        ends_in_probs = self._make_step().targets[0].cut == "softmax"
+        target = self._make_step().targets[0]
+        ends_in_probs = target.cut == "softmax" or feed.are_probabilities(target.loss, raw)
         return (raw if ends_in_probs else torch.softmax(raw, dim=-1)).numpy()
 
-    def predict(self, x: Any, batch_size: int = 256) -> Any:
-        """The class of a picture (one Classification), or of several (a list): files, a folder, arrays or a data set."""
+    def predict(self, x: Any, batch_size: int = 256, verbose: str | int = 0) -> Any:
+        """The class of a picture (one Classification), or of several (a list): files, a folder, arrays or a data set.
+
+        An array (3, H, W) is one picture to a classifier of colour pictures, and three to one of grey ones.
+        """
         probs = self.predict_probs(x, batch_size)
-        assert self.classes is not None
-        results: list[Classification] = decode(probs, self.classes, inputs.sources(x))
-        return results[0] if inputs.is_single(x) else results
+        results: list[Classification] = decode(probs, self.classes or (), inputs.sources(x))
+        return results[0] if inputs.is_single(x, self._prepared().channels) else results
+
+    def measured(self, data: Any) -> tuple[str, Any]:
+        """The name and the pictures of the part to measure on: test, else validation, else what `fit` held out, else train.
+
+        A single data set is taken whole. `evaluate` and the report go by this, so they do not measure what was trained on.
+        """
+        name, part = inputs.measured(data, self.split)
+        return name, inputs.checked_set(part)
 
     def memorised(self, data: Any) -> Any:
-        """The pictures of a data set as this classifier sees them: one uint8 tensor with labels and classes."""
-        assert self.preprocess is not None
-        return inputs.in_memory(inputs.one_set(data, prefer=("test", "validation", "train")), self.preprocess)
+        """The pictures of a data set (see `measured`) as this classifier sees them: one uint8 tensor with labels and classes."""
+        return inputs.in_memory(self.measured(data)[1], self._prepared())
+
+    def summary(self, input_shape: Sequence[int] | None = None, *, show: bool = True) -> Summary:
+        """As Model.summary; the shape of the input is that of the pictures, once they are known."""
+        if input_shape is None and self.graph is None and self.preprocess is not None:
+            input_shape = (self.preprocess.channels, *self.preprocess.size)
+        return super().summary(input_shape, show=show)
+
+    def _prepared(self) -> Preprocess:
+        """The preprocessing of a classifier that has met its data."""
+        if self.preprocess is None or self.classes is None:
+            raise self._untrained()
+        return self.preprocess
+
+    def _untrained(self) -> LaminaError:
+        return LaminaError(
+            "This classifier has no weights yet.",
+            "Its classes, its preprocessing and its weights come from training or from a file.",
+            'Call fit("photos/") first, or open a file with lamina.load.',
+        )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the one file: weights, network, classes, preprocessing, split and last figures."""
-        assert self.preprocess is not None
         figures = {} if self.history is None else {k: v[-1] for k, v in self.history.history.items() if v}
         description = {
             "kind": "classifier",
             "network": self._described(),
             "classes": list(self.classes or ()),
-            "preprocess": self.preprocess.to_dict(),
+            "preprocess": self._prepared().to_dict(),
             "split": self.split,
             "metrics": figures,
         }

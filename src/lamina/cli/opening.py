@@ -1,0 +1,172 @@
+"""What is named on the command line, opened: data, the part of it to measure on, models, functions that make networks."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from lamina import data as datasets
+from lamina import layers, networks
+from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError
+from lamina.layers.torch_module import qualified_name
+from lamina.models import Model, file
+from lamina.tasks import load
+from lamina.tasks.classification import inputs
+from lamina.training.checkpoint import CONFIG
+
+PARTS = ("train", "validation", "test")
+
+
+def open_data(name: str, format: str | None) -> Any:
+    """The splits of a named data set or a path."""
+    return datasets.open(name, format) if format is not None else inputs.resolve(name)
+
+
+def limited(splits: Any, limit: int | None) -> Any:
+    """The splits with at most `limit` pictures each."""
+    if limit is None:
+        return splits
+    parts = {name: getattr(splits, name) for name in PARTS}
+    return replace(splits, **{name: part.limit(limit) for name, part in parts.items() if part is not None})
+
+
+def part_of(splits: Any, model: Any, wanted: str | None = None) -> tuple[str, Any]:
+    """The name and the pictures of a part: the wanted one, else test, else validation, else what training held out.
+
+    What training held out is called validation, where the data has no such part of its own.
+    """
+    split = getattr(model, "split", {})
+    if wanted is None:
+        return inputs.measured(splits, split)
+    there = {name: getattr(splits, name) for name in PARTS if getattr(splits, name) is not None}
+    if "train" in there and "held_out" in split and "validation" not in there:
+        there["validation"] = None
+    if wanted not in there:
+        raise UnknownNameError(
+            f"{splits.name or 'The data'} has no split {wanted!r}.",
+            f"It has: {', '.join(there)}.",
+            f"Use --split {next(iter(there))}, or leave it out.",
+        )
+    if there[wanted] is None:
+        return inputs.measured(replace(splits, test=None), split)
+    return wanted, there[wanted]
+
+
+def is_held_out(name: str, splits: Any) -> bool:
+    """Whether a part of that name was held out by training, and is none of the data's own."""
+    return name == "validation" and splits.validation is None
+
+
+def model_file(path: Path) -> Path:
+    """The file itself; of a run's folder the best model, or the last where no validation said which is best."""
+    if not path.is_dir():
+        return path
+    for name in ("best.safetensors", "last.safetensors"):
+        if (path / name).exists():
+            return path / name
+    raise LaminaError(
+        f"{path} holds no model.", "A run's folder has last.safetensors.", "Train first: lamina train DATA."
+    )
+
+
+def open_model(path: Path, spec: str | None = None) -> Any:
+    """The model of a file or of a run's folder. `spec` (FILE.py:function) makes a network that no file can describe.
+
+    A run remembers the spec that it was trained with.
+    """
+    source = model_file(path)
+    if spec is None and path.is_dir() and (path / CONFIG).is_file():
+        spec = str(read_config(path).get("model", ""))
+    try:
+        return load(source)
+    except FileFormatError as error:
+        description = file.read(source).description
+        if spec is not None and is_function(spec):
+            return load(source, modules=_modules(spec, description))
+        if description.get("network", {}).get("made_of") != "module":
+            raise
+        remedy = "Name the function that makes it: --model FILE.py:function."
+        raise FileFormatError(error.came, error.expected, remedy) from error
+
+
+def _modules(spec: str, description: dict[str, Any]) -> dict[str, Any]:
+    """The modules of a described network that only the function's own code can make, by the names it gives them."""
+    channels = description.get("preprocess", {}).get("channels", 3)
+    made = network(spec, num_classes=len(description.get("classes", ())), in_channels=lambda: channels)
+    if isinstance(made, Model) and made.graph is not None:
+        brought = [layer for layer in made.graph.layers if isinstance(layer, layers.Torch)]
+        return {layer.name or qualified_name(layer.module): layer.module for layer in brought}
+    net = made.net if isinstance(made, Model) else made
+    return {description.get("network", {}).get("module", ""): net}
+
+
+def is_function(spec: str) -> bool:
+    """Whether it is FILE.py:function."""
+    source, colon, _ = spec.rpartition(":")
+    return bool(colon) and source.endswith(".py")
+
+
+def network(spec: str, *, num_classes: int, in_channels: Callable[[], int]) -> Any:
+    """A network's name as it is, or what the function of FILE.py:function makes, told classes and channels if it takes them."""
+    if not is_function(spec):
+        networks.check_name(spec)
+        return spec
+    source, _, function = spec.rpartition(":")
+    path = Path(source)
+    if not path.is_file():
+        raise LaminaError(f"There is no file {path}.", "--model FILE.py:function names a function.", "Name where it is now.")
+    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert module_spec is not None
+    assert module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[path.stem] = module
+    module_spec.loader.exec_module(module)
+    make = getattr(module, function, None)
+    if not callable(make):
+        known = [name for name, value in vars(module).items() if inspect.isfunction(value)]
+        raise UnknownNameError(
+            f"{path} has no function {function!r}.", f"It has: {', '.join(known) or 'none'}.", "Name one of these."
+        )
+    takes = inspect.signature(make).parameters
+    told: dict[str, Callable[[], int]] = {"num_classes": lambda: num_classes, "in_channels": in_channels}
+    made = make(**{name: value() for name, value in told.items() if name in takes})
+    if not isinstance(made, Model | nn.Module):
+        raise LaminaError(
+            f"{spec} gave a {type(made).__name__}.",
+            "A torch module, or a Model made of layers, was expected.",
+            "Return the network from the function.",
+        )
+    return made
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """What a run's config.yaml says."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise LaminaError(f"{run} is no run: it has no {CONFIG}.", "A run's folder was expected.", "Check the path.")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        config = None
+    if not isinstance(config, dict):
+        raise LaminaError(f"{path} cannot be read.", "The settings of a run were expected.", "Restore the file.")
+    return config
+
+
+def run_data(run: Path, config: dict[str, Any]) -> Any:
+    """The data that a run was trained on, as its config remembers it."""
+    if not config.get("data"):
+        raise DataError(
+            f"{run / CONFIG} names no data.",
+            "A run of `lamina train` remembers what it was trained on.",
+            f"Name it: lamina report {run} DATA.",
+        )
+    return limited(open_data(config["data"], config.get("format")), config.get("limit"))

@@ -1,0 +1,96 @@
+"""The network that a model holds, to be looked at: its module, its layers, its table, its drawing, its description."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from lamina.core.errors import LaminaError
+from lamina.models import file
+from lamina.models.drawing import Drawing, draw
+from lamina.models.graph import Graph
+from lamina.models.summary import Summary, summarize
+
+
+class Holder:
+    """Holds a plain torch module as `net`, and the graph of layers that it was made of, where there is one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.graph: Graph | None = None
+        self._net: nn.Module | None = None
+
+    def _adopt(self, graph: Graph) -> None:
+        self.graph, self._net = graph, graph.net
+
+    @property
+    def net(self) -> nn.Module:
+        """The plain torch module."""
+        if self._net is None:
+            raise LaminaError(
+                "This model is not built yet.",
+                "A Sequential without input_shape is built at its first call, when it sees the shape of the data.",
+                "Give the first layer input_shape=..., or call fit first.",
+            )
+        return self._net
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(nn.Module, name):
+            raise AttributeError(
+                f"A {type(self).__name__} has no {name!r}: it is not a torch module. Its network is: use model.net.{name}."
+            )
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layer descriptions in the order of the graph; for a torch module, its children."""
+        return list(self.graph.layers) if self.graph is not None else list(self.net.children())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """The layer of that name, or at that place."""
+        if name is None:
+            return self.layers[index or 0]
+        if self.graph is not None:
+            return self.graph.get_layer(name)
+        return self.net.get_submodule(name)
+
+    def summary(self, input_shape: Sequence[int] | None = None, *, show: bool = True) -> Summary:
+        """The layers with shapes, parameters, multiply-adds and receptive fields: printed where `show`, and returned.
+
+        Where the result is displayed by itself (a notebook, a prompt) it is not printed too. A torch module does not know
+        its input: pass `input_shape`, without the batch.
+        """
+        shapes = [input_shape] if input_shape is not None else [] if self.graph is None else self.graph.input_shapes
+        if not shapes:
+            raise LaminaError(
+                "summary of a torch module came without an input shape.",
+                "Its shapes cannot be known otherwise.",
+                "Call summary(input_shape=(1, 28, 28)).",
+            )
+        table = summarize(self.net, shapes, graph=self.graph)
+        if show and not hasattr(sys, "ps1"):
+            print(table)
+        return table
+
+    def to_json(self) -> str:
+        """The layers and how they are connected, without weights; `models.model_from_json` makes them again."""
+        if self.graph is None:
+            raise LaminaError(
+                "This model wraps a torch module.", "Layers can be told as JSON.", "Describe it with lamina.layers."
+            )
+        return json.dumps(self.graph.config())
+
+    def draw(self) -> Drawing:
+        """The graph of the layers as a picture: `.svg` is its text, and a notebook shows it."""
+        if self.graph is None:
+            raise LaminaError(
+                "This model wraps a torch module.", "A graph of layers can be drawn.", "Describe it with lamina.layers."
+            )
+        return draw(self.graph)
+
+    def _described(self) -> dict[str, Any]:
+        return file.describe(self.net, self.graph)
