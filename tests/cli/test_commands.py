@@ -104,6 +104,8 @@ def test_trains_on_a_folder_of_pictures_without_a_test_split(tmp_path):
     done = lamina("train", "photos", "--model", "fastconvnet", "--epochs", 2, "--batch-size", 4, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 classes" in done.stdout
+    accuracy = next(line for line in done.stdout.splitlines() if line.startswith("Validation accuracy:"))
+    assert accuracy.endswith("% of 2 pictures")  # a tenth of 24, and none of those that it was trained on
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,12 @@ def test_trains_on_a_folder_of_pictures_without_a_test_split(tmp_path):
         (["train", "mnist", "--optimizer", "adamm"], 2, "'adam'"),
         (["train", "mnist", "--recipe", "mnist_fats"], 2, "'mnist_fast'"),
         (["train", "mnist", "--epochs", "0"], 2, "--epochs"),
+        (["train", "--recipe", "mnist_fast", "--lr", "1", "--batch-size", "8"], 2, "--batch-size, --lr"),
+        (
+            ["train", "--recipe", "mnist_fast", "--optimizer", "sgd", "--model", "deepconvnet"],
+            2,
+            "--model, --optimizer",
+        ),
         (["train"], 2, "lamina train mnist"),
         (["evaluate", "nowhere.safetensors", "mnist"], 1, "There is no file"),
         (["predict", "nowhere", "x.png"], 1, "There is no file"),
@@ -153,6 +161,7 @@ def test_ctrl_c_saves_the_run_and_resume_finishes_it(tmp_path):
     assert process.returncode == 130
     assert "--resume" in errors
     assert "Traceback" not in errors
+    assert "data: mnist" in (tmp_path / "runs/cut/config.yaml").read_text()
     rows = (tmp_path / "runs/cut/results.csv").read_text().splitlines()
     done = len(rows) - 1
     assert 1 <= done < 40

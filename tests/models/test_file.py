@@ -89,6 +89,10 @@ def test_no_length_of_the_header_is_taken_for_another_format(tmp_path):
         begun.add(path.read_bytes()[0])
         assert lamina.load(path).layers[-1].name == "a" * length
     assert 0x80 in begun  # as a pickle begins
+    for start in (b"\x80", b"PK"):  # damage that makes one begin so
+        path.write_bytes(start + path.read_bytes()[len(start) :])
+        with pytest.raises(FileFormatError, match="damaged"):
+            lamina.load(path)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, -1])

@@ -100,7 +100,8 @@ def test_one_metric_object_serves_several_outputs_apart():
 
 
 @pytest.mark.parametrize(
-    "given", [{"class_weight": {0: 2.0}}, {"sample_weight": Y * 0.0}, {"validation_split": 0.5}, {"augment": RandomShift(1)}]
+    "given",
+    [{"class_weight": {0: 2.0}}, {"sample_weight": Y * 0.0}, {"validation_split": 0.5}, {"augment": RandomShift(1)}],
 )
 def test_what_acts_on_arrays_is_refused_beside_batches(given):
     with pytest.raises(LaminaError, match=next(iter(given))):

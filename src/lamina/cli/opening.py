@@ -47,7 +47,7 @@ def part_of(splits: Any, model: Any, wanted: str | None = None) -> tuple[str, An
     if wanted is None:
         return inputs.measured(splits, split)
     there = {name: getattr(splits, name) for name in PARTS if getattr(splits, name) is not None}
-    if "train" in there and "held_out" in split and "validation" not in there:
+    if "train" in there and "validation" not in there and inputs.was_split(there["train"], split):
         there["validation"] = None
     if wanted not in there:
         raise UnknownNameError(
@@ -122,7 +122,9 @@ def network(spec: str, *, num_classes: int, in_channels: Callable[[], int]) -> A
     source, _, function = spec.rpartition(":")
     path = Path(source)
     if not path.is_file():
-        raise LaminaError(f"There is no file {path}.", "--model FILE.py:function names a function.", "Name where it is now.")
+        raise LaminaError(
+            f"There is no file {path}.", "--model FILE.py:function names a function.", "Name where it is now."
+        )
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     assert module_spec is not None
     assert module_spec.loader is not None

@@ -13,7 +13,13 @@ _UNIT = Preprocess(channels=1, size=(28, 28), mean=(0.0,), std=(1.0,))  # pixel 
 
 
 def mnist_deepconvnet() -> Recipe:
-    """DeepConvNet from scratch."""
+    """DeepConvNet from scratch: test accuracy 99.55 +- 0.03 % (n = 5), where the book reports 99.38 %.
+
+    python benchmarks/recipes.py mnist_deepconvnet --seeds 5
+
+    Ten epochs on all 60,000 digits, in float32, on one thread of an AMD EPYC (AVX2). On 10,000 digits held out of the training
+    set, 12 epochs of these settings reached 99.52 %, and 10 at a rate of 0.002 without the random scale 99.38 %.
+    """
     return Recipe(
         name="mnist_deepconvnet",
         data="mnist",
@@ -29,7 +35,13 @@ def mnist_deepconvnet() -> Recipe:
 
 
 def mnist_fast() -> Recipe:
-    """A small BatchNorm network in a few passes."""
+    """A small network with BatchNorm in six passes: test accuracy 99.60 +- 0.02 % (n = 5).
+
+    python benchmarks/recipes.py mnist_fast --seeds 5
+
+    Six epochs on all 60,000 digits, in float32, on one thread of an AMD EPYC (AVX2). On 10,000 digits held out of the training
+    set these settings reached 99.62 %; batches of 128 without label smoothing 99.50 %, SGD 99.64 %, eight epochs 99.67 %.
+    """
     return Recipe(
         name="mnist_fast",
         data="mnist",

@@ -44,7 +44,7 @@ def test_learns_a_folder_of_photos(trained, photos):
     assert trained.classes == ("bottom", "top")
     assert trained.preprocess.size == (64, 64)
     assert "val_accuracy" in trained.history.history
-    assert trained.split == {"held_out": 0.1, "by": "content hash", "seed": 0}
+    assert trained.split == {"held_out": 0.1, "of": 80, "by": "content hash", "seed": 0}
     assert trained.evaluate(photos)["accuracy"] > 0.95
 
 
@@ -142,5 +142,70 @@ def test_learns_digits_from_the_package_and_from_arrays():
 
 def test_networks_are_made_for_the_pictures_of_the_data():
     assert networks.create("deepconvnet", num_classes=3, in_channels=3, image_size=32).fc1.in_features == 64 * 4 * 4
-    with pytest.raises(LaminaError, match="does not take that"):
-        networks.create("fastconvnet", depth=3)
+    with pytest.raises(LaminaError, match="image_size"):
+        networks.create("fastconvnet", image_size=32)
+
+
+def test_a_network_that_scales_pixels_itself_is_given_them_raw(photos):
+    described = models.Sequential(
+        [layers.Rescaling(1 / 255, input_shape=(3, 64, 64)), layers.Flatten(), layers.Dense(2, activation="softmax")]
+    )
+    bare = nn.Sequential(lamina.nn.Rescaling(1 / 255), nn.Flatten(), nn.Linear(3 * 64 * 64, 2))
+    for network in (described, bare):
+        classifier = lamina.Classifier(network)
+        classifier.fit(photos, epochs=1, batch_size=8, verbose=0)
+        values = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+        assert torch.equal(classifier.preprocess.normalize()(values), values.float())
+    scaled_once = lamina.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2)))
+    scaled_once.fit(photos, epochs=1, batch_size=8, verbose=0)
+    assert scaled_once.preprocess.std != (1 / 255,)
+
+
+def test_metrics_are_a_name_a_list_or_nothing():
+    x, y = np.random.default_rng(0).integers(0, 255, (20, 28, 28), dtype=np.uint8), np.arange(20) % 2
+    for metrics, names in (("accuracy", {"loss", "accuracy"}), (None, {"loss"}), (["accuracy"], {"loss", "accuracy"})):
+        classifier = lamina.Classifier("fastconvnet")
+        classifier.compile(metrics=metrics)
+        classifier.fit(x, y, verbose=0, validation_split=0.0)
+        assert set(classifier.evaluate(x, y)) == names
+
+
+def test_an_untrained_classifier_says_so_whatever_it_is_asked(photos, tmp_path):
+    classifier = lamina.Classifier("fastconvnet")
+    for ask in (
+        lambda: classifier.save(tmp_path / "x.safetensors"),
+        lambda: classifier.summary(),
+        lambda: classifier.evaluate(photos),
+        lambda: classifier.evaluate(np.zeros((2, 28, 28), np.uint8), [0, 1]),
+        lambda: classifier.predict(photos),
+        lambda: classifier.memorised(photos),
+    ):
+        with pytest.raises(LaminaError, match="no weights yet"):
+            ask()
+    assert classifier.classes is None
+
+
+def test_summary_knows_the_pictures(trained):
+    assert trained.summary(show=False).to_dict() == trained.summary((3, 64, 64), show=False).to_dict()
+    assert trained.summary((3, 32, 32), show=False).to_dict() != trained.summary(show=False).to_dict()
+
+
+def test_a_failed_fit_leaves_nothing_behind(photos):
+    classifier = lamina.Classifier("deepconvnet")
+    x = np.random.default_rng(0).integers(0, 255, (20, 28, 30), dtype=np.uint8)
+    with pytest.raises(LaminaError, match="28 x 30"):
+        classifier.fit(x, np.arange(20) % 5, verbose=0)
+    assert (classifier.classes, classifier.preprocess, classifier.split) == (None, None, {})
+    classifier.fit(x[:, :, :28], np.arange(20) % 2, verbose=0)
+    assert classifier.classes == ("0", "1")
+    assert classifier.net.fc2.out_features == 2
+
+
+def test_other_data_than_that_of_training_is_measured_whole(trained, tmp_path):
+    rng = np.random.default_rng(5)
+    for name in ("bottom", "top"):
+        (tmp_path / name).mkdir()
+        for index in range(6):
+            picture(rng, name).save(tmp_path / name / f"{index}.png")
+    name, part = trained.measured(tmp_path)
+    assert (name, len(part)) == ("train", 12)

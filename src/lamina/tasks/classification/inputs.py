@@ -162,9 +162,14 @@ def measured(value: Any, split: Mapping[str, Any]) -> tuple[str, Any]:
         if getattr(splits, name) is not None:
             return name, getattr(splits, name)
     assert splits.train is not None
-    if "held_out" in split:
+    if was_split(splits.train, split):
         return "validation", splits.train.split(split["held_out"], seed=split["seed"])[1]
     return "train", splits.train
+
+
+def was_split(train: Any, split: Mapping[str, Any]) -> bool:
+    """Whether training held out some of these very pictures: other data, of another count, is measured whole."""
+    return "held_out" in split and split["of"] == len(train)
 
 
 def in_memory(dataset: Any, preprocess: Preprocess) -> ImageDataset:

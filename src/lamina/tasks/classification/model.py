@@ -16,7 +16,7 @@ from lamina import networks
 from lamina.core.errors import LaminaError, ShapeError
 from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
-from lamina.models import Model, feed, file
+from lamina.models import Model, feed, file, objective
 from lamina.models.arrays import Arrays, collect
 from lamina.models.summary import Summary
 from lamina.networks.load import book_state
@@ -212,8 +212,8 @@ class Classifier(Model):
         split: dict[str, Any] = {}
         if validation is None and fraction != 0:
             fraction = inputs.HELD_OUT if fraction is None else fraction
+            split = {"held_out": fraction, "of": len(train), "by": "content hash", "seed": inputs.SEED}
             train, validation, weights = inputs.hold_out(train, fraction, weights)
-            split = {"held_out": fraction, "by": "content hash", "seed": inputs.SEED}
         self._meet(train)
         self.split = split
         # Arrays are not resized behind their owner's back.
@@ -293,6 +293,8 @@ class Classifier(Model):
 
     def summary(self, input_shape: Sequence[int] | None = None, *, show: bool = True) -> Summary:
         """As Model.summary; the shape of the input is that of the pictures, once they are known."""
+        if self._net is None:
+            raise self._untrained()
         if input_shape is None and self.graph is None and self.preprocess is not None:
             input_shape = (self.preprocess.channels, *self.preprocess.size)
         return super().summary(input_shape, show=show)
@@ -315,6 +317,7 @@ class Classifier(Model):
         figures = {} if self.history is None else {k: v[-1] for k, v in self.history.history.items() if v}
         description = {
             "kind": "classifier",
+            "compiled": objective.tell(self._compiled or {}),
             "network": self._described(),
             "classes": list(self.classes or ()),
             "preprocess": self._prepared().to_dict(),
@@ -333,4 +336,6 @@ class Classifier(Model):
             classifier._adopt(graph)
         classifier.name = described["network"].get("name", classifier.name)
         classifier.split = described.get("split", {})
+        if described.get("compiled"):
+            classifier.compile(**objective.recall(described["compiled"]))
         return classifier
