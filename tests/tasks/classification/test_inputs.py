@@ -26,7 +26,7 @@ def rows(images):
 
 def test_what_was_held_out_is_found_again_and_measured_where_there_is_no_other_part():
     train, other = dataset(40), dataset(10, seed=1)
-    split = {"held_out": 0.25, "by": "content hash", "seed": 0}
+    split = {"held_out": 0.25, "of": 40, "by": "content hash", "seed": 0}
     name, part = inputs.measured(Splits(train, None), split)
     rest, held = train.split(0.25, seed=0)
     assert name == "validation"
