@@ -85,7 +85,7 @@ def measure(metrics: list[str]) -> Turns:
     model = models.Model(tiny())
     model.compile(
         optimizer=optimizers.Adam(learning_rate=0.001),
-        loss=nn.CrossEntropyLoss(),
+        loss="sparse_categorical_crossentropy",
         metrics=metrics,
         precision="float32",
     )

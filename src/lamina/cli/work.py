@@ -71,13 +71,21 @@ def train(data: str | None, options: TrainOptions) -> None:
     recipe = None if options.recipe is None else recipes.get(options.recipe)
     if recipe is not None:
         _refuse_beside_recipe(options)
-    name = data or (recipe.data if recipe else None)
+    began = opening.read_config(options.output) if options.resume and (options.output / CONFIG).exists() else {}
+    name = data or (recipe.data if recipe else None) or began.get("data")
     if name is None:
         raise UnknownNameError("train came without DATA.", "It trains on pictures.", "Try: lamina train mnist.")
     splits = opening.limited(opening.open_data(name, options.format), options.limit)
     print(f"Data: {name}: {_counts(splits)}")
     model = recipe.network if recipe else options.model or "deepconvnet"
     facts = {"data": name, "format": options.format, "limit": options.limit, "recipe": options.recipe, "model": model}
+    for fact in ("data", "limit", "recipe", "model"):
+        if began and began.get(fact) != facts[fact]:
+            raise UnknownNameError(
+                f"The run in {options.output} has {fact} {began.get(fact)!r}, and {facts[fact]!r} came.",
+                "A run goes on with what it began with.",
+                "Give the same, or another --output.",
+            )
     remember = Remember(options.output, facts)
     if recipe is not None:
         recipe.fit(
@@ -95,7 +103,7 @@ def train(data: str | None, options: TrainOptions) -> None:
     classifier = opening.open_model(options.output)
     classifier.compile(device=options.device, precision=options.precision)
     best = opening.model_file(options.output)
-    print(f"Model: {best}, {'the best epoch on validation' if best.stem == 'best' else 'the last epoch'}")
+    print(f"Model: {best}, {'the epoch with the lowest val_loss' if best.stem == 'best' else 'the last epoch'}")
     split, held = opening.part_of(splits, classifier)
     label = "Training" if split == "train" else split.capitalize()
     print(f"{label} accuracy: {100 * classifier.evaluate(held)['accuracy']:.2f} % of {len(held):,} pictures")

@@ -49,6 +49,10 @@ class ImageDataset(Dataset[Sample]):
             )
         _check_count(len(self.images), self.labels)
 
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.images.shape[1:]))
+        return f"<ImageDataset {self.name!r}, {len(self):,} pictures {shape}, {len(self.classes)} classes>"
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
+from lamina.core.functions import outputs_first
 from lamina.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from lamina.losses.loss import AccuracyKind, Activation, Loss, Reduction, in_samples, reduced
 from lamina.losses.regression import MeanAbsoluteError, MeanSquaredError
@@ -117,6 +118,8 @@ _ACCURACY: dict[type[nn.Module], AccuracyKind] = {
 class CallableLoss(Loss):
     """Any function (outputs, targets) -> scalar, or a value for each sample; it is given the network's final outputs.
 
+    A function of (y_true, y_pred), by these names, is called in Keras's order.
+
     "accuracy" beside it goes by the targets: integers are labels, numbers of the outputs' shape are one-hot.
     """
 
@@ -126,7 +129,7 @@ class CallableLoss(Loss):
         self, outputs: Float[Tensor, "*S"], targets: Shaped[Tensor, "*T"], *, reduction: Reduction = "mean"
     ) -> Float[Tensor, "*R"]:
         """The function's value; its mean, where it gives one for each sample."""
-        value = self.function(outputs, targets)
+        value = outputs_first(self.function)(outputs, targets)
         name = getattr(self.function, "__name__", type(self.function).__name__)
         if not isinstance(value, Tensor):
             raise LaminaError(

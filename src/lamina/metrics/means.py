@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from lamina.core.functions import outputs_first
 from lamina.metrics.metric import MeanMetric, require_same_shape
 
 
@@ -48,7 +49,7 @@ class CallableMetric(MeanMetric):
 
     def __init__(self, function: Callable[[Tensor, Tensor], Any], *, name: str | None = None) -> None:
         super().__init__(name or str(getattr(function, "__name__", type(function).__name__)))
-        self.function = function
+        self.function = outputs_first(function)
 
     def measure(self, outputs: Float[Tensor, "*S"], targets: Shaped[Tensor, "*T"]) -> Float[Tensor, "*R"]:
         """What the function gives."""

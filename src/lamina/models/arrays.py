@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -67,6 +68,12 @@ def _unpack(x: Any) -> tuple[Any, Any]:
     """(inputs, targets) of a data set that holds both, else (x, None)."""
     if hasattr(x, "images") and hasattr(x, "labels"):
         return x.images, x.labels
+    if isinstance(x, str | os.PathLike) or (hasattr(x, "train") and hasattr(x, "test")):
+        raise DataError(
+            f"x is {x!r}." if isinstance(x, str | os.PathLike) else f"x is {type(x).__name__} of several parts.",
+            "Arrays, one data set, or batches were expected.",
+            "Pass data.open(path).train or data.load(name).train; lamina.Classifier takes names and folders as they are.",
+        )
     if isinstance(x, torch.utils.data.TensorDataset):
         *inputs, targets = x.tensors
         return (inputs if len(inputs) > 1 else inputs[0]), targets
@@ -187,7 +194,11 @@ def check_inputs(arrays: Arrays, shapes: Sequence[Sequence[int | None]], names: 
         if len(came) == len(shape) and all(want in (None, have) for have, want in zip(came, shape, strict=True)):
             continue
         remedy = "Reshape x, or describe the input with this shape."
-        if int(np.prod(came)) == int(np.prod([size or 1 for size in shape])):
+        if came[-1:] + came[:-1] == tuple(shape):
+            remedy = (
+                "The channels stand last: pass x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor."
+            )
+        elif int(np.prod(came)) == int(np.prod([size or 1 for size in shape])):
             remedy = f"The counts agree: pass x.reshape({', '.join(str(n) for n in (len(value), *shape))})."
         raise ShapeError(f"x has samples of shape {came}.", f"The input {name!r} wants {tuple(shape)}.", remedy)
 

@@ -17,6 +17,7 @@ from lamina.losses import Loss
 from lamina.models.arrays import Arrays, to_tensor
 from lamina.models.graph import Graph
 from lamina.structures.batch import Batch, Tensors
+from lamina.training.loop import Callback
 from lamina.training.step import SupervisedStep
 
 
@@ -133,6 +134,26 @@ def refuse_with_batches(class_weight: Any, sample_weight: Any, validation_split:
             "It acts on arrays and data sets, before they are cut into batches.",
             "Pass arrays or a data set, or let the iterable yield (x, y, weights), augmented and split as you want them.",
         )
+
+
+def checked_callbacks(callbacks: Any, epochs: Any) -> list[Callback]:
+    """The callbacks as a list. Raises for what is none, a class for instance, and for epochs that cannot be counted."""
+    if not isinstance(epochs, int) or epochs < 0:
+        raise LaminaError(
+            f"epochs is {epochs!r}.", "A whole number was expected, 0 or more.", "Pass for example epochs=5."
+        )
+    listed = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+    for callback in listed:
+        if not isinstance(callback, Callback):
+            kind = f"the class {callback.__name__}" if isinstance(callback, type) else f"a {type(callback).__name__}"
+            raise LaminaError(
+                f"callbacks holds {kind}.",
+                "Objects of lamina.callbacks or of your own subclass of training.Callback were expected.",
+                f"Pass {callback.__name__}(...)."
+                if isinstance(callback, type)
+                else "Derive it from training.Callback.",
+            )
+    return listed
 
 
 def refuse_augmenting_channels_last(augment: Any, graph: Graph | None) -> None:

@@ -45,6 +45,12 @@ class Holder:
             )
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
+    def __repr__(self) -> str:
+        if self._net is None:
+            return f"<{type(self).__name__} {self.name!r}, not built yet>"
+        count = sum(parameter.numel() for parameter in self._net.parameters())
+        return f"<{type(self).__name__} {self.name!r}, {count:,} parameters>"
+
     @property
     def layers(self) -> list[Any]:
         """The layer descriptions in the order of the graph; for a torch module, its children."""
@@ -64,6 +70,7 @@ class Holder:
         Where the result is displayed by itself (a notebook, a prompt) it is not printed too. A torch module does not know
         its input: pass `input_shape`, without the batch.
         """
+        net = self.net
         shapes = [input_shape] if input_shape is not None else [] if self.graph is None else self.graph.input_shapes
         if not shapes:
             raise LaminaError(
@@ -71,7 +78,7 @@ class Holder:
                 "Its shapes cannot be known otherwise.",
                 "Call summary(input_shape=(1, 28, 28)).",
             )
-        table = summarize(self.net, shapes, graph=self.graph)
+        table = summarize(net, shapes, graph=self.graph)
         if show and not hasattr(sys, "ps1"):
             print(table)
         return table

@@ -93,7 +93,8 @@ class Model(Holder):
     ) -> None:
         """Says how to train and what to report.
 
-        `optimizer`, `loss` and `metrics` by name or object (with several outputs: lists or dicts). `precision` is that of
+        `optimizer`, `loss` and `metrics` by name or object (with several outputs: lists or dicts); functions of your own take
+        (outputs, targets), or Keras's (y_true, y_pred) if their parameters are called so. `precision` is that of
         training: "auto" is bfloat16 where the hardware has it, else float32. `schedule` maps progress 0..1 of a `fit` to a
         factor of the learning rate. A `runtime` takes the place of `device` and `precision`.
         """
@@ -162,6 +163,7 @@ class Model(Holder):
         """
         if x is None:
             raise LaminaError("fit came without data.", "It needs x.", "Call fit(x, y) with arrays, or fit(dataset).")
+        callbacks = feed.checked_callbacks(callbacks, epochs)
         if feed.is_batches(x) and y is None:
             feed.refuse_with_batches(class_weight, sample_weight, validation_split, augment)
             (few, goals), x = feed.peek(x)
@@ -193,7 +195,7 @@ class Model(Holder):
                 resume=resume,
             )
         own = [] if folder is None else [folder]
-        loop = Loop(step, seed=seed, callbacks=[*(callbacks or ()), *own, *reporter(verbose)])
+        loop = Loop(step, seed=seed, callbacks=[*callbacks, *own, *reporter(verbose)])
         for callback in loop.callbacks:
             callback.model = self
         loop.epochs_done, loop.steps_done = self._age
@@ -310,7 +312,8 @@ class Model(Holder):
     def _in_order(self, data: Any, batch_size: int) -> Any:
         """Batches in order, from arrays, (x, y), (x, y, weights), a data set or an iterable of batches."""
         if not isinstance(data, Arrays):
-            x, y, weights = (*data, None, None)[:3] if isinstance(data, tuple) else (data, None, None)
+            pair = isinstance(data, tuple) or (isinstance(data, list) and len(data) in (2, 3))
+            x, y, weights = (*data, None, None)[:3] if pair else (data, None, None)
             if y is None and feed.is_batches(x):
                 (few, goals), x = feed.peek(x)
                 return feed.foreign(x, self._ready(self._collect(few, goals, None)))

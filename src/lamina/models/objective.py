@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -119,10 +120,20 @@ def _encoded(spec: Any) -> Any:
     if isinstance(spec, Mapping):
         return {"entries": {str(name): _encoded(entry) for name, entry in spec.items()}}
     if isinstance(spec, list | tuple):
-        return [_encoded(entry) for entry in spec]
+        return [told for entry in spec if (told := _encoded(entry)) is not None]
     if type(spec) in _KINDS.values() and dataclasses.is_dataclass(spec):
         fields = [field.name for field in dataclasses.fields(spec) if field.init]
         return {"kind": type(spec).__name__, "arguments": {name: _encoded(getattr(spec, name)) for name in fields}}
+    if isinstance(spec, metrics.Metric):
+        if spec.name in metrics.METRICS:
+            return spec.name
+        warnings.warn(
+            f"The metric {spec.name!r} is an object that a model file cannot tell. It is left out of the file. "
+            "Compile the loaded model with it again.",
+            UserWarning,
+            stacklevel=5,
+        )
+        return None
     raise TypeError(type(spec).__name__)
 
 

@@ -20,7 +20,7 @@ from lamina.training.loop import Callback, Loop
 
 CHECKPOINT = "last.ckpt"
 CONFIG = "config.yaml"
-_FIXED = ("batch_size", "seed")  # what a resumed run may not change
+_FREE = ("epochs", "precision", "metrics")  # what a resumed run may change
 SaveModel = Callable[[Path], object]
 
 
@@ -66,11 +66,15 @@ class RunFolder(Callback):
                 "A checkpoint that lamina wrote was expected; this one is damaged or foreign.",
                 "Remove it to start the run anew; best.safetensors and last.safetensors beside it are whole models.",
             ) from error
-        for name in _FIXED:
-            if name in self.config and state["config"].get(name) != self.config[name]:
+        for name, value in state.get("config", {}).items():
+            if (
+                name not in _FREE
+                and self.config.get(name) != value
+                and " at 0x" not in f"{value}{self.config.get(name)}"
+            ):
                 raise LaminaError(
-                    f"The run in {self.folder} has {name}={state['config'].get(name)}, and {name}={self.config[name]} came.",
-                    "A run goes on with what it began with: the order of its batches depends on it.",
+                    f"The run in {self.folder} has {name}={value}, and {name}={self.config.get(name)} came.",
+                    "A run goes on with what it began with.",
                     "Pass the same value, or choose another folder.",
                 )
         return state
@@ -83,7 +87,14 @@ class RunFolder(Callback):
         """Puts the loop where the run stopped; returns the epoch it goes on with."""
         if self.checkpoint is None:
             return 0
-        loop.load_state_dict(self.checkpoint["loop"])
+        try:
+            loop.load_state_dict(self.checkpoint["loop"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise LaminaError(
+                f"The run in {self.folder} does not fit this network, optimizer or data ({str(error).splitlines()[0]}).",
+                "A run goes on with the network and the classes that it began with.",
+                "Give the same model and data, or choose another folder.",
+            ) from error
         self.best, self.checkpoint = self.checkpoint["best"], None
         return loop.epoch if loop.batch else loop.epoch + 1
 
@@ -114,7 +125,7 @@ class RunFolder(Callback):
             "best": self.best,
             "finished": finished,
             "epochs": self.loop.epochs,
-            "config": {name: self.config.get(name) for name in _FIXED},
+            "config": self.config,
         }
         with _writing(self.folder), replacing(self.folder / CHECKPOINT) as path:
             torch.save(state, path)

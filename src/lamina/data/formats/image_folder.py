@@ -17,7 +17,15 @@ from lamina.data.dataset import FolderDataset, ImageDataset, Splits
 LOOKS_FOR = "a folder of pictures for each class, or folders train, val, test that each hold such folders"
 _WEB = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif")
 SUFFIXES = (*_WEB, ".bmp", ".jp2", ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".tif", ".tiff")
-_SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "testing": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
 
 
 def matches(folder: Path) -> bool:
@@ -43,7 +51,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     folders = _folders(folder)
     named = [child for child in folders if child.name.lower() in _SPLITS]
     others = [child for child in folders if child not in named and _pictures(child)]
-    if not named or (others and not any(child.name.lower() == "train" for child in named)):
+    if not named or (others and not any(_SPLITS[child.name.lower()] == "train" for child in named)):
         return {}
     if others:
         warnings.warn(
