@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+import lamina
 from lamina import layers, models
 from lamina.core.errors import LaminaError
 from lamina.models import arrays
+from lamina.training import EarlyStopping
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((20, 6), dtype=np.float32), RNG.integers(0, 3, 20)
@@ -188,3 +190,45 @@ def test_class_weights_without_a_class_for_each_sample_are_refused(y, weights, s
     for text in says:
         assert text in str(caught.value)
     assert caught.value.remedy
+
+
+def test_channels_that_stand_last_are_transposed_and_never_reshaped():
+    model = models.Sequential([layers.Rescaling(1 / 255, input_shape=(3, 16, 16)), layers.Flatten(), layers.Dense(2)])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(LaminaError, match=r"transpose\(0, 3, 1, 2\)"):
+        model.fit(np.zeros((4, 16, 16, 3), np.uint8), np.zeros(4, np.int64), verbose=0)
+
+
+def test_a_loss_and_a_metric_of_y_true_and_y_pred_are_called_in_keras_s_order():
+    def asymmetric(y_true, y_pred):
+        return ((y_true - y_pred) * (1 + y_true)).square().mean(dim=1)
+
+    def largest(y_true, y_pred):
+        return y_true.amax(dim=1)
+
+    model = models.Sequential([layers.Dense(3, input_shape=(6,))])
+    model.compile("adam", asymmetric, [largest])
+    figures = model.evaluate(X, ONE_HOT)
+    outputs = model.predict(X)
+    assert figures["loss"] == pytest.approx(np.square((ONE_HOT - outputs) * (1 + ONE_HOT)).mean(), rel=1e-5)
+    assert figures["largest"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"callbacks": [EarlyStopping]}, "the class EarlyStopping"),
+        ({"callbacks": ["stop"]}, "a str"),
+        ({"epochs": 1.5}, "1.5"),
+        ({"epochs": -1}, "-1"),
+    ],
+)
+def test_callbacks_and_epochs_that_are_none_are_told(given, says):
+    with pytest.raises(LaminaError, match=says):
+        model_of().fit(X, Y, verbose=0, **given)
+
+
+def test_a_data_set_of_several_parts_and_a_path_say_what_to_pass():
+    for data in (lamina.data.load("mnist"), "photos/"):
+        with pytest.raises(LaminaError, match=r"\.train"):
+            model_of().fit(data, verbose=0)

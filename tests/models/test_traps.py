@@ -86,6 +86,8 @@ def test_losses_that_ignore_or_weigh_classes_do_not_depend_on_the_batch_size(los
     model = small(loss=loss, last=None)
     figures = [model.evaluate(X, Y, batch_size=size)["loss"] for size in (1, 7, 64)]
     assert figures == pytest.approx([figures[0]] * 3, rel=1e-5)
+    ones = model.evaluate(X, Y, batch_size=7, sample_weight=np.ones(64))["loss"]
+    assert ones == pytest.approx(figures[0], rel=1e-5)
 
 
 def test_one_metric_object_serves_several_outputs_apart():
@@ -290,3 +292,22 @@ def test_penalties_count_in_evaluation_too_as_in_keras():
 def test_a_device_that_is_not_there_is_told():
     with pytest.raises(LaminaError, match="cpu"):
         small().compile("adam", "mse", device="gpu")
+
+
+def test_a_run_of_another_network_or_optimizer_is_not_gone_on_with(tmp_path):
+    small().fit(X, Y, epochs=1, run=tmp_path / "run", verbose=0)
+    other = models.Sequential([layers.Dense(3, input_shape=(8,))])
+    other.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    with pytest.raises(LaminaError, match="does not fit"):
+        other.fit(X, Y, epochs=2, run=tmp_path / "run", resume=True, verbose=0)
+    faster = small()
+    faster.compile(optimizers.Adam(0.5), "sparse_categorical_crossentropy", ["accuracy"])
+    with pytest.raises(LaminaError, match="optimizer"):
+        faster.fit(X, Y, epochs=2, run=tmp_path / "run", resume=True, verbose=0)
+
+
+def test_a_metric_object_that_no_file_can_tell_is_left_out_with_a_warning(tmp_path):
+    model = small(metric=(metrics.Accuracy(), metrics.TopKAccuracy(2)))
+    with pytest.warns(UserWarning, match="top_2_accuracy"):
+        path = model.save(tmp_path / "m.safetensors")
+    assert set(lamina.load(path).evaluate(X, Y)) == {"loss", "accuracy"}

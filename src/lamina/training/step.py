@@ -69,7 +69,9 @@ class Target:
         outputs = raw if self._finish is None else self._finish(raw)
         if weights is None:
             return self.compute(outputs, targets)
-        return (self.compute(outputs, targets, reduction="none") * weights).mean()
+        values = self.compute(outputs, targets, reduction="none") * weights
+        count = self.count(targets)
+        return values.mean() if count is None else values.sum() / count.clamp(min=1e-12)
 
     def update_metrics(self, raw: Tensor, targets: Tensor) -> None:
         """Adds one batch to the metrics, which sample weights do not touch, as in Keras."""
@@ -140,7 +142,7 @@ class SupervisedStep:
         loss = update(closure) if update.needs_closure else update(closure())
         with torch.no_grad():
             self._update_metrics(outputs, goals)
-        return Logs(self._count(batch, goals, weights), loss=loss, **parts)
+        return Logs(self._count(batch, goals), loss=loss, **parts)
 
     def evaluate(self, batch: Batch) -> Logs:
         """Loss and metrics of one batch, in float32."""
@@ -151,7 +153,7 @@ class SupervisedStep:
         if self.penalties is not None:
             loss = loss + self.penalties()
         self._update_metrics(outputs, goals)
-        return Logs(self._count(batch, goals, weights), loss=loss, **parts)
+        return Logs(self._count(batch, goals), loss=loss, **parts)
 
     def _place(self, batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor | None]:
         put = self.runtime.put
@@ -159,9 +161,9 @@ class SupervisedStep:
         weights = None if batch.weights is None else put(batch.weights)
         return tuple(put(value) for value in _tuple(batch.inputs)), goals, weights
 
-    def _count(self, batch: Batch, goals: tuple[Tensor, ...], weights: Tensor | None) -> int | Tensor:
+    def _count(self, batch: Batch, goals: tuple[Tensor, ...]) -> int | Tensor:
         """How many samples the batch's mean speaks for: fewer where the loss ignores some."""
-        if len(self.targets) == 1 and weights is None:
+        if len(self.targets) == 1:
             count = self.targets[0].count(goals[0])
             if count is not None:
                 return count
