@@ -161,7 +161,7 @@ def test_layers_around_a_torch_module_of_ones_own_are_opened_again(photos):
 def test_training_ends_with_the_figures_of_the_best_epoch_where_there_is_one(photos, capsys):
     work.train("photos", replace(OPTIONS, epochs=3))
     printed = capsys.readouterr().out
-    assert "Model: run/best.safetensors, the best epoch on validation" in printed.replace("\\", "/")
+    assert "Model: run/best.safetensors, the epoch with the lowest val_loss" in printed.replace("\\", "/")
     best = lamina.load("run/best.safetensors")
     figures = work.evaluate(Path("run"), "photos", split=None, format=None, model=None)
     _, held = best.measured("photos")
