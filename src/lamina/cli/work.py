@@ -147,7 +147,8 @@ def evaluate(path: Path, data: str, *, split: str | None, format: str | None, mo
     if path.is_dir() and (path / CONFIG).is_file():  # a run on some of the data held out some of those
         config = opening.read_config(path)
         trained_on = opening.limited(splits, config.get("limit"))
-        if config.get("data") == data and opening.is_held_out(opening.part_of(trained_on, opened)[0], trained_on):
+        held_out = opening.is_held_out(opening.part_of(trained_on, opened)[0], trained_on)
+        if config.get("data") == data and held_out and split != "train":
             splits = trained_on
     name, part = opening.part_of(splits, opened, split)
     told = {"split": name, "held_out": opening.is_held_out(name, splits), "pictures": len(part)}
