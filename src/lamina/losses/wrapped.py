@@ -125,11 +125,14 @@ class CallableLoss(Loss):
 
     function: Callable[[Tensor, Tensor], Any] = field()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "function", outputs_first(self.function))  # once: a signature is dear to read
+
     def __call__(
         self, outputs: Float[Tensor, "*S"], targets: Shaped[Tensor, "*T"], *, reduction: Reduction = "mean"
     ) -> Float[Tensor, "*R"]:
         """The function's value; its mean, where it gives one for each sample."""
-        value = outputs_first(self.function)(outputs, targets)
+        value = self.function(outputs, targets)
         name = getattr(self.function, "__name__", type(self.function).__name__)
         if not isinstance(value, Tensor):
             raise LaminaError(
