@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +41,33 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("LAMINA_DATA is not set")
     return folder
+
+
+@pytest.fixture(scope="session")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Any]]]:
+    """`together(function, *arguments, size=2)` runs function(world, *arguments) in processes; returns what each of them gave."""
+    import torch
+
+    command = [sys.executable, str(Path(__file__).with_name("together.py"))]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdin is not None
+    assert server.stdout is not None
+
+    def run(function: Callable[..., Any], *arguments: Any, size: int = 2, timeout_s: float = 60.0) -> list[Any]:
+        folder = tmp_path_factory.mktemp("together")
+        order = {"file": inspect.getfile(function), "function": function.__name__, "arguments": arguments}
+        order |= {"size": size, "timeout_s": timeout_s, "folder": str(folder)}
+        server.stdin.write(json.dumps(order) + "\n")
+        server.stdin.flush()
+        ends = json.loads(server.stdout.readline())
+        told = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.txt"))]
+        assert not any(ends), "\n".join([f"The processes ended with {ends}.", *told])
+        return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
+
+    yield run
+    server.stdin.close()
+    server.wait(timeout=10)
+    server.stdout.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -28,6 +28,7 @@ _ALIASES = {
     "callbacks": "lamina.training.callbacks",
     "initializers": "lamina.layers.initializers",
     "regularizers": "lamina.layers.regularizers",
+    "tuner": "lamina.training.tuner",
 }
 _NAMES = {"Classifier": "lamina.tasks.classification", "Preprocess": "lamina.data.preprocess", "load": "lamina.tasks"}
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from lamina.tasks import load as load
     from lamina.tasks.classification import Classifier as Classifier
     from lamina.training import callbacks as callbacks
+    from lamina.training import tuner as tuner
 
 __all__ = [*_PARTS, *_ALIASES, *_NAMES, "__version__"]
 

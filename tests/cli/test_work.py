@@ -1,11 +1,13 @@
 """What the commands do: which pictures and which model they measure, and what a run remembers."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
@@ -36,19 +38,7 @@ def nothing():
 """
 
 OPTIONS = work.TrainOptions(
-    model="fastconvnet",
-    recipe=None,
-    epochs=1,
-    batch_size=8,
-    lr=None,
-    optimizer=None,
-    seed=0,
-    limit=None,
-    output=Path("run"),
-    format=None,
-    resume=False,
-    device="cpu",
-    precision="float32",
+    model="fastconvnet", epochs=1, batch_size=8, output=Path("run"), device="cpu", precision="float32"
 )
 
 
@@ -111,7 +101,7 @@ def test_an_interrupted_run_remembers_its_data_and_so_does_a_resumed_one(photos,
     )
     with pytest.raises(KeyboardInterrupt):
         work.train("photos", replace(OPTIONS, limit=30, format="image_folder"))
-    wanted = {"data": "photos", "format": "image_folder", "limit": 30, "model": "fastconvnet"}
+    wanted = {"data": str(photos), "format": "image_folder", "limit": 30, "model": "fastconvnet"}
     assert config().items() >= wanted.items()
     assert "recipe" not in config()
     monkeypatch.setattr(lamina.Classifier, "fit", fit)
@@ -131,15 +121,15 @@ def test_a_run_that_names_no_data_is_told_to(photos):
 def test_a_torch_module_of_a_file_is_opened_again_by_its_function(photos, capsys):
     Path("mine.py").write_text(PLAIN)
     work.train("photos", replace(OPTIONS, model="mine.py:small"))
-    assert config()["model"] == "mine.py:small"
+    assert config()["model"] == f"{Path('mine.py').absolute()}:small"
     in_run = work.evaluate(Path("run"), "photos", split=None, format=None, model=None)
     bare = Path("run/last.safetensors")
     with pytest.raises(FileFormatError, match=r"--model FILE\.py:function"):
         work.evaluate(bare, "photos", split=None, format=None, model=None)
     given = work.evaluate(bare, "photos", split=None, format=None, model="mine.py:small")
     assert given == in_run
-    assert len(work.predict(bare, [photos / "dark"], model="mine.py:small")) == 20
-    assert len(work.predict(Path("run"), [photos / "dark"], model=None)) == 20
+    assert len(list(work.predict(bare, [photos / "dark"], model="mine.py:small"))) == 20
+    assert len(list(work.predict(Path("run"), [photos / "dark"], model=None))) == 20
     assert "mine.py:small" in Path("run/config.yaml").read_text()
     assert work.report(Path("run"), None, format=None).exists()
     assert work.summary("mine.py:small", "1,32,32").to_dict()
@@ -181,10 +171,107 @@ def test_a_recipe_is_handed_where_to_run_and_measures_its_last_model(photos, cap
     monkeypatch.setattr(Recipe, "fit", note)
     plain = replace(OPTIONS, model=None, batch_size=None, recipe="mnist_fast", limit=100)
     work.train(None, plain)
-    assert (handed["device"], handed["precision"], handed["epochs"]) == ("cpu", "float32", 1)
+    runtime = handed["runtime"]
+    assert (str(runtime.device), runtime.precision, handed["epochs"]) == ("cpu", "float32", 1)
     assert config().items() >= {"recipe": "mnist_fast", "data": "mnist", "precision": "float32"}.items()
     printed = capsys.readouterr().out
     assert "the last epoch" in printed
     assert "Test accuracy:" in printed
     with pytest.raises(UnknownNameError, match="--recipe came beside --model"):
         work.train(None, replace(plain, model="deepconvnet"))
+
+
+def test_a_run_is_reported_on_and_goes_on_from_another_working_directory(photos, tmp_path, monkeypatch):
+    Path("mine.py").write_text(PLAIN)
+    work.train("photos", replace(OPTIONS, model="mine.py:small", size="24x20", limit=30))
+    remembered = {"data": str(photos), "model": f"{tmp_path / 'mine.py'}:small", "size": "24x20", "limit": 30}
+    assert config().items() >= remembered.items()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = tmp_path / "run"
+    text = work.report(run, None, format=None).read_text()
+    assert "on photos (validation)" in text
+    assert opening.open_model(run).preprocess.size == (24, 20)
+    assert work.evaluate(run, "../photos", split=None, format=None, model=None)["held_out"]
+    again = replace(OPTIONS, output=run, resume=True, epochs=2)
+    given = {"output", "resume", "epochs"}
+    work.train(*work.as_begun(None, again, given=given))
+    assert config(run).items() >= {**remembered, "epochs": 2}.items()
+    with pytest.raises(UnknownNameError, match=r"has size '24x20', and '32' came"):
+        work.train(*work.as_begun(None, replace(again, size="32"), given={*given, "size"}))
+
+
+def test_resume_alone_in_a_run_goes_on_with_the_options_it_began_with(photos, monkeypatch):
+    begun = ["train", "photos", "--model", "fastconvnet", "--batch-size", "8", "--lr", "0.02", "--schedule", "cosine"]
+    begun += ["--average", "ema", "--seed", "3", "--epochs", "1", "--log-every", "2", "--output", "run"]
+    ran = CliRunner().invoke(app, begun)
+    assert ran.exit_code == 0, ran.output
+    first = config()
+    assert Path("run/steps.csv").exists()
+    monkeypatch.chdir("run")
+    ran = CliRunner().invoke(app, ["train", "--resume", "--epochs", "2"])
+    assert ran.exit_code == 0, ran.output
+    assert config(".") == {**first, "epochs": 2, "asked": {**first["asked"], "epochs": 2}}
+    assert first["asked"]["lr"] == 0.02
+    assert len(Path("results.csv").read_text().splitlines()) == 3
+
+
+def test_a_size_is_taken_and_one_that_the_network_contradicts_is_refused(photos):
+    Path("around.py").write_text(
+        "from lamina import layers, models\n"
+        "def fixed(num_classes):\n"
+        "    return models.Sequential([layers.Flatten(input_shape=(3, 16, 16)), layers.Dense(num_classes)])\n"
+    )
+    work.train("photos", replace(OPTIONS, model="around.py:fixed"))
+    preprocess = opening.open_model(Path("run")).preprocess
+    assert (preprocess.channels, preprocess.size) == (3, (16, 16))
+    with pytest.raises(LaminaError, match=r"size 32x32 came.*16x16"):
+        work.train("photos", replace(OPTIONS, model="around.py:fixed", size="32", output=Path("other")))
+    for wrong in ("big", "32x", "0", "3x4x5", "-3"):
+        with pytest.raises(UnknownNameError, match=r"is no size.*96x128"):
+            work.train("photos", replace(OPTIONS, size=wrong, output=Path("other")))
+    assert not Path("other").exists()
+
+
+def test_pictures_that_cannot_be_read_are_named_and_the_others_answered(photos):
+    lamina.Classifier("fastconvnet").fit("photos", run="run", verbose=0)
+    good = [str(photos / "dark" / "1.png"), str(photos / "light" / "2.png")]
+    Path("broken.png").write_bytes(Path(good[0]).read_bytes()[:80])
+    Path("empty").mkdir()
+    asked = [good[0], "broken.png", "gone.png", "empty", good[1]]
+    ran = CliRunner().invoke(app, ["predict", "run", *asked])
+    assert ran.exit_code == 1
+    assert [line.split(": ")[0] for line in ran.stdout.splitlines() if line.startswith("/")] == good
+    assert [name for name in asked if name in ran.stderr] == ["broken.png", "gone.png", "empty"]
+    ran = CliRunner().invoke(app, ["predict", "run", *asked, "--json"])
+    assert ran.exit_code == 1
+    entries = json.loads(ran.stdout)
+    assert [entry.get("path") or entry["source"] for entry in entries] == asked
+    assert [sorted(entry) for entry in entries if "source" in entry] == [["error", "source"]] * 3
+    assert CliRunner().invoke(app, ["predict", "run", *good]).exit_code == 0
+    answers = list(work.predict(Path("run"), [photos], model=None))
+    assert len(answers) == 40
+    assert all(source == answer.path for source, answer in answers)
+
+
+def test_the_report_names_the_files_of_mistakes(photos):
+    work.train("photos", OPTIONS)
+    classifier = opening.open_model(Path("run"))
+    with torch.no_grad():
+        for parameter in classifier.net.parameters():
+            parameter.zero_()
+    text = work.report(Path("run"), None, format=None, classifier=classifier).read_text()
+    held = classifier.measured(photos)[1]
+    wrong = [path for path, label in zip(held.paths, held.labels.tolist(), strict=True) if label != 0]
+    assert wrong
+    assert all(f'<span title="{path}">{path.name}</span>' in text for path in wrong)
+
+
+def test_a_limit_below_the_number_of_classes_is_refused(photos):
+    with pytest.raises(UnknownNameError, match=r"--limit 1 came, and photos has 2 classes.*Use --limit 20"):
+        work.train("photos", replace(OPTIONS, limit=1))
+    assert not Path("run").exists()
+
+
+def test_the_version_is_told():
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"lamina {lamina.__version__}\n"

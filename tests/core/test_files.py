@@ -1,10 +1,11 @@
 """A file is the old one or the new one."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from lamina.core.files import replacing
+from lamina.core.files import remove_leftovers, replacing
 
 
 def test_replaces_a_file_when_the_block_ends_well(tmp_path):
@@ -38,3 +39,46 @@ def test_leaves_the_permissions_that_an_ordinary_file_has(tmp_path):
     with replacing(tmp_path / "replaced") as temporary:
         temporary.write_text("")
     assert (tmp_path / "replaced").stat().st_mode == ordinary.stat().st_mode
+
+
+def test_keeps_the_one_before_where_asked(tmp_path):
+    target, previous = tmp_path / "file.txt", tmp_path / "previous.txt"
+    for text in ("one", "two", "three"):
+        with replacing(target, previous=previous) as temporary:
+            temporary.write_text(text)
+    assert (target.read_text(), previous.read_text()) == ("three", "two")
+    assert sorted(os.listdir(tmp_path)) == ["file.txt", "previous.txt"]
+
+
+def test_a_failure_leaves_both_where_they_were(tmp_path, monkeypatch):
+    target, previous = tmp_path / "file.txt", tmp_path / "previous.txt"
+    target.write_text("two")
+    previous.write_text("one")
+
+    def fail(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"), replacing(target, previous=previous) as temporary:
+        temporary.write_text("three")
+    assert (target.read_text(), previous.read_text()) == ("two", "one")
+    assert sorted(os.listdir(tmp_path)) == ["file.txt", "previous.txt"]
+
+
+def test_file_and_folder_are_synced_and_the_file_before_it_gets_its_name(tmp_path, monkeypatch):
+    seen = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append("fsync") or fsync(handle))
+    monkeypatch.setattr(os, "replace", lambda old, new: seen.append(f"to {Path(new).name}") or replace(old, new))
+    (tmp_path / "file").write_text("old")
+    with replacing(tmp_path / "file", previous=tmp_path / "previous") as temporary:
+        temporary.write_text("new")
+    assert seen == ["fsync", "to previous", "to file", "fsync"] if os.name == "posix" else ["fsync", "to file"]
+
+
+def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
+    keep = [".file.txt.tmp", "file.txt", ".other.txt.0a1b.tmp"]
+    for name in [*keep, ".file.txt.0a1b2c.tmp"]:
+        (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path / "file.txt")
+    assert sorted(os.listdir(tmp_path)) == sorted(keep)

@@ -133,10 +133,10 @@ def test_files_keep_their_size_without_preprocessing_and_get_one_with_it(folder)
 
 def test_cuts_of_a_folder_are_cuts_of_its_files(folder):
     rest, held = folder.split(0.34)
-    assert sorted(rest.paths + held.paths) == sorted(folder.paths)
+    assert sorted([*rest.paths, *held.paths]) == sorted(folder.paths)
     assert len(held) == 2
     assert folder.limit(3).labels.tolist() == [0, 1, 2]
-    assert folder.subset([3]).paths == (folder.paths[3],)
+    assert folder.subset([3]).paths == [folder.paths[3]]
 
 
 def test_a_copied_file_stays_on_the_side_of_the_original(folder, tmp_path):
@@ -184,6 +184,13 @@ def test_a_folder_without_one_readable_picture_is_an_error(folder):
 def test_a_folder_data_set_travels_to_spawned_workers(folder):
     again = pickle.loads(pickle.dumps(folder))
     assert torch.equal(again[3][0], folder[3][0])
+
+
+def test_a_folder_fits_in_memory_where_it_takes_less_than_a_quarter_of_what_is_free(folder, monkeypatch):
+    preprocess = Preprocess(size=(10, 10))  # 300 bytes for each of six pictures
+    for free, fits in ((4 * 1801, True), (4 * 1800, False)):
+        monkeypatch.setattr("lamina.data.dataset.free_bytes", lambda free=free: free)
+        assert folder.fits_in_memory(preprocess) is fits
 
 
 def test_splits_know_their_classes_and_refuse_to_be_empty():

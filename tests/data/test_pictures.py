@@ -1,11 +1,16 @@
 """Any picture becomes upright 8-bit grey or RGB, as a person expects to see it."""
 
+import struct
+import sys
+import types
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from lamina.core.errors import DataError
+from lamina.data import pictures
 from lamina.data.pictures import read
 from lamina.data.preprocess import Preprocess
 
@@ -125,3 +130,83 @@ def test_colour_becomes_grey_and_grey_becomes_colour_as_the_network_asks():
     red = Image.new("RGB", (4, 4), "red")
     assert Preprocess(channels=1, size=(4, 4)).host(red).unique().tolist() == [76]  # ITU-R 601: 0.299 x 255
     assert Preprocess(channels=3, size=(6, 8)).host(RAMP)[2].tolist() == RAMP.tolist()
+
+
+def adobe_rgb():
+    """The ICC profile of Adobe RGB (1998): its primaries as seen under D50, and a gamma of 563 / 256."""
+    tags = {b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)}
+    for name, colour in zip("rgb", ADOBE_D50, strict=True):
+        numbers = (round(65536 * value) for value in colour)
+        tags[f"{name}XYZ".encode()] = b"XYZ \0\0\0\0" + struct.pack(">3i", *numbers)
+        tags[f"{name}TRC".encode()] = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, 563)
+    text = b"Adobe RGB (1998)\0"
+    tags[b"desc"] = b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(79)
+    tags[b"cprt"] = b"text\0\0\0\0none\0\0\0\0"
+    table, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">2I", start + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    size = struct.pack(">I", start + len(body))
+    head = size + b"none\x02\x10\0\0mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28)
+    return (head + struct.pack(">3i", 63190, 65536, 54061)).ljust(128, b"\0") + table + body
+
+
+ADOBE_D50 = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+SRGB_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+XYZ_TO_ADOBE = (
+    (2.0413690, -0.5649464, -0.3446944),
+    (-0.9692660, 1.8760108, 0.0415560),
+    (0.0134474, -0.1183897, 1.0154096),
+)
+
+
+def as_adobe(colours):
+    """sRGB colours in the numbers of Adobe RGB, by the published matrices (IEC 61966-2-1; Adobe RGB (1998), section 4.3)."""
+    values = np.asarray(colours) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    adobe = linear @ np.asarray(SRGB_TO_XYZ).T @ np.asarray(XYZ_TO_ADOBE).T
+    return np.rint(255 * np.clip(adobe, 0, 1) ** (256 / 563)).astype(np.uint8)
+
+
+COLOURS = np.array([[[200, 100, 50], [40, 160, 90], [128, 128, 128], [255, 255, 255], [90, 60, 180]]], dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["picture.png", "picture.tiff"])
+def test_colours_of_another_profile_are_seen_as_they_were_meant(tmp_path, name):
+    stored = as_adobe(COLOURS)
+    assert np.abs(stored.astype(int) - COLOURS).max() > 15  # the picture would look pale
+    path = saved(tmp_path, Image.fromarray(stored), name, icc_profile=adobe_rgb())
+    assert np.abs(np.asarray(read(path)).astype(int) - COLOURS).max() <= 4
+    with Image.open(path) as opened:
+        again = read(read(opened))  # what was brought to sRGB is not brought there again
+    assert np.abs(np.asarray(again).astype(int) - COLOURS).max() <= 4
+
+
+def test_a_picture_with_another_profile_is_still_turned_and_laid_over_white(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = read(saved(tmp_path, Image.fromarray(as_adobe(COLOURS)), exif=exif, icc_profile=adobe_rgb()))
+    assert turned.size == (1, 5)
+    seen = np.dstack([as_adobe(COLOURS), np.full((1, 5), 255, np.uint8)])
+    seen[0, 0] = (9, 9, 9, 0)
+    over = np.asarray(read(saved(tmp_path, Image.fromarray(seen, "RGBA"), icc_profile=adobe_rgb())))
+    assert over[0, 0].tolist() == [255, 255, 255]
+    assert np.abs(over[0, 1].astype(int) - COLOURS[0, 1]).max() <= 4
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_srgb_damaged_and_unfitting_profiles_change_nothing(tmp_path, mode):
+    picture = Image.fromarray(COLOURS).convert(mode)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (srgb, b"no profile", adobe_rgb()[:200]):
+        assert np.array_equal(np.asarray(read(saved(tmp_path, picture, icc_profile=profile))), np.asarray(picture))
+
+
+def test_heic_is_read_where_pillow_heif_is_installed(monkeypatch):
+    registered = []
+    plugin = types.SimpleNamespace(register_heif_opener=lambda: registered.append(True))
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    assert pictures._learn_heic()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert not pictures._learn_heic()
+    assert registered == [True]

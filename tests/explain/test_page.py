@@ -229,3 +229,16 @@ def test_a_model_of_other_classes_is_refused(tmp_path):
 def test_an_empty_data_set_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"empty.*At least one"):
         made(tmp_path, np.zeros((0, 3)), [])
+
+
+def test_a_mistake_is_named_by_its_file_where_that_is_known(tmp_path):
+    probs, labels = answers(40, 4, wrong=3)
+    data = SimpleNamespace(images=np.zeros((40, 1, 8, 8), np.uint8), labels=labels, classes=tuple("abcd"), name="toys")
+    data.sources = [f"/photos/{'abcd'[label]}/<{index}>.jpg" for index, label in enumerate(labels)]
+    model = SimpleNamespace(predict_probs=lambda _: probs, name="tiny")
+    page = Page(report(model, data, path=tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "<0>.jpg" in page.text
+    assert "#0" not in page.words
+    assert ("span", "title", "/photos/a/<0>.jpg") in page.attributes
+    assert "name of its file" in page.text
+    assert "#0" in Page(made(tmp_path, probs, labels)).words

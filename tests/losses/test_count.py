@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -89,3 +92,22 @@ def test_an_ignored_entry_is_0_in_its_sample_s_value() -> None:
 
 def test_accuracy_beside_torchs_nll_leaves_out_what_the_loss_ignores() -> None:
     assert losses.get(nn.NLLLoss(ignore_index=7)).ignore_class == 7
+
+
+def test_a_torch_losss_count_is_computed_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = losses.TorchLoss(nn.CrossEntropyLoss(weight=WEIGHT))
+    asked = []
+    count = losses.TorchLoss._count
+    monkeypatch.setattr(losses.TorchLoss, "_count", lambda self, goals: asked.append(len(goals)) or count(self, goals))
+    logits, labels = flat(-100)
+    loss(logits, labels)
+    assert loss.count(labels) == loss.count(labels) == count(loss, labels)
+    assert asked == [12]
+    labels[0] = 1  # another batch in the same memory
+    assert loss.count(labels) == count(loss, labels)
+    assert loss.count(labels.clone()) == count(loss, labels)
+    assert asked == [12, 12, 12]
+    with torch.inference_mode():
+        assert loss.count(labels.clone()) == count(loss, labels)
+    for other in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        assert other.count(labels) == count(loss, labels)

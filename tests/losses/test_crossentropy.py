@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lamina import losses
+import lamina
+from lamina import layers, losses, models
 from lamina.core.errors import DataError, LaminaError, ShapeError
 
 BINARY, CATEGORICAL = losses.BinaryCrossentropy(), losses.CategoricalCrossentropy()
@@ -164,3 +165,54 @@ def test_check_names_what_came_what_was_expected_and_what_to_do(loss, shape, tar
     assert caught.value.came
     assert caught.value.expected
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "closes"),
+    [
+        (losses.SparseCategoricalCrossentropy, LABELS, lambda x: x.softmax(1)),
+        (losses.CategoricalCrossentropy, ONE_HOT, lambda x: x.softmax(1)),
+        (losses.BinaryCrossentropy, ONE_HOT, torch.sigmoid),
+    ],
+)
+def test_kerass_from_logits_says_what_the_call_takes(kind, targets, closes) -> None:
+    told = kind(0.1, from_logits=True)
+    expected = kind(0.1)(closes(LOGITS), targets)
+    torch.testing.assert_close(told(LOGITS, targets), expected)
+    torch.testing.assert_close(told.from_logits(LOGITS, targets), expected)
+    for given in (kind(0.1, from_logits=False), kind(0.1, from_logits=None)):
+        assert given == kind(0.1)
+        assert told != given
+
+
+def test_from_logits_keeps_outputs_that_look_like_probabilities_logits(tmp_path) -> None:
+    x, y = torch.eye(3).repeat(4, 1), torch.arange(3).repeat(4)
+    for told, wanted in ((True, F.cross_entropy(x, y)), (None, F.nll_loss(x.clamp(1e-7, 1 - 1e-7).log(), y))):
+        model = models.Model(torch.nn.Identity())
+        model.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=told))
+        assert model.evaluate(x, y)["loss"] == pytest.approx(float(wanted), abs=1e-6)
+    net = models.Sequential([layers.Dense(3, input_shape=(3,))])
+    net.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=True))
+    loaded = lamina.load(net.save(tmp_path / "net.safetensors"))
+    assert loaded._compiled["loss"] == losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_shares_of_two_classes_cost_the_same_shares_of_both_losses(smoothing: float) -> None:
+    loss = losses.SparseCategoricalCrossentropy(smoothing)
+    share, others = torch.tensor([0.1, 0.3, 0.5, 0.8, 1.0]), LABELS.roll(1)
+    mixed = torch.lerp(F.one_hot(others, 4).float(), ONE_HOT, share[:, None])
+    first, second = (loss.from_logits(LOGITS, labels, reduction="none") for labels in (LABELS, others))
+    wanted = share * first + (1 - share) * second
+    torch.testing.assert_close(loss.from_logits(LOGITS, mixed, reduction="none"), wanted)
+    torch.testing.assert_close(loss.from_logits(LOGITS, mixed), wanted.mean())
+    torch.testing.assert_close(loss(LOGITS.softmax(1), mixed), wanted.mean())
+    torch.testing.assert_close(losses.get(torch.nn.CrossEntropyLoss(label_smoothing=smoothing))(LOGITS, mixed), wanted.mean())
+
+
+def test_losses_of_labels_say_whether_shares_may_stand_in_their_place() -> None:
+    assert SPARSE.takes_shares
+    assert losses.get(torch.nn.CrossEntropyLoss()).takes_shares
+    weighed = torch.nn.CrossEntropyLoss(weight=torch.ones(4))
+    for other in (losses.SparseCategoricalCrossentropy(ignore_class=0), weighed, torch.nn.NLLLoss()):
+        assert not losses.get(other).takes_shares

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 import lamina
 from lamina import layers, models
+from lamina.core import sealed
 from lamina.core.errors import FileFormatError, LaminaError
 from lamina.models import file
 
@@ -214,10 +216,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = model.save(tmp_path / "m.safetensors")
     before = path.read_bytes()
 
-    def full(self, data):
-        raise OSError(28, "No space left on device")
+    def full(tensors, file, metadata):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(sealed, "save_file", full)
     with pytest.raises(LaminaError, match="No space left on device"):
         model.save(path)
     assert path.read_bytes() == before

@@ -111,3 +111,18 @@ def test_shapes_that_do_not_fit_are_named():
     graph = residual()
     with pytest.raises(LaminaError, match="2 input shapes"):
         summarize(graph.net, [(1, 8, 8)] * 2, graph=graph)
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 100, 120])
+def test_the_table_fits_the_terminal_with_a_line_for_each_layer(width, monkeypatch):
+    first = x = layers.Input((3, 224, 224), name="image")
+    for number in range(3):
+        x = layers.Conv2D(64, 3, padding="same", name=f"layer{number}_block{number}_convolution")(x)
+    graph = Graph.from_symbols(first, x)
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = str(summarize(graph.net, [(3, 224, 224)], graph=graph))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum("64, 224, 224" in line for line in lines) == 3
+    assert ("kind" in text) == (width >= 80)
+    assert ("multiply-adds" in lines[1]) == (width >= 100)

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from lamina.core.errors import LaminaError, MissingExtraError
+from lamina.core.errors import LaminaError
 from lamina.structures.batch import Logs
-from lamina.training import Callback, Loop, Runtime, Update
+from lamina.training import Callback, Loop, Runtime, Update, callbacks, curves, tensorboard
 from lamina.training.callbacks import (
-    CSVLogger,
     EarlyStopping,
     LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
     ReduceLROnPlateau,
-    TensorBoard,
     TerminateOnNaN,
 )
 
@@ -193,26 +188,6 @@ def test_a_checkpoint_needs_a_model_and_names_that_are_logged() -> None:
         train(ModelCheckpoint("{val_acc}"), [1.0], model=_Saver())
 
 
-def rows(path: Path) -> list[list[str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.reader(stream))
-
-
-def test_a_csv_has_a_row_an_epoch_and_goes_on_if_asked(tmp_path: Path) -> None:
-    path = tmp_path / "logs" / "log.csv"
-    train(CSVLogger(path), [2.0, 1.5])
-    assert rows(path) == [["epoch", "loss"], ["0", "2.0"], ["1", "1.5"]]
-    train(CSVLogger(path, append=True), [1.0])
-    assert rows(path)[2:] == [["1", "1.5"], ["0", "1.0"]]
-    logger = CSVLogger(path)
-    train(logger, [9.0])
-    assert rows(path) == [["epoch", "loss"], ["0", "9.0"]]
-    resumed = CSVLogger(path)
-    resumed.load_state_dict(logger.state_dict())
-    train(resumed, [8.0])
-    assert rows(path) == [["epoch", "loss"], ["0", "9.0"], ["0", "8.0"]]
-
-
 def test_training_ends_where_the_loss_is_nan(capsys: Any) -> None:
     loop = train(TerminateOnNaN(), [2.0, math.nan, 1.0])
     assert len(loop.history.epoch) == 2
@@ -236,32 +211,6 @@ def test_functions_are_called_at_their_moments() -> None:
     assert calls[3] == ("on_epoch_end", 0, {"loss": 2.0})
 
 
-def test_tensorboard_names_the_extra_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "lamina\[tensorboard\]"'):
-        TensorBoard()
-
-
-def test_tensorboard_draws_training_and_validation_into_one_chart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written: list[tuple[Any, ...]] = []
-
-    class Writer:
-        def __init__(self, folder: str) -> None:
-            self.folder = Path(folder).name
-
-        def add_scalar(self, name: str, value: float, epoch: int) -> None:
-            written.append((self.folder, name, value, epoch))
-
-        def flush(self) -> None: ...
-
-        def close(self) -> None:
-            written.append((self.folder, "closed"))
-
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
-    callback = TensorBoard(tmp_path)
-    callback.on_epoch_end(0, {"loss": 2.0, "val_loss": 3.0})
-    callback.on_train_end({})
-    assert written[:2] == [("train", "epoch_loss", 2.0, 0), ("validation", "epoch_loss", 3.0, 0)]
-    assert written[2:] == [("train", "closed"), ("validation", "closed")]
+def test_those_that_write_curves_are_found_here_too() -> None:
+    assert (callbacks.CSVLogger, callbacks.StepLogger) == (curves.CSVLogger, curves.StepLogger)
+    assert callbacks.TensorBoard is tensorboard.TensorBoard

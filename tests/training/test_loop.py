@@ -208,3 +208,82 @@ def test_ctrl_c_ends_between_two_updates_and_says_how_to_go_on():
 def test_an_empty_epoch_is_an_error():
     with pytest.raises(ValueError, match="no batch"):
         Loop(supervised(small_net())).fit([], epochs=1)
+
+
+def test_looking_at_the_figures_or_saving_changes_not_a_bit_of_them():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(300, 1, 8, 8, generator=generator), torch.randn(300, 3, generator=generator)
+
+    class Look(Callback):
+        def on_train_batch_end(self, batch, logs):
+            if batch % 3 == 0:
+                dict(logs)
+            if batch % 7 == 0:
+                self.loop.load_state_dict(self.loop.state_dict())
+
+    def figures(*callbacks):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+        loss = losses.get("mse")
+        target = Target(loss, metrics=[metrics.get("mae", loss)])
+        step = SupervisedStep(net, Update(net, "sgd", runtime=FLOAT32), targets=[target], runtime=FLOAT32)
+        loop = Loop(step, callbacks=callbacks)
+        loop.fit(ArrayBatches(x, y, batch_size=3), epochs=2)  # 100 steps: more than wait for one sum
+        return {name: [value.hex() for value in values] for name, values in loop.history.history.items()}
+
+    assert figures(Look()) == figures()
+
+
+class Noisy:
+    """A step whose figures are random."""
+
+    networks, updates, metrics = {}, {}, {}
+
+    def train(self, batch):
+        return Logs(1, noise=torch.rand(()))
+
+    evaluate = train
+
+
+def test_an_evaluation_draws_the_same_each_time_and_leaves_the_draws_of_others_alone():
+    torch.manual_seed(3)
+    wanted = torch.rand(2)
+    torch.manual_seed(3)
+    for batches in ([0, 1], ArrayBatches(torch.zeros(4, 1), batch_size=2)):
+        first, again = (Loop(Noisy(), seed=1).evaluate(batches) for _ in range(2))
+        assert first == again
+        assert Loop(Noisy(), seed=2).evaluate(batches) != first
+    assert torch.equal(torch.rand(2), wanted)
+
+
+def test_what_callbacks_draw_at_both_ends_of_an_epoch_depends_on_the_epoch_alone():
+    class Draw(Callback):
+        def __init__(self):
+            self.drawn = {}
+
+        def on_epoch_begin(self, epoch, logs):
+            self.drawn["begin", epoch] = float(torch.rand(()))
+
+        def on_epoch_end(self, epoch, logs):
+            self.drawn["end", epoch] = float(torch.rand(()))
+
+    whole, part = Draw(), Draw()
+    Loop(Noisy(), callbacks=[whole]).fit([0, 1], epochs=2, validation=[0])
+    loop = Loop(Noisy(), callbacks=[part])
+    loop.epochs_done, loop.steps_done, loop.batch = 1, 4, 2  # goes on where only the end of the second epoch is left
+    loop.fit([0, 1], epochs=2, initial_epoch=1, validation=[0, 0])
+    assert part.drawn == {moment: value for moment, value in whole.drawn.items() if moment[1] == 1}
+    assert len(set(whole.drawn.values())) == 4
+
+
+def test_sums_that_are_taken_back_go_to_where_the_networks_are():
+    class Elsewhere(Noisy):
+        networks, updates = {"net": nn.Linear(2, 2, device="meta")}, {}
+        metrics = {"accuracy": metrics.get("sparse_categorical_accuracy")}  # noqa: RUF012
+
+    loop = Loop(Elsewhere())
+    state = loop.state_dict()
+    state["metrics"]["accuracy"] = {"sums": (torch.tensor(3.0), 4), "waiting": [[torch.zeros(2, 2), torch.zeros(2)]]}
+    loop.load_state_dict(state)
+    assert loop.step.metrics["accuracy"].sums[0].device.type == "meta"
+    assert loop.step.metrics["accuracy"].sums[1] == 4

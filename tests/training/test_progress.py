@@ -1,6 +1,9 @@
 import io
+import mmap
 import re
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +12,9 @@ from torch import nn
 
 from lamina.core.errors import LaminaError
 from lamina.structures import Logs
-from lamina.training import Loop
+from lamina.training import Loop, Runtime
 from lamina.training.progress import Bar, Lines, reporter
+from lamina.training.watching import Starvation
 
 
 class ToyStep:
@@ -51,10 +55,11 @@ def plain(text):
 
 
 def test_a_terminal_gets_a_bar_and_everything_else_lines():
-    (live,) = reporter(console=console(force_terminal=True))
-    (lines,) = reporter(console=console())
-    (asked,) = reporter(2, console=console(force_terminal=True))
+    live, watch = reporter(console=console(force_terminal=True))
+    lines, _ = reporter(console=console())
+    asked, _ = reporter(2, console=console(force_terminal=True))
     assert (type(live), type(lines), type(asked)) == (Bar, Lines, Lines)
+    assert type(watch) is Starvation
     assert reporter(0) == []
     with pytest.raises(LaminaError, match=r"verbose is 'loud'.*\"auto\" or 1.*Leave it out"):
         reporter("loud")
@@ -118,3 +123,22 @@ def test_a_run_that_goes_on_in_the_middle_of_an_epoch_counts_its_own_steps_only(
     loop.fit(Batches(), epochs=1)
     speed = float(re.search(r"([\d,]+) images/s", lines._console.file.getvalue()).group(1).replace(",", ""))
     assert speed < 5000  # one step of 10 images in 2 ms; four steps would be 20,000
+
+
+@pytest.mark.parametrize(("used", "told"), [(None, ""), (123_456_789, "  123 MB"), (3_210_000_000, "  3.2 GB")])
+def test_memory_stands_behind_the_speed_where_the_step_has_a_runtime(used, told):
+    class Placed(ToyStep):
+        runtime = SimpleNamespace(memory=lambda: used)
+
+    for callback in (Lines(console()), Bar(console(force_terminal=True, width=120))):
+        Loop(Placed(), callbacks=[callback]).fit(Batches(), epochs=1)
+        assert re.search(rf"images/s{told}  loss 0.2500", plain(callback._console.file.getvalue()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc here")
+def test_memory_of_a_cpu_is_what_the_process_holds():
+    runtime = Runtime("cpu", keep_memory=False)
+    before = runtime.memory()
+    with mmap.mmap(-1, 60_000_000) as block:  # from the system, not from what an allocator has kept
+        block.write(b"x" * len(block))
+        assert 50e6 < runtime.memory() - before < 150e6

@@ -49,3 +49,45 @@ def test_evaluating_puts_every_module_back_into_its_own_mode():
         assert not net[0].training
     assert net[0].training
     assert not net[1].training
+
+
+def test_float16_autocast_computes_in_float16():
+    layer = nn.Linear(4, 4)
+    with Runtime("cpu", precision="float16").autocast():
+        assert layer(torch.ones(1, 4)).dtype == torch.float16
+
+
+def test_evaluation_multiplies_in_true_float32_whatever_training_does():
+    before = runtime.set_float32_products("tf32", "tf32")
+    try:
+        with evaluating(nn.Linear(1, 1)):
+            assert runtime.set_float32_products("ieee", "ieee") == ("ieee", "ieee")
+        assert runtime.set_float32_products("ieee", "ieee") == ("tf32", "tf32")
+    finally:
+        runtime.set_float32_products(*before)
+
+
+def test_each_process_of_a_machine_takes_its_own_device_of_a_list(monkeypatch):
+    monkeypatch.setattr(runtime.World, "current", lambda: runtime.World(rank=3, local_rank=1, size=4))
+    assert Runtime(["meta", "cpu"]).device == torch.device("cpu")
+
+
+def test_a_list_of_devices_in_one_process_says_how_to_start_several():
+    with pytest.raises(ValueError, match="torchrun --nproc-per-node 2"):
+        Runtime(["cpu", "cpu"])
+    assert Runtime(["cpu"]).device == torch.device("cpu")
+
+
+def test_an_unknown_device_lists_those_that_are_there():
+    with pytest.raises(ValueError, match="Here there are: cpu"):
+        Runtime("gpu0")
+
+
+def test_compiling_is_done_in_place_and_only_where_it_was_chosen(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
+    net = nn.Linear(2, 2)
+    assert Runtime("cpu").compile(net) is net
+    assert not compiled
+    assert Runtime("cpu", compile=True).compile(net) is net
+    assert compiled == [net]

@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from lamina import optimizers
 from lamina.training import Runtime, Update
+from lamina.training.averaging import EMA, Lookahead
+from lamina.training.world import World, shard, whole
 
 FLOAT32 = Runtime("cpu", precision="float32")
 
@@ -73,3 +76,38 @@ def test_state_goes_round():
     whole, _ = run(8)
     resumed, _ = run(8, run(5))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def gan(world):
+    """Two networks that use each other, in windows of two, on some of the rows; their weights and averages at the end."""
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, out)) for out in (4, 1)]
+    if world.size > 1:
+        nets = [shard(net, world) for net in nets]
+    settings = {"accumulate": 2, "clip_norm": 0.5, "average": EMA(0.9), "lookahead": Lookahead(k=2)}
+    runtime = Runtime("cpu", precision="float32")  # made here: it has the world of this process
+    makes = [[Update(net, optimizers.SGD(0.1), runtime=runtime, **settings) for net in nets] for _ in range(2)]
+    (generator, discriminator), updates = nets, makes[0]
+    noise = torch.randn(8, 8, 4)
+    for turn, rows in enumerate(noise):
+        if turn == 5:  # in the middle of a window the run goes on with other updates
+            whole_states = [whole(update.state_dict()) for update in updates]
+            updates = makes[1]
+            for update, state in zip(updates, whole_states, strict=True):
+                update.load_state_dict(state)
+        z = rows if world.size == 1 else rows[:3] if world.rank == 0 else rows[3:]
+        updates[1](discriminator(generator(z).detach()).square().mean(), count=len(z))
+        updates[0]((discriminator(generator(z)) - 1).square().mean(), count=len(z))
+    ends = [whole(net.state_dict()) for net in nets]
+    for net, update in zip(nets, updates, strict=True):
+        with update.averaged():
+            ends.append({name: value.clone() for name, value in whole(net.state_dict()).items()})
+    return ends
+
+
+def test_sharded_networks_do_not_leak_into_each_other_and_are_averaged_and_resumed_as_whole_ones(together):
+    alone = gan(World())
+    for ends in together(gan):
+        for state, expected in zip(ends, alone, strict=True):
+            for name, value in state.items():
+                torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6)

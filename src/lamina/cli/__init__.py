@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 
 def main() -> None:
     """Runs the command line. Exit code 2 for a usage error, 1 for a failed run, 130 for Ctrl-C."""
+    from lamina.cli import launch
     from lamina.cli.commands import app
     from lamina.core.errors import LaminaError, MissingExtraError, UnknownNameError
 
+    warnings.formatwarning = _plainly  # nobody who types a command is helped by a line of this package
     try:
-        app()
+        launch.recorded(app)()
     except UnknownNameError as error:
-        _fail(str(error), code=2)
+        _fail(_told(error), code=2)
     except (LaminaError, MissingExtraError) as error:
-        _fail(str(error), code=1)
+        _fail(_told(error), code=1)
     except OSError as error:
-        _fail(f"{error.filename or 'A file'}: {error.strerror or error}.", code=1)
+        _fail("" if launch.is_started() else f"{error.filename or 'A file'}: {error.strerror or error}.", code=1)
     except KeyboardInterrupt as interrupt:
         _fail(str(interrupt) or "Stopped by Ctrl-C.", code=130)
+    except Exception:
+        if not launch.is_started():
+            raise
+        sys.exit(1)  # it is written down, and told once: the other processes fail too, for want of this one
+
+
+def _told(error: Exception) -> str:
+    """The error and what was noted about its place; of several processes torchrun tells it once."""
+    from lamina.cli import launch
+
+    return "" if launch.is_started() else "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
 def _fail(text: str, *, code: int) -> None:
-    print(text, file=sys.stderr)
+    if text:
+        print(text, file=sys.stderr)
     sys.exit(code)
+
+
+def _plainly(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    del category, filename, lineno, line
+    return f"Warning: {message}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,17 @@ PARTS = ("train", "validation", "test")
 def open_data(name: str, format: str | None) -> Any:
     """The splits of a named data set or a path."""
     return datasets.open(name, format) if format is not None else inputs.resolve(name)
+
+
+def lasting_data(name: str) -> str:
+    """What finds the data from any working directory: a path as absolute, a data set's name as it is."""
+    return os.path.abspath(os.path.expanduser(name)) if Path(name).expanduser().exists() else name
+
+
+def lasting_model(spec: str) -> str:
+    """What finds the network from any working directory: FILE.py:function with an absolute path, a name as it is."""
+    source, _, function = spec.rpartition(":")
+    return f"{os.path.abspath(os.path.expanduser(source))}:{function}" if is_function(spec) else spec
 
 
 def limited(splits: Any, limit: int | None) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,20 @@ import torch
 import yaml
 
 import lamina
-from lamina import explain, networks, optimizers, recipes
+from lamina import explain, networks, recipes
 from lamina.cli import opening
-from lamina.core.errors import LaminaError, UnknownNameError
+from lamina.core.errors import DataError, LaminaError, UnknownNameError
 from lamina.core.files import replacing
 from lamina.models import Model
+from lamina.models.model import PREDICT_BATCH
+from lamina.recipes import tunable_cnn
 from lamina.tasks import Classifier
-from lamina.tasks.classification import inputs
+from lamina.tasks.classification import inputs, pictures
+from lamina.tasks.classification.decode import decode
 from lamina.training import Callback
 from lamina.training.checkpoint import CONFIG
 from lamina.training.runtime import Runtime, has_bfloat16, processor_flags
+from lamina.training.world import World
 
 REPORT = "report.html"
 
@@ -30,23 +35,55 @@ REPORT = "report.html"
 class TrainOptions:
     """The options of `lamina train`; None where nobody said."""
 
-    model: str | None
-    recipe: str | None
-    epochs: int | None
-    batch_size: int | None
-    lr: float | None
-    optimizer: str | None
-    seed: int
-    limit: int | None
-    output: Path
-    format: str | None
-    resume: bool
-    device: str
-    precision: str
+    model: str | None = None
+    recipe: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    optimizer: str | None = None
+    schedule: str | None = None
+    accumulate: int | None = None
+    clip_norm: float | None = None
+    average: str | None = None
+    seed: int = 0
+    size: str | None = None
+    limit: int | None = None
+    output: Path = Path("runs/train")
+    format: str | None = None
+    resume: bool = False
+    checkpoint_every: int | None = None
+    log_every: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    deterministic: bool = False
+    compile: bool = False
+    tuned: Mapping[str, Any] = field(default_factory=dict)  # what only a config says: network, loss, momentum ...
+
+    def told(self) -> dict[str, Any]:
+        """What a resumed run must know again: the options that were given, but for where the run lies."""
+        usual = TrainOptions()
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("output", "resume")}
+        return {name: value for name, value in values.items() if value != getattr(usual, name)}
+
+    def runtime(self) -> Runtime:
+        """Where and how the run trains."""
+        return Runtime(
+            self.device,
+            precision=self.precision,
+            deterministic=self.deterministic,
+            compile=True if self.compile else "auto",
+        )
+
+    def update(self) -> dict[str, Any]:
+        """The further arguments of the run's Update."""
+        given = {"accumulate": self.accumulate, "clip_norm": self.clip_norm, "average": self.average}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class Remember(Callback):
     """Writes into a run's config.yaml what only the command line knows, before the first step: also an interrupted run has it."""
+
+    main_only = True
 
     def __init__(self, run: Path, facts: Mapping[str, Any]) -> None:
         self.run, self.facts, self.done = run, dict(facts), False
@@ -65,6 +102,10 @@ class Remember(Callback):
             path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
         self.done = True
 
+    def on_interrupt(self) -> str:
+        """How the run goes on."""
+        return f"On the command line: lamina train --resume --output {shlex.quote(str(self.run))}"
+
 
 def train(data: str | None, options: TrainOptions) -> None:
     """Trains, then prints the accuracy of the best model (see `opening.model_file`) and the report's path."""
@@ -77,9 +118,26 @@ def train(data: str | None, options: TrainOptions) -> None:
         raise UnknownNameError("train came without DATA.", "It trains on pictures.", "Try: lamina train mnist.")
     splits = opening.limited(opening.open_data(name, options.format), options.limit)
     print(f"Data: {name}: {_counts(splits)}")
-    model = recipe.network if recipe else options.model or "deepconvnet"
-    facts = {"data": name, "format": options.format, "limit": options.limit, "recipe": options.recipe, "model": model}
-    for fact in ("data", "limit", "recipe", "model"):
+    if options.limit is not None and options.limit < len(splits.classes):
+        raise UnknownNameError(
+            f"--limit {options.limit} came, and {name} has {len(splits.classes)} classes.",
+            "Training needs at least one picture of each class.",
+            f"Use --limit {10 * len(splits.classes)} or more for a quick try.",
+        )
+    model = recipe.network if recipe else opening.lasting_model(options.model or "deepconvnet")
+    facts = {
+        "data": opening.lasting_data(name),
+        "format": options.format,
+        "size": options.size,
+        "limit": options.limit,
+        "recipe": options.recipe,
+        "model": model,
+        "asked": options.told() | ({} if options.model is None else {"model": model}),
+    }
+    if began:
+        began["data"] = opening.lasting_data(str(began.get("data")))
+        began["model"] = opening.lasting_model(str(began.get("model")))
+    for fact in ("data", "size", "limit", "recipe", "model"):
         if began and began.get(fact) != facts[fact]:
             raise UnknownNameError(
                 f"The run in {options.output} has {fact} {began.get(fact)!r}, and {facts[fact]!r} came.",
@@ -95,11 +153,16 @@ def train(data: str | None, options: TrainOptions) -> None:
             run=options.output,
             resume=options.resume,
             callbacks=[remember],
-            device=options.device,
-            precision=options.precision,
+            runtime=options.runtime(),
+            checkpoint_every=options.checkpoint_every,
+            log_every=options.log_every,
         )
     else:
         _train(splits, model, options, remember)
+    world = World.current()
+    world.leave()
+    if not world.is_main:  # what is left to do, one does
+        return
     classifier = opening.open_model(options.output)
     classifier.compile(device=options.device, precision=options.precision)
     best = opening.model_file(options.output)
@@ -110,8 +173,17 @@ def train(data: str | None, options: TrainOptions) -> None:
     print(report(options.output, None, format=None, classifier=classifier, splits=splits))
 
 
+def as_begun(data: str | None, options: TrainOptions, *, given: Container[str]) -> tuple[str | None, TrainOptions]:
+    """DATA and the options that the run to go on with began with, but for those `given` now; where nobody names a run, this folder's."""
+    here = Path.cwd()
+    folder = here if "output" not in given and (here / CONFIG).is_file() else options.output
+    config = opening.read_config(folder) if (folder / CONFIG).is_file() else {}
+    asked = {name: value for name, value in config.get("asked", {}).items() if name not in given}
+    return data or config.get("data"), replace(options, output=folder, **asked)
+
+
 def _refuse_beside_recipe(options: TrainOptions) -> None:
-    fixed = ("model", "batch_size", "lr", "optimizer")
+    fixed = ("model", "batch_size", "lr", "optimizer", "schedule", "accumulate", "clip_norm", "average", "size")
     given = [f"--{name.replace('_', '-')}" for name in fixed if getattr(options, name) is not None]
     if given:
         raise UnknownNameError(
@@ -124,11 +196,21 @@ def _refuse_beside_recipe(options: TrainOptions) -> None:
 def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -> None:
     torch.manual_seed(options.seed)
     some = splits.train or splits.validation or splits.test
-    made = opening.network(model, num_classes=len(splits.classes), in_channels=lambda: inputs.channels_of(some))
+    if "network" in options.tuned:
+        made: Any = tunable_cnn.network(options.tuned["network"], some, len(splits.classes))
+    else:
+        made = opening.network(model, num_classes=len(splits.classes), in_channels=lambda: inputs.channels_of(some))
     classifier = Classifier(made)
-    kind: Any = type(optimizers.get(options.optimizer or "adamw"))
-    optimizer = kind() if options.lr is None else kind(learning_rate=options.lr)
-    classifier.compile(optimizer, device=options.device, precision=options.precision)
+    if options.size is not None:
+        preprocess = inputs.sized_preprocess(some, made, _size(options.size))
+        classifier = Classifier(made, preprocess=preprocess)
+    settings = {
+        **options.tuned,
+        "optimizer": options.optimizer or "adamw",
+        "lr": options.lr,
+        "schedule": options.schedule,
+    }
+    classifier.compile(**tunable_cnn.compiled(settings), runtime=options.runtime(), update=options.update())
     classifier.fit(
         splits,
         batch_size=options.batch_size or 128,
@@ -136,27 +218,30 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
         seed=options.seed,
         run=options.output,
         resume=options.resume,
+        checkpoint_every=options.checkpoint_every,
+        log_every=options.log_every,
         callbacks=[remember],
     )
 
 
 def evaluate(path: Path, data: str, *, split: str | None, format: str | None, model: str | None) -> dict[str, Any]:
     """Which pictures were measured (split, held_out, pictures), and the loss and metrics of a model file on them."""
-    splits = opening.open_data(data, format)
     opened = opening.open_model(path, model)
+    splits = opening.open_data(data, format)
     if path.is_dir() and (path / CONFIG).is_file():  # a run on some of the data held out some of those
         config = opening.read_config(path)
         trained_on = opening.limited(splits, config.get("limit"))
         held_out = opening.is_held_out(opening.part_of(trained_on, opened)[0], trained_on)
-        if config.get("data") == data and held_out and split != "train":
+        same = opening.lasting_data(str(config.get("data"))) == opening.lasting_data(data)
+        if same and held_out and split != "train":
             splits = trained_on
     name, part = opening.part_of(splits, opened, split)
     told = {"split": name, "held_out": opening.is_held_out(name, splits), "pictures": len(part)}
     return {**told, **opened.evaluate(part)}
 
 
-def predict(path: Path, images: list[Path], *, model: str | None) -> list[Any]:
-    """A result for each picture, folders searched."""
+def predict(path: Path, images: list[Path], *, model: str | None) -> Iterator[tuple[str, Any]]:
+    """Each picture, folders searched, and its Classification, or the error that says why it cannot be read."""
     classifier = opening.open_model(path, model)
     if not isinstance(classifier, Classifier):
         raise LaminaError(
@@ -164,11 +249,21 @@ def predict(path: Path, images: list[Path], *, model: str | None) -> list[Any]:
             "predict needs a classifier.",
             "Train one: lamina train DATA.",
         )
-    results: list[Any] = []
+    assert classifier.preprocess is not None  # a file tells it
+    preprocess, classes = classifier.preprocess, classifier.classes or ()
     for image in images:
-        found = classifier.predict(image)
-        results += found if isinstance(found, list) else [found]
-    return results
+        try:
+            named = pictures.files(image) or []
+        except DataError as error:
+            yield str(image), error
+            continue
+        for start in range(0, len(named), PREDICT_BATCH):  # a folder may hold more than fits in memory
+            some = named[start : start + PREDICT_BATCH]
+            batch, problems = pictures.readable(some, preprocess)
+            good = [file for index, file in enumerate(some) if index not in problems]
+            results = iter(decode(classifier.predict_probs(batch), classes, good) if good else [])
+            for index, file in enumerate(some):
+                yield str(file), problems[index] if index in problems else next(results)
 
 
 def summary(model: str, input_shape: str | None) -> Any:
@@ -197,7 +292,7 @@ def report(run: Path, data: str | None, *, format: str | None, classifier: Any =
         classifier.memorised(part),
         path=run / REPORT,
         history=curves if curves.exists() else None,
-        title=f"{classifier.name} on {data or config.get('data', 'data')} ({split})",
+        title=f"{classifier.name} on {Path(opening.lasting_data(data or config.get('data', 'data'))).name} ({split})",
         settings=config,
     )
 
@@ -217,6 +312,15 @@ def environment() -> dict[str, Any]:
         "precision": runtime.precision,
         "bfloat16": "in hardware" if has_bfloat16(runtime.device) else "emulated (not used)",
     }
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if not (1 <= len(sides) <= 2 and all(side.isdecimal() and int(side) > 0 for side in sides)):
+        raise UnknownNameError(
+            f"--size {text!r} is no size.", "Pixels, or height x width, were expected.", "Use 96, or 96x128."
+        )
+    return int(sides[0]), int(sides[-1])
 
 
 def _shape(text: str) -> tuple[int, ...]:

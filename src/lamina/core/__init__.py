@@ -1,1 +1,1 @@
-"""What everything stands on: errors, the shape legend, stateless randomness, safe writing of files."""
+"""What everything stands on: errors, the shape legend, warnings, stateless randomness, safe writing of files."""

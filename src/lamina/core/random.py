@@ -5,6 +5,11 @@ The mixer is SplitMix64's finalizer (Steele, Lea & Flood 2014, "Fast splittable 
 
 from __future__ import annotations
 
+import contextlib
+import random as python_random
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -32,6 +37,16 @@ def order(order_key: int, count: int) -> Int64[Tensor, " N"]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(order_key))
 
 
+def draw(draw_key: int, weights: Float[Tensor, " N"], count: int) -> Int64[Tensor, " M"]:
+    """`count` numbers of 0 .. N-1 with replacement, each as likely as its weight: a function of the key and the weights.
+
+    `torch.multinomial` stops at 2**24 weights.
+    """
+    upto = weights.double().cumsum(0)
+    at = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(draw_key)) * upto[-1]
+    return torch.searchsorted(upto, at, right=True).clamp_(max=len(weights) - 1)
+
+
 def uniforms(draw_key: int, positions: Int64[Tensor, " B"], draws: int) -> Float[Tensor, "B D"]:
     """Numbers in [0, 1), `draws` for each position in the epoch: a function of (key, position) and of nothing else.
 
@@ -55,6 +70,24 @@ def reseed(step_key: int) -> None:
         torch.cuda.manual_seed_all(step_key)
     elif _HAS_MPS:
         torch.mps.manual_seed(step_key)
+
+
+def reseed_all(batch_key: int) -> None:
+    """Sets torch's, numpy's and Python's own generators, which a data set of one's own may draw from."""
+    reseed(batch_key)
+    np.random.seed(batch_key & 0xFFFFFFFF)
+    python_random.seed(batch_key)
+
+
+@contextlib.contextmanager
+def keeping_others() -> Iterator[None]:
+    """Puts numpy's and Python's own generators back to where they stood, as `state` and `restore` do with torch's."""
+    drawn = np.random.get_state(), python_random.getstate()
+    try:
+        yield
+    finally:
+        np.random.set_state(drawn[0])
+        python_random.setstate(drawn[1])
 
 
 def state() -> list[Tensor]:

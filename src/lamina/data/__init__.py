@@ -8,6 +8,7 @@ from lamina.data.datasets import load, names
 from lamina.data.formats import open_path as open
 from lamina.data.loader import ArrayBatches, Augment
 from lamina.data.preprocess import Normalize, Preprocess
+from lamina.data.workers import WorkerBatches
 
 __all__ = [
     "ArrayBatches",
@@ -17,6 +18,7 @@ __all__ = [
     "Normalize",
     "Preprocess",
     "Splits",
+    "WorkerBatches",
     "load",
     "names",
     "open",

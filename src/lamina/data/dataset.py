@@ -5,14 +5,15 @@ Both are torch map-style data sets of samples (uint8 C H W, int), and both can b
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import math
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lamina.core.errors import DataError, ShapeError
+from lamina.core.warnings import warn
+from lamina.data.cache import DecodedCache
+from lamina.data.memory import free_bytes
+from lamina.data.paths import Paths
 from lamina.data.pictures import read
 from lamina.data.preprocess import Preprocess, pixels
 
@@ -28,19 +33,28 @@ Sample = tuple[Tensor, int]
 
 
 class ImageDataset(Dataset[Sample]):
-    """Pictures in memory: uint8 images (N C H W), int64 labels (N). Raises DataError where they do not fit together."""
+    """Pictures in memory: uint8 images (N C H W), int64 labels (N). Raises DataError where they do not fit together.
+
+    `sources` names for each picture where it came from, such as its file; empty where nobody knows.
+    """
 
     task: ClassVar[str] = "classification"
 
     def __init__(
-        self, images: UInt8[Tensor, "N C H W"], labels: Int64[Tensor, " N"], classes: Sequence[str], *, name: str = ""
+        self,
+        images: UInt8[Tensor, "N C H W"],
+        labels: Int64[Tensor, " N"],
+        classes: Sequence[str],
+        *,
+        name: str = "",
+        sources: Sequence[str] = (),
     ) -> None:
         self.images, self.labels, self.classes = (
             torch.as_tensor(images),
             _checked_labels(labels, classes),
             tuple(classes),
         )
-        self.name = name
+        self.name, self.sources = name, tuple(sources)
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
             raise ShapeError(
                 f"The images have the shape {tuple(self.images.shape)} and the type {self.images.dtype}.",
@@ -48,6 +62,12 @@ class ImageDataset(Dataset[Sample]):
                 "Use images.reshape(...) and .to(torch.uint8); a grey set has C = 1.",
             )
         _check_count(len(self.images), self.labels)
+        if self.sources and len(self.sources) != len(self.images):
+            raise DataError(
+                f"There are {len(self.images):,} images and {len(self.sources):,} sources.",
+                "Each image has one source, or none of them has.",
+                "Check how the two were cut.",
+            )
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.images.shape[1:]))
@@ -62,7 +82,8 @@ class ImageDataset(Dataset[Sample]):
     def subset(self, indices: Sequence[int] | Tensor) -> ImageDataset:
         """The pictures at these positions, in this order, copied."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return ImageDataset(self.images[chosen], self.labels[chosen], self.classes, name=self.name)
+        sources = [self.sources[index] for index in chosen.tolist()] if self.sources else ()
+        return ImageDataset(self.images[chosen], self.labels[chosen], self.classes, name=self.name, sources=sources)
 
     def split(self, fraction: float, *, seed: int = 0) -> tuple[ImageDataset, ImageDataset]:
         """(rest, held out): about `fraction` of the pictures are held out, chosen by a hash of their pixels.
@@ -79,7 +100,10 @@ class ImageDataset(Dataset[Sample]):
 
 
 class FolderDataset(Dataset[Sample]):
-    """Picture files and labels, decoded at each access; `preprocess` gives them one size, without it they keep theirs."""
+    """Picture files and labels, decoded at each access; `preprocess` gives them one size, without it they keep theirs.
+
+    There is no Python object for each sample, so forked workers share what five million samples need.
+    """
 
     task: ClassVar[str] = "classification"
 
@@ -92,7 +116,14 @@ class FolderDataset(Dataset[Sample]):
         root: str | Path,
         preprocess: Preprocess | None = None,
     ) -> None:
-        self.paths, self.root, self.preprocess = tuple(Path(path) for path in paths), Path(root), preprocess
+        self.paths = paths if isinstance(paths, Paths) else Paths(paths)
+        self.root, self.preprocess = Path(root), preprocess
+        self._cache_at: Path | None = None
+        self._cache: DecodedCache | None = None
+        self._known: tuple[Paths, Int64[Tensor, " N"] | None] = (
+            self.paths,
+            None,
+        )  # of the cache, and which of them these are
         self.labels, self.classes = _checked_labels(labels, classes), tuple(classes)
         _check_count(len(self.paths), self.labels)
 
@@ -105,19 +136,49 @@ class FolderDataset(Dataset[Sample]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Sample:
-        path = self.paths[index]
-        image = pixels(read(path)) if self.preprocess is None else self.preprocess.host(path)
-        return image, int(self.labels[index])
+        if self.preprocess is None:
+            return pixels(read(self.paths[index])), int(self.labels[index])
+        return self.picture(index).permute(2, 0, 1).contiguous(), int(self.labels[index])
+
+    def picture(self, index: int) -> UInt8[Tensor, "H W C"]:
+        """The picture as `preprocess` makes it, channels last, from the cache where there is one. Raises DataError if unreadable."""
+        assert self.preprocess is not None, "a data set without preprocess has pictures of many sizes"
+        if self._cache is None:
+            return self.preprocess.host_last(self.paths[index])
+        rows = self._known[1]
+        row = index if rows is None else int(rows[index])
+        return self._cache.picture(row, self.paths[index], self.preprocess.host_last)
 
     def prepared(self, preprocess: Preprocess) -> FolderDataset:
         """The same files, given one size by `preprocess` when they are decoded."""
-        return FolderDataset(self.paths, self.labels, self.classes, root=self.root, preprocess=preprocess)
+        made = self._with(preprocess=preprocess)
+        if made._cache_at is not None:
+            made._cache = DecodedCache(made._cache_at, made._known[0], preprocess)
+        return made
+
+    def cached(self, path: str | Path | None = None) -> FolderDataset:
+        """The same files, each decoded once: what `prepared` makes of it is kept in the file `path`.
+
+        A name without an ending is a folder, with a file for each set of pictures and each size; None is a hidden folder in
+        `root`. A file takes H W C bytes a picture. Cuts of this data set share it, and so do later runs. A picture whose own
+        file has another time or size is decoded anew.
+        """
+        where = self.root / ".decoded" if path is None else Path(path)
+        made = self._with(_cache_at=where, _cache=None, _known=(self.paths, None))
+        return made if self.preprocess is None else made.prepared(self.preprocess)
 
     def subset(self, indices: Sequence[int] | Tensor) -> FolderDataset:
         """The files at these positions, in this order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        paths = [self.paths[index] for index in chosen.tolist()]
-        return FolderDataset(paths, self.labels[chosen], self.classes, root=self.root, preprocess=self.preprocess)
+        _check_count(len(chosen), chosen)
+        everything, rows = self._known
+        known = (everything, chosen if rows is None else rows[chosen])
+        return self._with(paths=self.paths.take(chosen), labels=self.labels[chosen], _known=known)
+
+    def _with(self, **changes: Any) -> FolderDataset:
+        made = copy.copy(self)
+        vars(made).update(changes)
+        return made
 
     def split(self, fraction: float, *, seed: int = 0) -> tuple[FolderDataset, FolderDataset]:
         """(rest, held out): about `fraction` of the files are held out, chosen by a hash of their bytes.
@@ -132,6 +193,11 @@ class FolderDataset(Dataset[Sample]):
         """The first `count` files, balanced over the classes: the first of each, then the second, and so on."""
         return self.subset(_balanced_prefix(self.labels, count)) if count < len(self) else self
 
+    def fits_in_memory(self, preprocess: Preprocess) -> bool:
+        """Whether the decoded pictures take less than a quarter of the memory that is free now."""
+        wanted = len(self) * preprocess.channels * math.prod(preprocess.size)
+        return wanted < free_bytes() / 4
+
     def in_memory(self, preprocess: Preprocess, *, on_error: Literal["skip", "raise"] = "skip") -> ImageDataset:
         """Every picture decoded into one uint8 tensor (N C H W).
 
@@ -143,12 +209,13 @@ class FolderDataset(Dataset[Sample]):
                 "It is 'skip' or 'raise'.",
                 "Pass 'skip' to leave unreadable pictures out.",
             )
+        prepared = self if self.preprocess == preprocess else self.prepared(preprocess)
         images = torch.empty((len(self), preprocess.channels, *preprocess.size), dtype=torch.uint8)
         problems: dict[int, DataError] = {}
 
         def decode(index: int) -> None:
             try:
-                images[index] = preprocess.host(self.paths[index])
+                images[index] = prepared.picture(index).permute(2, 0, 1)
             except DataError as error:
                 if on_error == "raise":
                     raise
@@ -157,7 +224,7 @@ class FolderDataset(Dataset[Sample]):
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             list(pool.map(decode, range(len(self))))
         if not problems:
-            return ImageDataset(images, self.labels, self.classes, name=self.name)
+            return ImageDataset(images, self.labels, self.classes, name=self.name, sources=list(map(str, self.paths)))
         listed = "\n".join(f"  {problems[index].came}" for index in sorted(problems))
         if len(problems) == len(self):
             raise DataError(
@@ -165,14 +232,13 @@ class FolderDataset(Dataset[Sample]):
                 "Picture files were expected.",
                 "Check that the files were copied or downloaded completely.",
             )
-        warnings.warn(
+        warn(
             f"{len(problems):,} of {len(self):,} pictures of {self.root} cannot be read and are left out:\n{listed}\n"
             "Repair or delete these files, or pass on_error='raise'.",
-            UserWarning,
-            stacklevel=2,
         )
         kept = torch.tensor([index for index in range(len(self)) if index not in problems])
-        return ImageDataset(images[kept], self.labels[kept], self.classes, name=self.name)
+        sources = [str(self.paths[index]) for index in kept.tolist()]
+        return ImageDataset(images[kept], self.labels[kept], self.classes, name=self.name, sources=sources)
 
 
 D_co = TypeVar("D_co", bound=ImageDataset | FolderDataset, covariant=True)

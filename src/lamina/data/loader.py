@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from lamina.core import random
 from lamina.core.errors import DataError
+from lamina.data.augment import Augment as Augment
+from lamina.data.augment import augmented, composed, draw
 from lamina.structures.batch import Batch, Tensors
-
-
-class Augment(Protocol):
-    """A batch-wise augmentation: `draws` random numbers in [0, 1) a sample decide what happens to it."""
-
-    @property
-    def draws(self) -> int:
-        """How many numbers a sample needs."""
-        ...
-
-    def __call__(self, images: Tensor, uniforms: Tensor, /) -> Tensor:
-        """Images (B C H W, float, 0..255) changed as `uniforms` (B, draws) say."""
-        ...
 
 
 class ArrayBatches:
     """Batches of tensors that share their first dimension, in a new order each epoch where `shuffle` asks for it.
 
-    The order is a function of (seed, epoch), and what `augment` draws for a sample of (seed, epoch, position in the epoch),
-    so a run is the same whether or not it was interrupted. `inputs` and `targets` are tensors or tuples of them.
+    The order is a function of (seed, epoch), and what `augment` (one augmentation or a list) draws for a sample of (seed,
+    epoch, position in the epoch), so a run is the same whether or not it was interrupted. `inputs` and `targets` are tensors
+    or tuples of them; an augmentation that mixes samples makes integer targets shares of the classes (B K).
+
+    `sample_by` (N): as many samples as there are are drawn with replacement, each as often as its weight asks for.
+
+    `shard=(rank, size)`: this process's part, where several train together. `batch_size` counts the samples of all. `epoch`
+    gives a contiguous part of each batch, and a last batch with fewer samples than processes is left out, so that all take
+    the same number of steps. Iterating, as an evaluation does, gives a contiguous part of the whole, perhaps an empty one:
+    all parts together hold each sample once. Positions in the epoch do not depend on the number of processes.
     """
 
     def __init__(
@@ -43,47 +39,99 @@ class ArrayBatches:
         shuffle: bool = False,
         seed: int = 0,
         augment: Augment | None = None,
+        sample_by: Tensor | None = None,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size < 1:
             raise DataError(f"batch_size is {batch_size}.", "A batch holds at least one sample.", "Pass 1 or more.")
         self.inputs, self.targets, self.weights = inputs, targets, weights
-        self.batch_size, self.shuffle, self.seed, self.augment = batch_size, shuffle, seed, augment
+        self.batch_size, self.shuffle, self.seed, self.augment = batch_size, shuffle, seed, composed(augment)
         self.samples = len(inputs if isinstance(inputs, Tensor) else inputs[0])
 
+        self.shard, self.sample_by = shard, None if sample_by is None else _checked(sample_by, self.samples)
+
     def __len__(self) -> int:
-        return -(-self.samples // self.batch_size)
+        """Batches in an epoch of training."""
+        whole, rest = divmod(self.samples, self.batch_size)
+        return whole + (rest >= self.shard[1])
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.epoch(0)
+        """Each sample once, over all processes."""
+        first, last = part_of(self.samples, self.shard)
+        return self._batches(0, ((at, min(at + self.batch_size, last)) for at in range(first, last, self.batch_size)))
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from the `start`-th on."""
-        epoch_key = random.key(self.seed, epoch)
-        orders = self._orders(epoch_key) if self.shuffle else None
-        for first in range(start * self.batch_size, self.samples, self.batch_size):
-            last = min(first + self.batch_size, self.samples)
+        """The batches of one epoch of training from the `start`-th on."""
+        size = self.shard[1]
+        if self.batch_size < size:
+            raise DataError(
+                f"batch_size is {self.batch_size}, and {size} processes train together.",
+                "It counts the samples of all, and each needs one or more.",
+                f"Pass a batch_size of {size} or more, or start fewer processes.",
+            )
+        return self._batches(epoch, (self.positions(batch) for batch in range(start, len(self))))
+
+    def positions(self, batch: int) -> tuple[int, int]:
+        """The first position in the epoch of this process's part of a training batch, and the one behind its last."""
+        start = batch * self.batch_size
+        first, last = part_of(min(self.batch_size, self.samples - start), self.shard)
+        return start + first, start + last
+
+    def rows(self, epoch: int, batch: int) -> list[int]:
+        """Which samples of the data this process's part of a training batch holds: to name those at fault."""
+        order, (first, last) = self._order(epoch), self.positions(batch)
+        return list(range(first, last)) if order is None else order[first:last].tolist()
+
+    def _batches(self, epoch: int, parts: Iterable[tuple[int, int]]) -> Iterator[Batch]:
+        order = self._order(epoch)
+        orders = None if order is None else self._orders(order)
+        for first, last in parts:
             rows = slice(first, last)
             inputs = _pick(self.inputs, rows, orders)
+            targets = None if self.targets is None else _pick(self.targets, rows, orders)
             if self.augment is not None:
                 positions = torch.arange(first, last)
-                inputs = self._augmented(inputs, random.uniforms(epoch_key, positions, self.augment.draws))
+                samples = positions if order is None else order[rows]
+                uniforms = draw(self.augment, positions, seed=self.seed, epoch=epoch, samples=samples)
+                inputs, targets = augmented(self.augment, inputs, targets, uniforms)
             yield Batch(
                 inputs,
-                None if self.targets is None else _pick(self.targets, rows, orders),
+                targets,
                 None if self.weights is None else _pick_one(self.weights, rows, orders),
             )
 
-    def _orders(self, epoch_key: int) -> dict[torch.device, Tensor]:
+    def _order(self, epoch: int) -> Tensor | None:
+        """The sample at each position of the epoch, the same in all processes; None where it is the position."""
+        epoch_key = random.key(self.seed, epoch)
+        if self.sample_by is not None:
+            return random.draw(epoch_key, self.sample_by, self.samples)
+        return random.order(epoch_key, self.samples) if self.shuffle else None
+
+    def _orders(self, order: Tensor) -> dict[torch.device, Tensor]:
         """The epoch's order on each device that holds data, for an index from elsewhere would be moved at every batch."""
-        order = random.order(epoch_key, self.samples)
         held = [*_listed(self.inputs), *_listed(self.targets), *_listed(self.weights)]
         return {device: order.to(device) for device in {value.device for value in held}}
 
-    def _augmented(self, inputs: Tensors, uniforms: Tensor) -> Tensors:
-        assert self.augment is not None
-        if isinstance(inputs, Tensor):
-            return self.augment(inputs.float(), uniforms.to(inputs.device))
-        return (self.augment(inputs[0].float(), uniforms.to(inputs[0].device)), *inputs[1:])
+
+def part_of(count: int, shard: tuple[int, int]) -> tuple[int, int]:
+    """The contiguous part of 0 .. count-1 that one of several processes takes: its first, and the one behind its last."""
+    rank, size = shard
+    return rank * count // size, (rank + 1) * count // size
+
+
+def _checked(weights: Tensor, samples: int) -> Tensor:
+    weights = weights.detach().cpu().double()
+    if (
+        weights.shape != (samples,)
+        or not bool(((weights >= 0) & weights.isfinite()).all())
+        or float(weights.sum()) <= 0
+    ):
+        raise DataError(
+            f"sample_by has shape {tuple(weights.shape)} and values from {weights.min():g} to {weights.max():g}.",
+            f"A weight for each of the {samples} samples was expected, 0 or more, and not all 0.",
+            "Pass for example 1 / (how often the sample's class occurs).",
+        )
+    return weights
 
 
 def _pick(values: Tensors, rows: slice, orders: dict[torch.device, Tensor] | None) -> Tensors:

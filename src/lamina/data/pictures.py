@@ -1,20 +1,37 @@
 """From whatever holds a picture to an upright 8-bit grey or RGB picture, as a person expects to see it.
 
-Turned as their EXIF tag says; 16 bits scaled to 8; alpha laid over white; palette, CMYK and bilevel converted; of animations
-the first frame.
+Turned as their EXIF tag says; colours of another profile (Display P3, Adobe RGB, a printer's CMYK) brought to sRGB; 16 bits
+scaled to 8; alpha laid over white; palette, CMYK and bilevel converted; of animations the first frame. HEIC is read where
+pillow-heif is installed.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
+import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
 from lamina.core.errors import DataError
+
+
+def _learn_heic() -> bool:
+    """Teaches Pillow to read HEIC, the format of iPhones; whether somebody installed what that takes."""
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError:
+        return False
+    return True
+
+
+READS_HEIC = _learn_heic()
 
 Picture = Image.Image | str | os.PathLike[str] | npt.NDArray[np.generic] | Tensor
 
@@ -55,9 +72,36 @@ def read(image: Picture) -> Image.Image:
 def _decoded(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
-        return _plain(ImageOps.exif_transpose(image))
+        return _plain(_in_srgb(ImageOps.exif_transpose(image)))
     except Exception as error:
         raise _unreadable(name, error) from error
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The picture with its colours in sRGB, where it brings a profile that says they are others."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
+        return image
+    if "transparency" in image.info:  # a colour that is looked up before it changes
+        image = image.convert("RGBA")
+    transform = _to_srgb(profile, image.mode)
+    if transform is None:
+        return image
+    converted: Image.Image | None = ImageCms.applyTransform(image, transform)
+    return image if converted is None else converted
+
+
+@functools.lru_cache(maxsize=32)  # the pictures of one camera share a profile
+def _to_srgb(profile: bytes, mode: str) -> Any:
+    """What brings colours of a profile to sRGB; None where they are in sRGB, or the profile cannot be understood."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return None
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.buildTransform(source, srgb, mode, "RGB" if mode == "CMYK" else mode)
+    except (ImageCms.PyCMSError, OSError, ValueError, ImportError):
+        return None  # damaged, of other channels than the picture, or Pillow built without LittleCMS: as if it were not there
 
 
 def _unreadable(name: str, error: Exception) -> DataError:

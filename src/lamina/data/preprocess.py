@@ -5,8 +5,10 @@ Training, prediction, the command line and the exported file all use it, so they
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +18,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lamina.core.errors import DataError
+from lamina.data import jpeg
 from lamina.data.pictures import Picture, read
+from lamina.data.resize import INTERPOLATION, resized
 
 RESIZE = ("stretch", "crop", "pad")
-INTERPOLATION = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 @dataclass(frozen=True)
@@ -65,9 +63,17 @@ class Preprocess:
 
     def host(self, image: Picture) -> UInt8[Tensor, "C H W"]:
         """The picture upright, in `channels` channels and of `size`. Raises DataError where it cannot be read."""
-        picture = read(image)
-        mode = "L" if self.channels == 1 else "RGB"
-        return pixels(self._resized(picture if picture.mode == mode else picture.convert(mode)))
+        return self.host_last(image).permute(2, 0, 1).contiguous()
+
+    def host_last(self, image: Picture) -> UInt8[Tensor, "H W C"]:
+        """As `host`, with the channels last: as pictures are decoded, and as workers and the cache keep them."""
+        plain = jpeg.decode(Path(image), self.channels) if isinstance(image, str | os.PathLike) else None
+        if plain is None:
+            picture = read(image)
+            mode = "L" if self.channels == 1 else "RGB"
+            plain = torch.from_numpy(np.array(picture if picture.mode == mode else picture.convert(mode)))
+            plain = plain[:, :, None] if self.channels == 1 else plain
+        return self._resized(plain)
 
     def stack(self, images: Sequence[Picture]) -> UInt8[Tensor, "B C H W"]:
         """The pictures of a list as one batch."""
@@ -98,26 +104,23 @@ class Preprocess:
             )
         return cls(**values)
 
-    def _resized(self, picture: Image.Image) -> Image.Image:
-        height, width = self.size
+    def _resized(self, picture: UInt8[Tensor, "H W C"]) -> UInt8[Tensor, "H W C"]:
+        (height, width), (tall, wide) = self.size, picture.shape[:2]
         if self.resize == "stretch":
-            return self._scaled(picture, width, height)
+            return resized(picture, (height, width), interpolation=self.interpolation)
         if self.resize == "pad":
-            scale = min(width / picture.width, height / picture.height)
-            inner = self._scaled(picture, max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-            framed = Image.new(picture.mode, (width, height))
-            framed.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
+            scale = min(width / wide, height / tall)
+            inner_h, inner_w = max(1, round(tall * scale)), max(1, round(wide * scale))
+            top, left = (height - inner_h) // 2, (width - inner_w) // 2
+            framed = picture.new_zeros(height, width, self.channels)
+            framed[top : top + inner_h, left : left + inner_w] = resized(
+                picture, (inner_h, inner_w), interpolation=self.interpolation
+            )
             return framed
-        scale = max(int(width / self.crop) / picture.width, int(height / self.crop) / picture.height)
-        outer_w, outer_h = max(width, int(picture.width * scale)), max(height, int(picture.height * scale))
-        outer = self._scaled(picture, outer_w, outer_h)
-        left, top = round((outer_w - width) / 2), round((outer_h - height) / 2)
-        return outer.crop((left, top, left + width, top + height))
-
-    def _scaled(self, picture: Image.Image, width: int, height: int) -> Image.Image:
-        if picture.size == (width, height):
-            return picture
-        return picture.resize((width, height), INTERPOLATION[self.interpolation])
+        scale = max(int(width / self.crop) / wide, int(height / self.crop) / tall)
+        outer_h, outer_w = max(height, int(tall * scale)), max(width, int(wide * scale))
+        window = (round((outer_h - height) / 2), height), (round((outer_w - width) / 2), width)
+        return resized(picture, (outer_h, outer_w), window, interpolation=self.interpolation)
 
 
 class Normalize(nn.Module):

@@ -102,18 +102,28 @@ def headline(scores: Scores, *, confused: Sequence[Confusion], top5: float | Non
 
 
 def mistakes_grid(
-    images: UInt8[np.ndarray, "N C H W"], mistakes: Sequence[Mistake], *, classes: Sequence[str], total: int
+    images: UInt8[np.ndarray, "N C H W"],
+    mistakes: Sequence[Mistake],
+    *,
+    classes: Sequence[str],
+    total: int,
+    sources: Sequence[str] = (),
 ) -> str:
-    """The pictures: predicted class at the upper left, true class at the lower right, confidence and index below."""
+    """The pictures: predicted class at the upper left, true class at the lower right, confidence and file below.
+
+    `sources` are the files of all images; without them a picture is named by its index.
+    """
     if not mistakes:
         return '<p class="good">Every picture was classified right.</p>'
-    tiles = [_tile(images[mistake.index], mistake, classes) for mistake in mistakes]
+    paths = [sources[mistake.index] if len(sources) else "" for mistake in mistakes]
+    tiles = [_tile(images[m.index], m, classes, path) for m, path in zip(mistakes, paths, strict=True)]
     longest = max(len(classes[k]) for mistake in mistakes for k in (mistake.predicted, mistake.truth))
     wide, first = ("", _FIRST_TILES) if longest <= 4 and max(images.shape[2:]) <= 64 else (" wide", _FIRST_WIDE_TILES)
     shown = "" if len(mistakes) == total else f" The {len(mistakes)} most confident of {total:,} are shown."
     legend = (
         '<p class="quiet">The most confident mistakes first. <span class="key"><b class="said">what the model said</b> '
-        f'<b class="truth">what it is</b></span> Below: its confidence, and the index of the picture.{shown}</p>'
+        f'<b class="truth">what it is</b></span> Below: its confidence, and the '
+        f"{'name of its file (point at it for the folder)' if len(sources) else 'index of the picture'}.{shown}</p>"
     )
     grid = f'<div class="tiles{wide}">{"".join(tiles[:first])}</div>'
     rest = tiles[first:]
@@ -125,14 +135,16 @@ def mistakes_grid(
     )
 
 
-def _tile(image: UInt8[np.ndarray, "C H W"], mistake: Mistake, classes: Sequence[str]) -> str:
+def _tile(image: UInt8[np.ndarray, "C H W"], mistake: Mistake, classes: Sequence[str], path: str) -> str:
     said, truth = escape(classes[mistake.predicted]), escape(classes[mistake.truth])
+    file = escape(re.split(r"[/\\\\]", path)[-1])
+    which = f'<span title="{escape(path)}">{file}</span>' if path else f"<span>#{mistake.index}</span>"
     crisp = ' class="crisp"' if max(image.shape[1:]) <= 64 else ""
     return (
         f'<figure><div class="picture"><img{crisp} src="{draw.data_url(image)}" alt="{truth}, taken for {said}" '
         f'decoding="async"><b class="said" title="said: {said}">{said}</b>'
         f'<b class="truth" title="is: {truth}">{truth}</b>'
-        f"</div><figcaption>{100 * mistake.confidence:.1f} %<span>#{mistake.index}</span></figcaption></figure>\n"
+        f"</div><figcaption>{100 * mistake.confidence:.1f} %{which}</figcaption></figure>\n"
     )
 
 

@@ -45,6 +45,7 @@ def report(
     if hasattr(model, "memorised"):  # a classifier reads a path, a folder or a named data set itself
         data = model.memorised(data)
     images, labels, classes = arrays(data)
+    sources = getattr(data, "sources", ())
     probs, labels = checked(class_probs(model, data), labels)
     classes = named(classes, probs.shape[1])
     counts = confusion_matrix(probs, labels)
@@ -56,7 +57,7 @@ def report(
 
     sections = [
         ("", html.headline(scores, confused=confused, top5=top_accuracy(probs, labels) if len(classes) > 10 else None)),
-        ("Mistakes", html.mistakes_grid(images, wrong, classes=classes, total=scores.mistakes)),
+        ("Mistakes", html.mistakes_grid(images, wrong, classes=classes, total=scores.mistakes, sources=sources)),
         ("Confusion matrix", html.confusion_block(counts, classes=classes, confused=confused)),
         ("Per class", html.score_table(scores)),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -14,35 +14,54 @@ from lamina.core.errors import LaminaError
 from lamina.losses.checks import between_0_and_1, check_labels, check_values
 from lamina.losses.loss import EPSILON, Loss, Reduction, class_axis, in_samples, raised, reduced, require_same_shape
 
+# Keras's argument from_logits, kept under another name: `from_logits` is a method here. A model file tells the argument.
+_FROM_LOGITS = {"argument": "from_logits"}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, init=False)
 class SparseCategoricalCrossentropy(Loss):
     """-log of the probability given to the right class; labels are integers 0 .. K-1.
 
     Outputs (B K) with labels (B), or (B K H W) with (B H W). Entries labelled `ignore_class` count neither in the sum
     nor in the mean (with reduction "none" they are 0 in their sample's value). With smoothing s the target is
-    1 - s + s / K for the right class and s / K for the others (Szegedy 2016, section 7).
+    1 - s + s / K for the right class and s / K for the others (Szegedy 2016, section 7). Samples that were mixed have the
+    share of each class instead of a label, in the outputs' shape: then it is a CategoricalCrossentropy.
+
+    The call takes probabilities, or with from_logits=True logits. In training that argument is rarely needed: a closing
+    softmax is cut off, and outputs without one are taken for logits unless they are seen to be probabilities.
     """
 
     label_smoothing: float = 0.0
     ignore_class: int | None = None
+    logits_only: bool = field(default=False, init=False, metadata=_FROM_LOGITS)
 
     activation = "softmax"
     accuracy = "sparse"
 
+    def __init__(
+        self, label_smoothing: float = 0.0, ignore_class: int | None = None, *, from_logits: bool | None = None
+    ) -> None:
+        fields = {"label_smoothing": label_smoothing, "ignore_class": ignore_class, "logits_only": bool(from_logits)}
+        vars(self).update(fields)
+        self.__post_init__()
+
     def __post_init__(self) -> None:
         _require_share(self, self.label_smoothing)
+        object.__setattr__(self, "takes_shares", self.ignore_class is None)
 
     def __call__(
         self, outputs: Float[Tensor, "*S"], targets: Integer[Tensor, "*T"], *, reduction: Reduction = "mean"
     ) -> Float[Tensor, "*R"]:
         """The cross-entropy of probabilities; they are scaled to sum 1 and clipped, as in Keras."""
-        return self.from_logits(_log_probs(outputs), targets, reduction=reduction)
+        outputs = outputs if self.logits_only else _log_probs(outputs)
+        return self.from_logits(outputs, targets, reduction=reduction)
 
     def from_logits(
         self, logits: Float[Tensor, "*S"], targets: Integer[Tensor, "*T"], *, reduction: Reduction = "mean"
     ) -> Float[Tensor, "*R"]:
         """The cross-entropy of the logits' softmax; 0 for a batch in which every entry is ignored."""
+        if targets.is_floating_point() and targets.shape == logits.shape and self.takes_shares:
+            return CategoricalCrossentropy(self.label_smoothing).from_logits(logits, targets, reduction=reduction)
         logits = raised(_classes_second(logits))
         labels = targets if targets.dtype == torch.int64 else targets.long()
         if self.ignore_class is None and reduction == "mean":
@@ -74,17 +93,23 @@ class SparseCategoricalCrossentropy(Loss):
         return targets.to(torch.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class CategoricalCrossentropy(Loss):
     """-sum over the classes of target times log probability; targets are one-hot or probabilities.
 
-    With smoothing s a target y becomes y (1 - s) + s / K (Szegedy 2016, section 7).
+    With smoothing s a target y becomes y (1 - s) + s / K (Szegedy 2016, section 7). `from_logits` is as for
+    SparseCategoricalCrossentropy.
     """
 
     label_smoothing: float = 0.0
+    logits_only: bool = field(default=False, init=False, metadata=_FROM_LOGITS)
 
     activation = "softmax"
     accuracy = "one_hot"
+
+    def __init__(self, label_smoothing: float = 0.0, *, from_logits: bool | None = None) -> None:
+        vars(self).update(label_smoothing=label_smoothing, logits_only=bool(from_logits))
+        self.__post_init__()
 
     def __post_init__(self) -> None:
         _require_share(self, self.label_smoothing)
@@ -93,7 +118,8 @@ class CategoricalCrossentropy(Loss):
         self, outputs: Float[Tensor, "*S"], targets: Float[Tensor, "*S"], *, reduction: Reduction = "mean"
     ) -> Float[Tensor, "*R"]:
         """The cross-entropy of probabilities; they are scaled to sum 1 and clipped, as in Keras."""
-        return self.from_logits(_log_probs(outputs), targets, reduction=reduction)
+        outputs = outputs if self.logits_only else _log_probs(outputs)
+        return self.from_logits(outputs, targets, reduction=reduction)
 
     def from_logits(
         self, logits: Float[Tensor, "*S"], targets: Float[Tensor, "*S"], *, reduction: Reduction = "mean"
@@ -111,17 +137,23 @@ class CategoricalCrossentropy(Loss):
         _check_probabilities(self, output_shape, targets)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class BinaryCrossentropy(Loss):
     """-(y log p + (1 - y) log(1 - p)), the mean over all outputs; targets y are 0, 1 or between.
 
-    With smoothing s a target y becomes y (1 - s) + s / 2.
+    With smoothing s a target y becomes y (1 - s) + s / 2. The call takes probabilities, or with from_logits=True logits;
+    training takes outputs that no sigmoid closes for logits in any case.
     """
 
     label_smoothing: float = 0.0
+    logits_only: bool = field(default=False, init=False, metadata=_FROM_LOGITS)
 
     activation = "sigmoid"
     accuracy = "binary"
+
+    def __init__(self, label_smoothing: float = 0.0, *, from_logits: bool | None = None) -> None:
+        vars(self).update(label_smoothing=label_smoothing, logits_only=bool(from_logits))
+        self.__post_init__()
 
     def __post_init__(self) -> None:
         _require_share(self, self.label_smoothing)
@@ -130,6 +162,8 @@ class BinaryCrossentropy(Loss):
         self, outputs: Float[Tensor, "*S"], targets: Float[Tensor, "*S"], *, reduction: Reduction = "mean"
     ) -> Float[Tensor, "*R"]:
         """The cross-entropy of probabilities, clipped as in Keras."""
+        if self.logits_only:
+            return self.from_logits(outputs, targets, reduction=reduction)
         require_same_shape(self, outputs, targets)
         probs, targets = raised(outputs).clamp(EPSILON, 1 - EPSILON), self._smooth(raised(targets))
         return reduced(-(targets * probs.log() + (1 - targets) * (1 - probs).log()), reduction)

@@ -26,11 +26,15 @@ class Loss(ABC):
     metric "accuracy" means beside this loss ("targets": their dtype decides). Reduction "mean" gives a scalar, "none"
     a value of each sample (B): the mean of its entries, of which ignored ones are 0. For all losses
     loss(..., reduction="none").sum() / count is the mean. Half precisions are raised to float32; float64 stays.
+    `takes_shares`: instead of integer labels (B) it also takes the share of each class (B K), as mixed samples have it.
     """
 
     activation: Activation | None = None
     accuracy: AccuracyKind = "targets"
     ignore_class: int | None = None
+    takes_shares: bool = False
+
+    logits_only: bool = False  # whether somebody said that outputs are logits, whatever they look like
 
     @abstractmethod
     def __call__(

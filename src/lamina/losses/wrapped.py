@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,10 +30,12 @@ class TorchLoss(Loss):
         self._each = copy.copy(module)
         self._each.reduction = "none"  # type: ignore[assignment]
         self.activation: Activation | None = None
+        self._counted: tuple[weakref.ref[Tensor], int, Tensor] | None = None
         if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss):
             self.ignore_class = module.ignore_index
         if isinstance(module, nn.CrossEntropyLoss):
             self.activation = "softmax"
+            self.takes_shares = module.weight is None
         elif isinstance(module, nn.BCEWithLogitsLoss):
             self.activation = "sigmoid"
         self.accuracy: AccuracyKind = next(
@@ -62,11 +65,24 @@ class TorchLoss(Loss):
         averages = isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and module.reduction == "mean"
         if not averages or targets.is_floating_point():
             return None
-        valid = targets != module.ignore_index
-        if module.weight is None:
+        if targets.is_inference():  # these do not tell whether they were changed
+            return self._count(targets)
+        last = self._counted  # the mean of a batch and whoever logs it ask for the same count
+        if last is not None and last[0]() is targets and last[1] == targets._version:
+            return last[2]
+        count = self._count(targets)
+        self._counted = (weakref.ref(targets), targets._version, count)
+        return count
+
+    def _count(self, targets: Shaped[Tensor, "*T"]) -> Float[Tensor, ""]:
+        valid = targets != self.module.ignore_index
+        if self.module.weight is None:
             return in_samples(valid)
-        weights = torch.as_tensor(module.weight, device=targets.device)
+        weights = torch.as_tensor(self.module.weight, device=targets.device)
         return in_samples(weights[targets.long() * valid] * valid)  # an ignored label may be no index at all
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_counted": None}
 
     def check(self, output_shape: Sequence[int | None], targets: Shaped[Tensor, "*T"]) -> None:
         """Raises as the loss of the same name here, where there is one."""

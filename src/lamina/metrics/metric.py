@@ -54,13 +54,14 @@ class Metric(ABC):
         if self._waiting:
             others = self._waiting[0]
             if outputs.shape[1:] != others[0].shape[1:] or targets.shape[1:] != others[1].shape[1:]:
-                self._update_waiting()  # pictures of another size, say, that cannot be joined
+                self.settle()  # pictures of another size, say, that cannot be joined
         self._waiting.append((outputs, targets))
         self._entries += outputs.numel()
         if len(self._waiting) >= self._WAITING or self._entries > self._WAITING_ENTRIES:
-            self._update_waiting()
+            self.settle()
 
-    def _update_waiting(self) -> None:
+    def settle(self) -> None:
+        """Adds the batches that wait."""
         if self._waiting:
             outputs, targets = zip(*self._waiting, strict=True)
             self._waiting, self._entries = [], 0
@@ -76,9 +77,15 @@ class Metric(ABC):
         self._world = ()
 
     def compute(self) -> Float[Tensor, ""]:
-        """The value over all batches since the last reset, on the device; NaN before the first."""
-        self._update_waiting()
+        """The value over all batches since the last reset, on the device; NaN before the first.
+
+        Looking changes nothing: the batches that wait go on waiting, so that which ones share an update, and with it the
+        last bit of the value, does not depend on who looked or saved in between.
+        """
+        kept = self.sums, self._waiting, self._entries, self._world
+        self.settle()
         sums = self._world or self.sums
+        self.sums, self._waiting, self._entries, self._world = kept
         return self.value(*map(torch.as_tensor, sums)) if sums else torch.tensor(torch.nan)
 
     def reduce(self) -> None:
@@ -87,7 +94,7 @@ class Metric(ABC):
         Each process must call it, also one that saw no batch: it knows neither the sums' shapes nor their device, so
         sums go round as objects, and it adds none.
         """
-        self._update_waiting()
+        self.settle()
         distributed = torch.distributed
         if not (distributed.is_available() and distributed.is_initialized()):
             return
@@ -108,13 +115,13 @@ class Metric(ABC):
         self._waiting, self._entries = [], 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far."""
-        self._update_waiting()
-        return {"sums": self.sums}
+        """The sums so far, and the batches that wait."""
+        return {"sums": self.sums, "waiting": [list(pair) for pair in self._waiting]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
-        self._waiting, self._entries = [], 0
+        self._waiting = [(outputs, targets) for outputs, targets in state["waiting"]]
+        self._entries = sum(outputs.numel() for outputs, _ in self._waiting)
         self.sums, self._world = tuple(state["sums"]), ()
 
     def __repr__(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import DataError, LaminaError, ShapeError
+from lamina.core.warnings import warn
 from lamina.data.preprocess import Normalize
 from lamina.nn import Rescaling
 from lamina.training.runtime import evaluating
@@ -227,12 +227,10 @@ def warn_unscaled(arrays: Arrays, net: nn.Module) -> None:
     for value in arrays.inputs:
         pictures = value.dim() == 4 or (value.dim() >= 2 and value.dtype == torch.uint8)
         if pictures and not value.is_floating_point() and int(value.max()) > 1:
-            warnings.warn(
+            warn(
                 f"x holds integer images with values up to {int(value.max())}, and the network does not scale them. "
                 "Networks train on values near 0..1. "
                 "Add layers.Rescaling(1 / 255) as the first layer, or pass x / 255.",
-                UserWarning,
-                stacklevel=4,
             )
 
 

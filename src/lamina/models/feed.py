@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,16 @@ import torch
 from torch import Tensor
 
 from lamina.core.errors import DataError, LaminaError
-from lamina.data.loader import ArrayBatches, Augment
+from lamina.core.warnings import warn
+from lamina.data.augment import Augment, composed, mixes
+from lamina.data.loader import ArrayBatches
+from lamina.data.workers import WorkerBatches
 from lamina.losses import Loss
 from lamina.models.arrays import Arrays, to_tensor
 from lamina.models.graph import Graph
+from lamina.models.streams import Streamed, adapted, worker_batches
 from lamina.structures.batch import Batch, Tensors
+from lamina.training.callbacks import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
 from lamina.training.loop import Callback
 from lamina.training.step import SupervisedStep
 
@@ -40,8 +44,13 @@ def array_batches(
     shuffle: bool = False,
     seed: int = 0,
     augment: Augment | None = None,
-) -> ArrayBatches:
+) -> ArrayBatches | WorkerBatches:
     """Batches of arrays, the targets prepared for their losses; everything is moved to the device once, not a batch at a time."""
+    if isinstance(data, Streamed):
+        chosen = counted(augment, step, data.targets, weights)
+        return worker_batches(
+            data, step, weights=weights, batch_size=batch_size, shuffle=shuffle, seed=seed, augment=chosen
+        )
     tensors = [*data.inputs, *data.targets]
     device = step.runtime.device if step.runtime.fits(tensors) else tensors[0].device
     pairs = zip(step.targets, data.targets, strict=True)
@@ -53,8 +62,32 @@ def array_batches(
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
-        augment=augment,
+        augment=counted(augment, step, goals, weights),
+        shard=step.runtime.world.shard,
     )
+
+
+def counted(augment: Augment | None, step: SupervisedStep, goals: Sequence[Tensor], weights: Tensor | None) -> Any:
+    """The augmentation as one that knows the number of classes. Raises where it mixes samples and their loss cannot follow."""
+    chosen = composed(augment)
+    if not mixes(chosen):
+        return chosen
+    loss = step.targets[0].loss
+    if weights is not None:
+        raise LaminaError(
+            "fit was given weights of samples or classes, and an augmentation that mixes samples.",
+            "A mixed sample has no weight of its own.",
+            "Leave the weights out, or Mixup and CutMix; rare classes can also be repeated in the data.",
+        )
+    if len(goals) > 1 or goals[0].dim() > 2 or not (goals[0].is_floating_point() or loss.takes_shares):
+        raise LaminaError(
+            f"An augmentation mixes samples, and the loss is {loss!r}, with {len(goals)} target of shape {tuple(goals[0].shape)}.",
+            "Mixing needs one target, and a loss of the share of each class in place of labels.",
+            'Use loss="sparse_categorical_crossentropy" (without ignore_class), "categorical_crossentropy" with one-hot '
+            "targets, or leave Mixup and CutMix out.",
+        )
+    shape = step.targets[0].output_shape
+    return composed(chosen, None if shape is None else shape[-1])
 
 
 class ForeignBatches:
@@ -97,16 +130,25 @@ class SizedForeignBatches(ForeignBatches):
 
 
 def foreign(batches: Iterable[Any], step: SupervisedStep) -> Any:
-    """Batches for a step from any iterable; ArrayBatches as they are."""
-    if isinstance(batches, ArrayBatches):
+    """Batches for a step from any iterable; those that know epochs as they are."""
+    if isinstance(batches, WorkerBatches):
+        return adapted(batches, step)
+    if isinstance(batches, ArrayBatches) or hasattr(batches, "epoch"):
         return batches
     return SizedForeignBatches(batches, step) if hasattr(batches, "__len__") else ForeignBatches(batches, step)
 
 
 def peek(batches: Any) -> tuple[Any, Any]:
     """(x, y) of the first batch, and the batches with it still in front."""
-    iterator = iter(batches)
-    first = next(iterator, None)
+    augment = getattr(batches, "augment", None)
+    if mixes(augment):  # what is checked is what the data set holds, not the shares that its labels become
+        batches.augment = None
+    try:
+        iterator = iter(batches)
+        first = next(iterator, None)
+    finally:
+        if mixes(augment):
+            batches.augment = augment
     if first is None:
         raise DataError("The data gave no batch.", "At least one was expected.", "Check the length of the data set.")
     again = itertools.chain([first], iterator) if iterator is batches else batches
@@ -156,6 +198,26 @@ def checked_callbacks(callbacks: Any, epochs: Any) -> list[Callback]:
     return listed
 
 
+def check_monitors(callbacks: Sequence[Callback], step: SupervisedStep, *, validated: bool) -> None:
+    """Raises before the first step where a callback monitors a figure that will never be logged."""
+    parts = [f"{target.name}_loss" for target in step.targets] if len(step.targets) > 1 else []
+    logged = ["loss", *parts, *step.metrics]
+    logged += [f"val_{name}" for name in logged] if validated else []
+    for callback in callbacks:
+        unused = isinstance(callback, ModelCheckpoint) and not callback.save_best_only
+        if not isinstance(callback, EarlyStopping | ReduceLROnPlateau | ModelCheckpoint) or unused:
+            continue
+        if callback.monitor not in logged:
+            unvalidated = callback.monitor.startswith("val_") and not validated
+            raise LaminaError(
+                f"{type(callback).__name__} monitors {callback.monitor!r}, which is not logged.",
+                f"Logged: {', '.join(logged)}.",
+                "Give fit validation_data or validation_split, or monitor one of these."
+                if unvalidated
+                else "Monitor one of these.",
+            )
+
+
 def refuse_augmenting_channels_last(augment: Any, graph: Graph | None) -> None:
     """Raises where an augmentation, which acts on B C H W, would shift or turn the wrong axes."""
     if augment is not None and graph is not None and graph.inputs[0].data_format == "channels_last":
@@ -168,7 +230,7 @@ def refuse_augmenting_channels_last(augment: Any, graph: Graph | None) -> None:
 
 def are_probabilities(loss: Loss, outputs: Tensor) -> bool:
     """Whether a network that seems to end in logits was seen to answer with class probabilities."""
-    if loss.activation != "softmax" or outputs.dim() not in (2, 4) or outputs.shape[1] < 2:
+    if loss.logits_only or loss.activation != "softmax" or outputs.dim() not in (2, 4) or outputs.shape[1] < 2:
         return False
     values = outputs.detach().float()
     return bool((values >= 0).all()) and bool(
@@ -197,10 +259,8 @@ def count_steps(batches: Any) -> int:
     """How many batches an epoch has; warns where that cannot be known."""
     if hasattr(batches, "__len__"):
         return len(batches)
-    warnings.warn(
+    warn(
         "The batches have no length, so a schedule of the learning rate cannot know where training ends. "
         "It would stay at its start. Give the iterable a __len__.",
-        UserWarning,
-        stacklevel=4,
     )
     return 1 << 30

@@ -9,24 +9,23 @@ __metadata__
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as parse
-from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from lamina import networks
+from lamina.core import sealed
 from lamina.core.errors import FileFormatError, LaminaError
 from lamina.core.files import replacing
+from lamina.core.sealed import digest, header_of, tensors_of
 from lamina.models.graph import Graph
+from lamina.training.world import whole
 
 VERSION = "1"
 _READABLE = ("1",)
@@ -43,20 +42,29 @@ class Contents(NamedTuple):
 
 def write(path: str | os.PathLike[str], net: nn.Module, description: Mapping[str, Any]) -> Path:
     """Writes a network's state and its description; the file that was there survives a full disk or a kill."""
-    target = Path(path)
+    return take(net, description)(path)
+
+
+def take(net: nn.Module, description: Mapping[str, Any]) -> Callable[[str | os.PathLike[str]], Path]:
+    """What `write` would write now; the function given back writes it, once or more and from any thread."""
     text = json.dumps({**description, "versions": versions()}, sort_keys=True)
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in net.state_dict().items()}
-    header = {"format": "lamina", "version": VERSION, "model": text, "sha256": _digest(VERSION, text, tensors)}
-    try:
-        with replacing(target) as temporary:
-            temporary.write_bytes(serialize(tensors, metadata=header))
-    except OSError as error:
-        raise LaminaError(
-            f"{target} could not be written ({error.strerror or error}).",
-            "A folder that may be written, with room on its disk, was expected; what was there before is untouched.",
-            "Choose another place, or make room, and save again.",
-        ) from error
-    return target
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in whole(net.state_dict()).items()}
+
+    def write_taken(path: str | os.PathLike[str]) -> Path:
+        target = Path(path)
+        header = {"format": "lamina", "version": VERSION, "model": text, "sha256": digest(VERSION, text, tensors)}
+        try:
+            with replacing(target) as temporary:
+                sealed.write(temporary, tensors, header)
+        except OSError as error:
+            raise LaminaError(
+                f"{target} could not be written ({error.strerror or error}).",
+                "A folder that may be written, with room on its disk, was expected; what was there before is untouched.",
+                "Choose another place, or make room, and save again.",
+            ) from error
+        return target
+
+    return write_taken
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
@@ -71,7 +79,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
             else "It is a folder: name the file in it, such as best.safetensors.",
         )
     data = source.read_bytes()
-    header = _header(data)
+    header = header_of(data)
     if header is None and _is_pickle(data):
         raise FileFormatError(
             f"{source} is a pickle or a torch.save archive.",
@@ -85,9 +93,8 @@ def read(path: str | os.PathLike[str]) -> Contents:
             "Copy it anew from where it came from.",
         )
     try:
-        # Tensors of safetensors point into the file's unaligned bytes; a clone has torch's alignment, on which bits depend.
-        tensors = {name: value.clone() for name, value in parse(data).items()}
-    except (SafetensorError, ValueError, KeyError) as error:
+        tensors = tensors_of(data)
+    except ValueError as error:
         raise _damaged(source, str(error)) from error
     if len(_KEYS & header.keys()) < 2:  # others write "format" too; one flipped bit in a key of ours leaves three
         raise FileFormatError(
@@ -95,8 +102,14 @@ def read(path: str | os.PathLike[str]) -> Contents:
             "A file written by save was expected.",
             "Read it with safetensors.torch.load_file and give the state to model.net.load_state_dict.",
         )
+    if header.get("format") == "lamina checkpoint":
+        raise FileFormatError(
+            f"{source} is a checkpoint: it holds what a run needs to go on.",
+            "A model file was expected.",
+            "Open best.safetensors or last.safetensors beside it, or go on with the run by resume=True (--resume).",
+        )
     version, text = header.get("version", ""), header.get("model", "")
-    if header.get("format") != "lamina" or _digest(version, text, tensors) != header.get("sha256"):
+    if header.get("format") != "lamina" or digest(version, text, tensors) != header.get("sha256"):
         raise _damaged(source, "its content does not give the hash that its header holds")
     if version not in _READABLE:
         raise FileFormatError(
@@ -196,34 +209,12 @@ def versions() -> dict[str, str]:
     return {"lamina": __version__, "torch": torch.__version__}
 
 
-def _header(data: bytes) -> dict[str, str] | None:
-    """The metadata of a safetensors file: eight bytes of length, then JSON. None where it is none."""
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > len(data) - 8:
-        return None
-    try:
-        header = json.loads(data[8 : 8 + length])
-    except (ValueError, RecursionError):
-        return None
-    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
-    return metadata if isinstance(metadata, dict) else None
-
-
 def _is_pickle(data: bytes) -> bool:
     """Whether a file without a readable header begins as a pickle or a zip archive does.
 
     A header's length may begin so too (0x80 is its lowest byte in one file of 32), but then a brace follows it.
     """
     return (data[:1] == b"\x80" or data[:2] == b"PK") and data[8:9] != b"{"
-
-
-def _digest(version: str, text: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(f"{version}\n{text}\n".encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data if value.numel() else b"")
-    return digest.hexdigest()
 
 
 def _damaged(source: Path, why: str) -> FileFormatError:

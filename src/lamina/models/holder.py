@@ -15,6 +15,30 @@ from lamina.models.drawing import Drawing, draw
 from lamina.models.graph import Graph
 from lamina.models.summary import Summary, summarize
 
+# What Keras's models have and these have not: what is expected here, and what to call.
+_KERAS_HABITS = {
+    "save_weights": "Weights are kept together with what they belong to, in one file. Use model.save(path), or for the "
+    "weights alone torch.save(model.net.state_dict(), path).",
+    "load_weights": "One file holds a whole model. Use lamina.load(path), or for weights alone "
+    "model.net.load_state_dict(torch.load(path)).",
+    "get_weights": "Weights have names. Use model.net.state_dict().",
+    "set_weights": "Weights have names. Use model.net.load_state_dict(weights).",
+    "weights": "Weights have names. Use model.net.state_dict().",
+    "trainable_weights": "A weight is trained where its requires_grad is set. Use model.net.named_parameters().",
+    "trainable_variables": "A weight is trained where its requires_grad is set. Use model.net.named_parameters().",
+    "trainable": "Parameters are frozen in the torch module. Use model.net.requires_grad_(False).",
+    "train_on_batch": "A batch at a time is what a step does. Use model.fit(x, y, batch_size=len(x)), or write a step "
+    "and run it with training.Loop.",
+    "test_on_batch": "Measuring takes any number of samples. Use model.evaluate(x, y).",
+    "predict_on_batch": "Predicting takes any number of samples. Use model.predict(x).",
+    "predict_classes": "Outputs are those of the network. Use model.predict(x).argmax(-1).",
+    "predict_proba": "Outputs are those of the network. Use model.predict(x).",
+    "fit_generator": "fit takes any iterable of batches. Use model.fit(batches).",
+    "evaluate_generator": "evaluate takes any iterable of batches. Use model.evaluate(batches).",
+    "get_config": "A model of layers tells its layers as JSON. Use model.to_json().",
+    "metrics_names": "evaluate gives a dict. Use list(model.evaluate(x, y)).",
+}
+
 
 class Holder:
     """Holds a plain torch module as `net`, and the graph of layers that it was made of, where there is one."""
@@ -39,6 +63,8 @@ class Holder:
         return self._net
 
     def __getattr__(self, name: str) -> Any:
+        if name in _KERAS_HABITS:
+            raise AttributeError(f"A {type(self).__name__} has no {name!r}. {_KERAS_HABITS[name]}")
         if not name.startswith("_") and hasattr(nn.Module, name):
             raise AttributeError(
                 f"A {type(self).__name__} has no {name!r}: it is not a torch module. Its network is: use model.net.{name}."
@@ -48,13 +74,16 @@ class Holder:
     def __repr__(self) -> str:
         if self._net is None:
             return f"<{type(self).__name__} {self.name!r}, not built yet>"
-        count = sum(parameter.numel() for parameter in self._net.parameters())
-        return f"<{type(self).__name__} {self.name!r}, {count:,} parameters>"
+        return f"<{type(self).__name__} {self.name!r}, {self.count_params():,} parameters>"
 
     @property
     def layers(self) -> list[Any]:
         """The layer descriptions in the order of the graph; for a torch module, its children."""
         return list(self.graph.layers) if self.graph is not None else list(self.net.children())
+
+    def count_params(self) -> int:
+        """The number of parameters, as `summary` counts them. (Keras adds the moving statistics of BatchNormalization.)"""
+        return sum(parameter.numel() for parameter in self.net.parameters())
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """The layer of that name, or at that place."""

@@ -12,22 +12,27 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
+from lamina.data.augment import ProgressiveResize
+from lamina.data.fingerprint import fingerprint
 from lamina.data.loader import Augment
 from lamina.layers.symbol import Symbol
 from lamina.models import arrays as array
-from lamina.models import feed, file, objective
+from lamina.models import feed, file, fitting, objective
 from lamina.models.arrays import Arrays
+from lamina.models.finding import Finder
 from lamina.models.graph import Graph, apply
 from lamina.models.holder import Holder
+from lamina.optimizers.schedules import Schedule
 from lamina.training import Callback, History, Loop, RunFolder, Runtime, SupervisedStep
+from lamina.training.averaging import averaged
+from lamina.training.batch_size import is_out_of_memory
 from lamina.training.progress import reporter
 from lamina.training.runtime import evaluating
-from lamina.training.update import Schedule
 
 PREDICT_BATCH = 256  # samples a batch where nobody says; results do not depend on it
 
 
-class Model(Holder):
+class Model(Finder, Holder):
     """A network that can be trained, measured, used and saved.
 
     `Model(net)` takes any torch module, `Model(inputs, outputs)` a graph of layers called on each other. The network is
@@ -88,15 +93,17 @@ class Model(Holder):
         loss_weights: Any = None,
         device: str = "auto",
         precision: str = "auto",
-        schedule: Schedule | None = None,
+        schedule: str | Schedule | None = None,
         runtime: Runtime | None = None,
+        update: Mapping[str, Any] | None = None,
     ) -> None:
         """Says how to train and what to report.
 
         `optimizer`, `loss` and `metrics` by name or object (with several outputs: lists or dicts); functions of your own take
         (outputs, targets), or Keras's (y_true, y_pred) if their parameters are called so. `precision` is that of
         training: "auto" is bfloat16 where the hardware has it, else float32. `schedule` maps progress 0..1 of a `fit` to a
-        factor of the learning rate. A `runtime` takes the place of `device` and `precision`.
+        factor of the learning rate. A `runtime` takes the place of `device` and `precision`. `update` holds further arguments of
+        training.Update: accumulate, clip_norm, clip_value, average ("ema", "swa" or an object), lookahead, groups.
         """
         self._runtime = runtime or Runtime(device, precision=precision)
         self._compiled = {
@@ -105,6 +112,7 @@ class Model(Holder):
             "metrics": metrics,
             "loss_weights": loss_weights,
             "schedule": schedule,
+            "update": fitting.tricks(update),
         }
         self._step = None
         objective.check_names(self._compiled)
@@ -151,15 +159,19 @@ class Model(Holder):
         *,
         seed: int = 0,
         augment: Augment | None = None,
+        resize: ProgressiveResize | None = None,
         run: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        checkpoint_every: int | None = None,
+        log_every: int | None = None,
     ) -> History:
         """Trains on arrays, tensors, a data set, or an iterable of batches; returns the figures of each epoch.
 
         A second call continues. `validation_split` holds out that fraction of the samples, the last ones, as in Keras.
-        `class_weight` and `sample_weight` multiply the loss. `augment` changes batches of images on the device. `verbose`:
-        "auto" or 1 a bar on a terminal and a line an epoch elsewhere, 2 a line, 0 nothing. With `run` the training is kept in
-        that folder (see RunFolder); `resume=True` goes on with it. The same seed gives the same run.
+        `class_weight` and `sample_weight` multiply the loss. `augment` (one, or a list) changes batches of images on the device,
+        `resize` makes them small in early epochs. `verbose`: "auto" or 1 a bar on a terminal and a line an epoch elsewhere, 2 a
+        line, 0 nothing. With `run` the training is kept in that folder (see RunFolder), every `checkpoint_every` steps too, and
+        figures every `log_every` steps; `resume=True` goes on with it. The same seed gives the same run.
         """
         if x is None:
             raise LaminaError("fit came without data.", "It needs x.", "Call fit(x, y) with arrays, or fit(dataset).")
@@ -179,39 +191,53 @@ class Model(Holder):
             )
         validation = None if held is None else self._in_order(held, PREDICT_BATCH)
         update = objective.update_of(step)
+        callbacks = fitting.asked_callbacks(update, callbacks, run=run, log_every=log_every)
+        feed.check_monitors(callbacks, step, validated=validation is not None)
         settings = {
             "precision": self.runtime.precision,
             "batch_size": batch_size,
             "epochs": epochs,
             "seed": seed,
             "augment": str(augment),
+            **({} if resize is None else {"resize": str(resize)}),
         }
         folder = None
         if run is not None:
             folder = RunFolder(
                 run,
                 config=objective.config(self.name, self._compiled or {}, settings),
-                save_model=self.save,
+                take_model=self._taken,
+                data={"train": fingerprint(train), "validation": fingerprint(validation)},
                 resume=resume,
+                every_steps=checkpoint_every,
+                writes=self.runtime.world.is_main,
             )
         own = [] if folder is None else [folder]
         loop = Loop(step, seed=seed, callbacks=[*callbacks, *own, *reporter(verbose)])
         for callback in loop.callbacks:
             callback.model = self
         loop.epochs_done, loop.steps_done = self._age
-        planned = (epochs - initial_epoch) * feed.count_steps(train) if update.schedule is not None else 1
-        update.plan(planned)
+        length = epochs - initial_epoch
+        fitting.lay(update, train, length)
         self._loop, self.history = loop, loop.history
         if folder is not None and folder.checkpoint is not None:
             finished, initial_epoch = folder.is_finished(epochs), folder.restore(loop)
-            update.plan(planned, start=update.planned_from)  # to the end that is asked for now
+            fitting.lay(update, train, length, start=update.planned_from)  # to the end that is asked for now
             if finished:
                 print(f"The run in {run} is finished ({initial_epoch} epochs). More epochs would go on with it.")
-                return loop.history
+                epochs = initial_epoch  # callbacks end all the same: one may put the best weights back
+        sized = fitting.resized(train, resize, step, epochs=epochs, first=loop.epochs_done - initial_epoch)
         try:
-            return loop.fit(train, epochs=epochs, initial_epoch=initial_epoch, validation=validation)
+            return loop.fit(sized, epochs=epochs, initial_epoch=initial_epoch, validation=validation)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            said = str(error).splitlines()[0]
         finally:
             self._age = (loop.epochs_done, loop.steps_done)
+        raise fitting.out_of_memory(
+            step, train, said
+        )  # behind the except, which holds the frames that hold the tensors
 
     def evaluate(
         self,
@@ -325,8 +351,20 @@ class Model(Holder):
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the one file: weights, description, and what was compiled. An existing file survives a failure."""
+        write = self._taken()  # by all processes, for a network may be spread over them; the first one writes
+        return write(path) if self.runtime.world.is_main else Path(path)
+
+    def _taken(self) -> Callable[[str | os.PathLike[str]], Path]:
+        """The model as it is now, with averaged weights where it has them, copied; the function given back writes it."""
+        if self._loop is None or not self._loop.running:
+            return self._copied()
+        with averaged(self._loop.step, self._loop.batches):
+            return self._copied()
+
+    def _copied(self) -> Callable[[str | os.PathLike[str]], Path]:
+        """The function that writes the model as it is now."""
         told = objective.tell(self._compiled or {})
-        return file.write(path, self.net, {"kind": "model", "network": self._described(), "compiled": told})
+        return file.take(self.net, {"kind": "model", "network": self._described(), "compiled": told})
 
     @classmethod
     def from_file(cls, contents: file.Contents, *, modules: Mapping[str, Any] | None = None) -> Model:

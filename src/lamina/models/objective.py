@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from lamina import losses, metrics, optimizers
 from lamina.core.errors import FileFormatError, LaminaError, ShapeError
+from lamina.core.warnings import warn
 from lamina.models.graph import Graph, cut
 from lamina.training import Runtime, SupervisedStep, Target, Update
 
@@ -33,9 +33,10 @@ def make_step(
         _refuse_channels_last_classes(graph, told["loss"])
     goals = targets(told["loss"], told["metrics"], loss_weights=told["loss_weights"], cuts=cuts, output_names=names)
     runtime.place(net)
+    runtime.compile(view)
     trainable = any(parameter.requires_grad for parameter in net.parameters())
     schedule = optimizers.schedules.get(told["schedule"])
-    update = Update(net, told["optimizer"], runtime=runtime, schedule=schedule) if trainable else None
+    update = Update(net, told["optimizer"], runtime=runtime, schedule=schedule, **told["update"]) if trainable else None
     penalties = None if graph is None else _penalties(net, graph)
     return SupervisedStep(net, update, targets=goals, runtime=runtime, view=view, prepare=prepare, penalties=penalties)
 
@@ -88,7 +89,8 @@ def check_names(told: Mapping[str, Any]) -> None:
 def config(name: str, told: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a run's config.yaml says: the model, what it was compiled with, and the settings of `fit`."""
     metric_names = _named(told.get("metrics")) or [str(told.get("metrics"))]
-    compiled = {key: str(told[key]) for key in ("optimizer", "loss", "schedule") if told.get(key) is not None}
+    keys = ("optimizer", "loss", "schedule", "update")
+    compiled = {key: str(told[key]) for key in keys if told.get(key) not in (None, {})}
     return {"model": name, **compiled, "metrics": metric_names, **settings}
 
 
@@ -122,16 +124,15 @@ def _encoded(spec: Any) -> Any:
     if isinstance(spec, list | tuple):
         return [told for entry in spec if (told := _encoded(entry)) is not None]
     if type(spec) in _KINDS.values() and dataclasses.is_dataclass(spec):
-        fields = [field.name for field in dataclasses.fields(spec) if field.init]
-        return {"kind": type(spec).__name__, "arguments": {name: _encoded(getattr(spec, name)) for name in fields}}
+        fields = {field.metadata.get("argument", field.name): field for field in dataclasses.fields(spec)}
+        told = {argument: field.name for argument, field in fields.items() if field.init or argument != field.name}
+        return {"kind": type(spec).__name__, "arguments": {key: _encoded(getattr(spec, told[key])) for key in told}}
     if isinstance(spec, metrics.Metric):
         if spec.name in metrics.METRICS:
             return spec.name
-        warnings.warn(
+        warn(
             f"The metric {spec.name!r} is an object that a model file cannot tell. It is left out of the file. "
             "Compile the loaded model with it again.",
-            UserWarning,
-            stacklevel=5,
         )
         return None
     raise TypeError(type(spec).__name__)
@@ -167,7 +168,7 @@ def cast_for(net: nn.Module, graph: Graph | None) -> Callable[[Tensor], Tensor]:
 
 
 def _cast(value: Tensor) -> Tensor:
-    return value.to(torch.float32)
+    return value if value.dtype is torch.float32 else value.to(torch.float32)
 
 
 def _cast_images(value: Tensor) -> Tensor:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import html
 import io
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from rich.console import Console
+from rich import box
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -24,6 +27,9 @@ from lamina.models.measure import Field, Measure, field_of, mark
 
 # What open sizes are: results that differ between the two are open as well, and multiply-adds are not reported.
 _OPEN_SIZES = (256, 384)
+
+_TITLES = ("layer", "kind", "output shape", "parameters", "multiply-adds", "sees (px)")
+_SHORT_TITLES = ("layer", "kind", "output", "params", "mult-adds", "sees px")
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,29 @@ class Summary:
         """All of it as JSON-able values."""
         return asdict(self)
 
-    def __rich__(self) -> Table:
-        table = Table(caption=self.caption, caption_justify="left")
-        table.add_column("layer", overflow="fold")
-        table.add_column("kind", overflow="fold")
-        table.add_column("output shape", overflow="fold")
-        for title in ("parameters", "multiply-adds", "sees (px)"):
-            table.add_column(title, justify="right", no_wrap=True)
-        for row in self.rows:
-            table.add_row(*_cells(row))
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        roomy = [self._table(_TITLES, range(6)), self._table(_SHORT_TITLES, range(6))]
+        tight = [self._table(_SHORT_TITLES, columns, lines=False) for columns in (range(6), range(5), (0, 2, 3, 4))]
+        endless = options.update(width=10_000)
+        widths = [Measurement.get(console, endless, table).maximum for table in (*roomy, *tight)]
+        fitting = (table for table, width in zip((*roomy, *tight), widths, strict=True) if width <= options.max_width)
+        yield next(fitting, tight[-1])
+
+    def _table(self, titles: Sequence[str], columns: Sequence[int], *, lines: bool = True) -> Table:
+        """A line a row in any case: where there is too little room, names lose their ends."""
+        table = Table(
+            caption=self.caption,
+            caption_justify="left",
+            box=box.HEAVY_HEAD if lines else box.SIMPLE_HEAD,
+            pad_edge=lines,
+        )
+        cells = [titles, *map(_cells, self.rows)]
+        for column in columns:
+            justify: Literal["left", "right"] = "left" if column < 3 else "right"
+            least = max(len(row[column]) for row in cells) if column else 4
+            table.add_column(titles[column], justify=justify, no_wrap=True, overflow="ellipsis", min_width=least)
+        for row in cells[1:]:
+            table.add_row(*(row[column] for column in columns))
         return table
 
     @property
@@ -75,14 +95,14 @@ class Summary:
 
     def __str__(self) -> str:
         stream = io.StringIO()
-        Console(file=stream, width=110, color_system=None).print(self)
+        width = shutil.get_terminal_size(fallback=(110, 40)).columns
+        Console(file=stream, width=width, color_system=None).print(self)
         return stream.getvalue().rstrip("\n")
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        titles = ("layer", "kind", "output shape", "parameters", "multiply-adds", "sees (px)")
-        head = "".join(f"<th>{title}</th>" for title in titles)
+        head = "".join(f"<th>{title}</th>" for title in _TITLES)
         lines = [
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row)) + "</tr>" for row in self.rows
         ]

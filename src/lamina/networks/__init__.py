@@ -5,19 +5,36 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from lamina.core.errors import LaminaError, unknown_name
+from lamina.networks import cifar_resnet
+from lamina.networks.airbench import Airbench
+from lamina.networks.cifar_resnet import CifarResNet
 from lamina.networks.deepconvnet import DeepConvNet
 from lamina.networks.fastconvnet import FastConvNet
 
-__all__ = ["DeepConvNet", "FastConvNet", "architecture", "arguments", "check_name", "create", "headline", "names"]
+__all__ = [
+    "Airbench",
+    "CifarResNet",
+    "DeepConvNet",
+    "FastConvNet",
+    "architecture",
+    "arguments",
+    "check_name",
+    "create",
+    "headline",
+    "names",
+]
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "airbench": Airbench,
     "deepconvnet": DeepConvNet,
     "fastconvnet": FastConvNet,
+    **cifar_resnet.VARIANTS,
 }
 
 
@@ -41,7 +58,9 @@ def arguments(name: str) -> list[str]:
 def headline(name: str) -> str:
     """What the network's file says of it first."""
     check_name(name)
-    return (sys.modules[_NETWORKS[name].__module__].__doc__ or "").splitlines()[0]
+    made_by = _NETWORKS[name]
+    described = made_by.func if isinstance(made_by, partial) else made_by
+    return (sys.modules[described.__module__].__doc__ or "").splitlines()[0]
 
 
 def create(

@@ -6,6 +6,7 @@ from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d
 from lamina.nn.padding import SamePad2d, same_padding
 from lamina.nn.pixels import GaussianNoise, Rescaling
 from lamina.nn.pooling import GlobalAvgPool2d, GlobalMaxPool2d, SameAvgPool2d
+from lamina.nn.sync_batchnorm import synchronise
 
 __all__ = [
     "BiasedBatchNorm1d",
@@ -21,4 +22,5 @@ __all__ = [
     "SameAvgPool2d",
     "SamePad2d",
     "same_padding",
+    "synchronise",
 ]

@@ -61,5 +61,28 @@ def get(spec: OptimizerLike) -> Optimizer:
 
 
 def build(spec: OptimizerLike, parameters: Parameters, *, fused: bool = False) -> torch.optim.Optimizer:
-    """The torch optimizer of a spec for parameters, or for groups of them."""
-    return get(spec).build(parameters, fused=fused)
+    """The torch optimizer of a spec for parameters, or for groups of them.
+
+    A group's "rate" multiplies the learning rate that it has.
+    """
+    settings, listed = get(spec), list(parameters)
+    groups = [entry for entry in listed if isinstance(entry, dict)]
+    try:
+        optimizer = settings.build(cast(Parameters, listed), fused=fused)
+    except ValueError as error:
+        if isinstance(error, LaminaError) or len(groups) < 2:
+            raise
+        raise LaminaError(
+            f"The optimizer refuses {len(groups)} groups of parameters ({error}).",
+            "Groups need an optimizer with a learning rate for each.",
+            "Leave out the groups, or choose another optimizer.",
+        ) from error
+    if any(group.get("weight_decay") for group in groups) and "weight_decay" not in optimizer.defaults:
+        raise LaminaError(
+            f"A group of parameters has a weight decay, and {type(optimizer).__name__} knows none.",
+            "A group overrides what its optimizer has.",
+            "Leave the group's weight_decay out, or choose an optimizer with weight decay, such as AdamW.",
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * group.get("rate", 1.0)
+    return optimizer

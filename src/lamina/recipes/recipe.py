@@ -11,7 +11,7 @@ from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
 from lamina.losses import Loss
 from lamina.tasks import Classifier
-from lamina.training import Callback
+from lamina.training import Callback, Runtime
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Recipe:
         callbacks: Sequence[Callback] = (),
         verbose: str | int = "auto",
         validation_data: Any = None,
-        device: str = "auto",
-        precision: str = "auto",
+        runtime: Runtime | None = None,
+        checkpoint_every: int | None = None,
+        log_every: int | None = None,
     ) -> Classifier:
         """A classifier trained as the recipe says, on all training pictures of its own data set unless `data` brings another.
 
@@ -54,7 +55,7 @@ class Recipe:
 
         torch.manual_seed(seed)  # the initial values; everything after is keyed by the seed given to fit
         classifier = Classifier(self.network, preprocess=self.preprocess)
-        classifier.compile(self.optimizer, self.loss, schedule=self.schedule, device=device, precision=precision)
+        classifier.compile(self.optimizer, self.loss, schedule=self.schedule, runtime=runtime)
         classifier.fit(
             self.data if data is None else data,
             batch_size=self.batch_size,
@@ -67,5 +68,7 @@ class Recipe:
             seed=seed,
             run=run,
             resume=resume,
+            checkpoint_every=checkpoint_every,
+            log_every=log_every,
         )
         return classifier

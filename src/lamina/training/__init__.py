@@ -1,5 +1,6 @@
 """How networks are trained: the loop, the step, the update, the runtime, callbacks and runs on disk."""
 
+from lamina.training.averaging import EMA, SWA, Lookahead, recalibrate
 from lamina.training.callbacks import (
     CSVLogger,
     EarlyStopping,
@@ -7,16 +8,21 @@ from lamina.training.callbacks import (
     LearningRateScheduler,
     ModelCheckpoint,
     ReduceLROnPlateau,
+    StepLogger,
     TensorBoard,
     TerminateOnNaN,
 )
 from lamina.training.checkpoint import RunFolder
-from lamina.training.loop import Callback, History, Interrupted, Loop
+from lamina.training.finite import first_nonfinite
+from lamina.training.history import History
+from lamina.training.loop import Callback, Interrupted, Loop
 from lamina.training.runtime import Runtime
 from lamina.training.step import Step, SupervisedStep, Target
 from lamina.training.update import Update
 
 __all__ = [
+    "EMA",
+    "SWA",
     "CSVLogger",
     "Callback",
     "EarlyStopping",
@@ -24,15 +30,19 @@ __all__ = [
     "Interrupted",
     "LambdaCallback",
     "LearningRateScheduler",
+    "Lookahead",
     "Loop",
     "ModelCheckpoint",
     "ReduceLROnPlateau",
     "RunFolder",
     "Runtime",
     "Step",
+    "StepLogger",
     "SupervisedStep",
     "Target",
     "TensorBoard",
     "TerminateOnNaN",
     "Update",
+    "first_nonfinite",
+    "recalibrate",
 ]

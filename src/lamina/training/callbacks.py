@@ -5,7 +5,6 @@ A callback that a resumed run brings back keeps its state; any other begins anew
 
 from __future__ import annotations
 
-import csv
 import inspect
 import math
 import os
@@ -15,8 +14,14 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lamina.core.errors import LaminaError, MissingExtraError
+from lamina.core.errors import LaminaError
+from lamina.training.averaging import averaged
+from lamina.training.curves import CSVLogger as CSVLogger
+from lamina.training.curves import StepLogger as StepLogger
+from lamina.training.finite import first_nonfinite
 from lamina.training.loop import Callback
+from lamina.training.resumable import Resumable
+from lamina.training.tensorboard import TensorBoard as TensorBoard
 from lamina.training.update import Update
 
 Mode = Literal["auto", "min", "max"]
@@ -25,33 +30,7 @@ Mode = Literal["auto", "min", "max"]
 _MORE_IS_BETTER = ("acc", "accuracy", "top5", "precision", "recall", "f1", "f1_score", "auc", "iou")
 
 
-class _Resumable(Callback):
-    """Has the attributes named in `_state`, at first as `_begin` sets them."""
-
-    _state: tuple[str, ...] = ()
-    _resumed = False
-
-    def _begin(self) -> None:
-        raise NotImplementedError
-
-    def on_train_begin(self, logs: Mapping[str, float]) -> None:
-        """Begins anew, unless a resumed run has brought the state back."""
-        if not self._resumed:
-            self._begin()
-        self._resumed = False
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
-        return {name: getattr(self, name) for name in self._state}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
-        for name in self._state:
-            setattr(self, name, state[name])
-        self._resumed = True
-
-
-class _Monitor(_Resumable):
+class _Monitor(Resumable):
     """Follows one figure of the logs; `best` is its best value so far."""
 
     def __init__(self, monitor: str, *, mode: Mode, min_delta: float = 0.0) -> None:
@@ -133,11 +112,11 @@ class EarlyStopping(_Monitor):
     def _keep(self, epoch: int) -> None:
         self.best_epoch = epoch
         if self.restore_best_weights:
-            networks = self.loop.step.networks
-            self.best_weights = {
-                name: {key: value.detach().clone() for key, value in net.state_dict().items()}
-                for name, net in networks.items()
-            }
+            with averaged(self.loop.step, self.loop.batches):  # those that the figure is of
+                self.best_weights = {
+                    name: {key: value.detach().clone() for key, value in net.state_dict().items()}
+                    for name, net in self.loop.step.networks.items()
+                }
 
     def on_train_end(self, logs: Mapping[str, float]) -> None:
         """Puts the best weights back, if asked."""
@@ -288,69 +267,35 @@ class LearningRateScheduler(Callback):
                 print(f"Epoch {epoch + 1}: the learning rate is {update.learning_rate:.4g}")
 
 
-class CSVLogger(_Resumable):
-    """Writes a row for each epoch (counted from 0): the epoch and every figure. With `append` an older file goes on."""
-
-    _state = ("names",)
-
-    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        self.path, self.separator, self.append = Path(filename), separator, append
-        self.names: list[str] | None = None
-
-    def _begin(self) -> None:
-        self.names = None
-        if self.append and self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as stream:
-                header = next(csv.reader(stream, delimiter=self.separator), None)
-            self.names = None if header is None else header[1:]
-        if self.names is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text("", encoding="utf-8")
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Writes the row; the header before the first."""
-        with self.path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, delimiter=self.separator)
-            if self.names is None:
-                self.names = sorted(logs)
-                writer.writerow(["epoch", *self.names])
-            writer.writerow([epoch, *(logs.get(name, "NA") for name in self.names)])
-
-
-class TensorBoard(Callback):
-    """Writes every figure for TensorBoard, those of training and of validation into one chart (epoch_loss)."""
-
-    def __init__(self, log_dir: str | os.PathLike[str] = "logs") -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingExtraError("The TensorBoard callback", "tensorboard") from error
-        self.log_dir = Path(log_dir)
-        self._open: Callable[[str], Any] = SummaryWriter
-        self._writers: dict[str, Any] = {}
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Writes the figures of the epoch."""
-        for name, value in logs.items():
-            part = "validation" if name.startswith("val_") else "train"
-            if part not in self._writers:
-                self._writers[part] = self._open(str(self.log_dir / part))
-            self._writers[part].add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
-        for writer in self._writers.values():
-            writer.flush()
+class AveragesStay(Callback):
+    """At the end the networks take their averaged weights, as Keras's do with `use_ema`; `fit` adds it where there are any."""
 
     def on_train_end(self, logs: Mapping[str, float]) -> None:
-        """Closes the files."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
+        """Puts the averages in place of the weights."""
+        step = self.loop.step
+        with averaged(step, self.loop.batches):
+            states = {
+                name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in step.networks.items()
+            }
+        for name, net in step.networks.items():
+            net.load_state_dict(states[name])
 
 
 class TerminateOnNaN(Callback):
-    """Ends training when the loss is NaN or infinite. Looks every `every` steps, for each look waits for the device."""
+    """Ends training when the loss is NaN or infinite, and names the layer, samples and learning rate where it began.
+
+    Looks every `every` steps, for each look waits for the device. With every=1 an update from gradients that are not finite is left
+    out, so that the weights are still good.
+    """
 
     def __init__(self, every: int = 50) -> None:
         self.every = every
+
+    def on_train_begin(self, logs: Mapping[str, float]) -> None:
+        """Guards the updates, where every step is looked at."""
+        if self.every == 1:
+            for update in self.loop.step.updates.values():
+                update.guard()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
         """Looks at the mean so far, which one NaN makes NaN for good."""
@@ -365,6 +310,9 @@ class TerminateOnNaN(Callback):
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(loss) and not self.loop.stop:
             print(f"The loss became {loss} {when}: training ends.")
+            found = first_nonfinite(self.loop.step, self.loop.last_batch, draws=self.loop.last_key)
+            if found is not None:
+                print(found)
             self.loop.stop = True
 
 

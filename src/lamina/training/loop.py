@@ -7,15 +7,23 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from lamina.core import random
-from lamina.core.errors import DataError
-from lamina.structures.batch import Logs
+from lamina.core.errors import DataError, LaminaError
+from lamina.metrics import Metric
+from lamina.training.averaging import averaged
+from lamina.training.batches import batches_of, in_order, length_of
+from lamina.training.history import History
+from lamina.training.means import Means
 from lamina.training.runtime import evaluating
-from lamina.training.step import Step
+from lamina.training.step import Step, checked_logs, checked_step
+from lamina.training.world import Agreement, World, spread, whole
+
+_NAMED = 16  # samples of a batch at fault
+_BEGIN, _END, _EVALUATION = 1 << 40, 2 << 40, 3 << 40  # keep what is drawn at these moments apart from what steps draw
 
 
 class Callback:
@@ -28,6 +36,7 @@ class Callback:
 
     loop: Loop
     model: Any = None
+    main_only: ClassVar[bool] = False  # prints or writes: where many processes train, only the first one has it
 
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
         """Before the first epoch."""
@@ -56,74 +65,8 @@ class Callback:
         """Takes back what `state_dict` gave."""
 
 
-class History:
-    """What was logged: `history["val_loss"][3]` belongs to `epoch[3]`."""
-
-    def __init__(self) -> None:
-        self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
-
-    def append(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Adds the figures of one epoch."""
-        self.epoch.append(epoch)
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
-
-    def __repr__(self) -> str:
-        return f"History({len(self.epoch)} epochs: {', '.join(self.history)})"
-
-
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM, after the update in progress was finished and the run was saved."""
-
-
-class Means:
-    """Means of logged values, weighed by their counts. Values stay on the device until somebody asks."""
-
-    _PENDING = 64  # values that wait before they are summed in one go
-
-    def __init__(self) -> None:
-        self._pending: dict[str, tuple[list[torch.Tensor], list[Any]]] = {}
-        self._sums: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def add(self, logs: Logs) -> None:
-        """Takes in the values of one batch, detached."""
-        for name, value in logs.values.items():
-            pending = self._pending.get(name)
-            if pending is None:
-                pending = self._pending[name] = ([], [])
-            pending[0].append(value.detach())
-            pending[1].append(logs.count)
-            if len(pending[0]) >= self._PENDING:
-                self._sum(name)
-
-    def _sum(self, name: str) -> None:
-        values, counts = self._pending.pop(name)
-        device = values[0].device
-        exact = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-        stacked = torch.stack(values).to(exact)
-        if any(isinstance(count, torch.Tensor) for count in counts):
-            weights = torch.stack([torch.as_tensor(count, device=device) for count in counts]).to(exact)
-        else:
-            weights = torch.tensor(counts, dtype=exact, device=device)
-        total, count = self._sums.get(name, (0.0, 0.0))
-        # A batch that counts nothing (all labels ignored) may be NaN, and must not spread.
-        self._sums[name] = (total + torch.where(weights > 0, stacked * weights, 0.0).sum(), count + weights.sum())
-
-    def compute(self) -> dict[str, float]:
-        """The means so far; waits for the device."""
-        for name in list(self._pending):
-            self._sum(name)
-        return {name: float(total / count) for name, (total, count) in self._sums.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The sums so far."""
-        self.compute()
-        return {name: list(pair) for name, pair in self._sums.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
-        self._pending, self._sums = {}, {name: (pair[0], pair[1]) for name, pair in state.items()}
 
 
 class LiveLogs(Mapping[str, float]):
@@ -146,12 +89,16 @@ class Loop:
     """Trains and evaluates a step.
 
     Batches are any sized iterable; one with `epoch(epoch, start=...)` (see `data.ArrayBatches`) is asked for the batches of
-    each epoch, so that they differ by epoch and a run can go on in the middle. Before each step torch's generators are set
-    from (seed, step), so dropout draws the same in a run that was interrupted.
+    each epoch, so that they differ by epoch and a run can go on in the middle.
+
+    Nothing random has a state that would have to be kept: generators are set before they are drawn from. Torch's from (seed,
+    step) before each step, so dropout draws the same in a run that was interrupted; from (seed, epoch) for what callbacks
+    draw at both ends of an epoch; from the seed before an evaluation. A DataLoader, or any other iterable, may draw from
+    torch's, numpy's and Python's own: they are set from (seed, epoch, batch). Afterwards all go on where they were.
     """
 
     def __init__(self, step: Step, *, seed: int = 0, callbacks: Sequence[Callback] = ()) -> None:
-        self.step = step
+        self.step = checked_step(step)
         self.seed = seed
         self.callbacks = list(callbacks)
         self.history = History()
@@ -159,13 +106,18 @@ class Loop:
         self.steps_done = 0  # over all calls of fit: the key of dropout
         self.epoch = 0  # of this call, counted from 0
         self.epochs = 0
+        self.batches: Iterable[Any] = ()  # those that `fit` was given
         self.steps_per_epoch: int | None = None
         self.samples_per_epoch: int | None = None
         self.batch = 0  # steps done in this epoch
-        self.stop = False
+        self.last_batch: Any = None  # the one in hand
+        self.last_key = 0  # and the key of what was drawn for it
+        self.running = self.stop = False
         self._means = Means()
         self._frozen: list[torch.nn.Module] = []  # in eval mode within a training network, such as a frozen BatchNorm
         self._signal: int | None = None
+        self.world = World()
+        self._agreed = Agreement(self.world)
 
     def fit(
         self,
@@ -176,8 +128,11 @@ class Loop:
         validation: Iterable[Any] | None = None,
     ) -> History:
         """Trains from epoch `initial_epoch` to `epochs`; returns the figures of each epoch, those of `validation` as `val_...`."""
+        if validation is not None:
+            checked_step(self.step, "evaluate")
         self.epochs, self.stop = epochs, False
-        self.steps_per_epoch = _length(batches)
+        self.batches, self.steps_per_epoch = batches, length_of(batches)
+        self._enter(World.current())
         self.samples_per_epoch = getattr(batches, "samples", None)
         logs: Mapping[str, float] = {}
         for callback in self.callbacks:
@@ -185,6 +140,8 @@ class Loop:
         drawn = random.state()
         self._frozen = [module for net in self.step.networks.values() if net.training for module in _in_eval_mode(net)]
         with contextlib.ExitStack() as ends, self._signals():
+            self.running = True
+            ends.callback(setattr, self, "running", False)
             ends.callback(random.restore, drawn)  # the caller's own draws go on as if fit had drawn nothing
             for callback in reversed(self.callbacks):  # each ends, whatever happens to the others
                 ends.callback(lambda c: c.on_train_end(logs), callback)
@@ -200,6 +157,7 @@ class Loop:
         if start == 0:
             self._reset()
         live = LiveLogs(self)
+        random.reseed(random.key(self.seed, self.epochs_done, _BEGIN))
         self._call("on_epoch_begin", self.epoch, live)
         hooks = [c.on_train_batch_end for c in self.callbacks if _overrides(c, "on_train_batch_end")]
         for net in self.step.networks.values():
@@ -207,16 +165,20 @@ class Loop:
         for module in self._frozen:
             module.training = False
         train, add, seed = self.step.train, self._means.add, self.seed
-        for batch in _batches(batches, self.epochs_done, start):
-            random.reseed(random.key(seed, self.steps_done))
-            add(train(batch))
+        others = () if self.world.size == 1 else (self.world.rank,)
+        for batch in batches_of(batches, self.epochs_done, seed=seed, start=start):
+            self.last_batch, self.last_key = batch, random.key(seed, self.steps_done, *others)
+            random.reseed(self.last_key)
+            try:
+                add(checked_logs(train(batch)))
+            except Exception as error:
+                error.add_note(self._place(batches))
+                raise
             self.steps_done += 1
             self.batch += 1
             for hook in hooks:
                 hook(self.batch - 1, live)
-            if self._signal is not None:
-                self._interrupt()
-            if self.stop:
+            if self._ends():
                 break
         if self.batch == 0:
             raise DataError(
@@ -224,28 +186,41 @@ class Loop:
                 "An epoch needs at least one.",
                 "Check the length of the data set; an iterator is empty after its first epoch, a list or DataLoader is not.",
             )
+        for update in self.step.updates.values():
+            update.flush()
+        self.world.broadcast(self.step.networks.values(), buffers_only=True)  # each has followed its own batches' means
+        self._means.reduce(self.world)
         logs = self._means.compute() | self._metrics()
         self.epochs_done += 1
         self.batch = 0
+        random.reseed(random.key(seed, self.epochs_done, _END))
         if validation is not None:
-            logs |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
+            with averaged(self.step, batches):
+                logs |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
         self.history.append(self.epoch, logs)
         self._call("on_epoch_end", self.epoch, logs)
-        if self._signal is not None:  # came during validation
-            self._interrupt()
+        self._ends(now=True)  # a signal may have come during validation
         return logs
 
     def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
         """The means of a step's figures and its metrics over all batches, in eval mode and without gradients."""
-        means, saved = Means(), {name: metric.state_dict() for name, metric in self.step.metrics.items()}
+        world, means, saved = (
+            World.current(),
+            Means(),
+            {name: metric.state_dict() for name, metric in self.step.metrics.items()},
+        )
         for metric in self.step.metrics.values():
             metric.reset()
+        drawn = random.state()
+        random.reseed(random.key(self.seed, 0, _EVALUATION))
         try:
             with evaluating(*self.step.networks.values()), torch.no_grad():
-                for batch in _batches(batches, 0, 0):
-                    means.add(self.step.evaluate(batch))
+                for batch in in_order(batches, seed=self.seed):
+                    means.add(checked_logs(self.step.evaluate(batch)))
+                means.reduce(world)
                 return means.compute() | self._metrics()
         finally:
+            random.restore(drawn)
             for name, metric in self.step.metrics.items():
                 metric.load_state_dict(saved[name])
 
@@ -254,13 +229,17 @@ class Loop:
         return self._means.compute() | {name: float(metric.compute()) for name, metric in self.step.metrics.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a run needs to go on from between two updates."""
-        step = self.step
+        """Everything a run needs to go on from between two updates, under any number of processes.
+
+        Where there are several each must call it, between the same two updates: sums and shards are gathered.
+        """
+        step, world = self.step, self.world
         own = step.state_dict() if hasattr(step, "state_dict") else {}
+        self._means.reduce(world)
         return {
-            "networks": {name: net.state_dict() for name, net in step.networks.items()},
-            "updates": {name: update.state_dict() for name, update in step.updates.items()},
-            "metrics": {name: metric.state_dict() for name, metric in step.metrics.items()},
+            "networks": {name: whole(net.state_dict()) for name, net in step.networks.items()},
+            "updates": {name: whole(update.state_dict()) for name, update in step.updates.items()},
+            "metrics": {name: _joined(metric, world) for name, metric in step.metrics.items()},
             "step": own,
             "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks],
             "means": self._means.state_dict(),
@@ -281,11 +260,13 @@ class Loop:
         """Takes back what `state_dict` gave; `fit` then goes on at that very step."""
         step = self.step
         for name, net in step.networks.items():
-            net.load_state_dict(state["networks"][name])
+            net.load_state_dict(spread(state["networks"][name], net.state_dict()))
         for name, update in step.updates.items():
             update.load_state_dict(state["updates"][name])
+        device = next((p.device for net in step.networks.values() for p in net.parameters()), torch.device("cpu"))
         for name, metric in step.metrics.items():
-            metric.load_state_dict(state["metrics"][name])
+            if name in state["metrics"]:  # a metric that was added since speaks for the rest of the epoch
+                metric.load_state_dict(_on(device, state["metrics"][name]))
         if hasattr(step, "load_state_dict"):
             step.load_state_dict(state["step"])
         saved_states = list(state["callbacks"])
@@ -295,7 +276,9 @@ class Loop:
                     callback.load_state_dict(saved)
                     del saved_states[index]
                     break
-        self._means.load_state_dict(state["means"])
+        self._means.load_state_dict(_on(device, state["means"]))
+        if not World.current().is_main:  # what all had summed up, the first one goes on with
+            self._reset()
         self.history.epoch, self.history.history = state["history"]["epoch"], state["history"]["history"]
         position = state["position"]
         self.seed, self.epoch, self.batch = position["seed"], position["epoch"], position["batch"]
@@ -317,6 +300,42 @@ class Loop:
     def _call(self, moment: str, *args: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, moment)(*args)
+
+    def _enter(self, world: World) -> None:
+        """Training begins at one place with one set of weights in all processes, and one of them reports."""
+        self.world, self._agreed = world, Agreement(world)
+        self.callbacks = [callback for callback in self.callbacks if world.is_main or not callback.main_only]
+        places = world.gather((self.epochs_done, self.batch, self.steps_done, self.steps_per_epoch))
+        if len(set(places)) > 1:
+            told = "; ".join(f"{at}: epoch {e}, batch {b}, {n} batches each" for at, (e, b, _, n) in enumerate(places))
+            raise LaminaError(
+                f"The processes stand at different places ({told}).",
+                "All go on from one checkpoint, and take the same number of batches.",
+                "Let all of them see the run's folder and the whole data; a loader of your own must give each as many batches.",
+            )
+        world.broadcast(self.step.networks.values())
+
+    def _ends(self, *, now: bool = False) -> bool:
+        """Whether training ends here; raises where it was interrupted. All processes are of one mind."""
+        agreed = self._agreed(self.stop, self._signal or 0, now=now)
+        if agreed is None:
+            return False
+        self.stop, self._signal = bool(agreed[0]), agreed[1] or None
+        if self._signal is not None:
+            self._interrupt()
+        return self.stop
+
+    def _place(self, batches: Iterable[Any]) -> str:
+        """Where something went wrong: the step, the process, and the samples."""
+        words = [
+            f"This came in batch {self.batch + 1} of epoch {self.epoch + 1} (step {self.steps_done + 1} of the run)"
+        ]
+        if self.world.size > 1:
+            words.append(f"process {self.world.rank} of {self.world.size}")
+        if hasattr(batches, "rows"):
+            rows = batches.rows(self.epochs_done, self.batch)
+            words.append(f"samples {', '.join(map(str, rows[:_NAMED]))}{' ...' * (len(rows) > _NAMED)} of the data")
+        return f"{', '.join(words)}."
 
     def _interrupt(self) -> None:
         advice = [text for callback in self.callbacks if (text := callback.on_interrupt())]
@@ -345,6 +364,17 @@ class Loop:
                 signal.signal(number, handler)
 
 
+def _joined(metric: Metric, world: World) -> dict[str, Any]:
+    """A metric's state with the sums of all processes."""
+    if world.size == 1:
+        return metric.state_dict()
+    metric.settle()
+    state = metric.state_dict()
+    host = tuple(term.cpu() if isinstance(term, torch.Tensor) else term for term in state["sums"])
+    everybody = [sums for sums in world.gather(host) if sums]
+    return {**state, "sums": tuple(sum(terms) for terms in zip(*everybody, strict=True))}
+
+
 def _in_eval_mode(net: torch.nn.Module) -> list[torch.nn.Module]:
     return [module for module in net.modules() if not module.training]
 
@@ -353,18 +383,10 @@ def _overrides(callback: Callback, moment: str) -> bool:
     return getattr(type(callback), moment) is not getattr(Callback, moment) or moment in vars(callback)
 
 
-def _length(batches: Iterable[Any]) -> int | None:
-    try:
-        return len(batches)  # type: ignore[arg-type]
-    except TypeError:
-        return None
-
-
-def _batches(batches: Iterable[Any], epoch: int, start: int) -> Iterator[Any]:
-    if hasattr(batches, "epoch"):
-        yield from batches.epoch(epoch, start=start)
-        return
-    iterator = iter(batches)
-    for _ in range(start):
-        next(iterator, None)
-    yield from iterator
+def _on(device: torch.device, state: Any) -> Any:
+    """The same nested state with its tensors on a device."""
+    if isinstance(state, torch.Tensor):
+        return state.to(device)
+    if isinstance(state, dict):
+        return {name: _on(device, value) for name, value in state.items()}
+    return type(state)(_on(device, value) for value in state) if isinstance(state, list | tuple) else state

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lamina.core.errors import LaminaError
 from lamina.training.loop import Callback
+from lamina.training.watching import Starvation
 
 _REFRESH_S = 0.2  # reading the figures waits for the device, so not at every step
 _BAR_WIDTH, _LEAST_BAR_WIDTH = 30, 8  # characters
@@ -28,11 +29,13 @@ def reporter(verbose: str | int = "auto", *, console: Console | None = None) -> 
         return []
     console = console or Console()
     live = verbose != 2 and (console.is_terminal or console.is_jupyter) and not console.is_dumb_terminal
-    return [Bar(console) if live else Lines(console)]
+    return [Bar(console) if live else Lines(console), Starvation()]
 
 
 class Lines(Callback):
-    """One line an epoch: time, images a second (of training alone), and every figure."""
+    """One line an epoch: time, images a second (of training alone), memory (see Runtime.memory), and every figure."""
+
+    main_only = True
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
@@ -48,7 +51,7 @@ class Lines(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         seconds = time.perf_counter() - self._began
-        words = [self._title(epoch), f"{seconds:.1f} s", *self._speed(), *_figures(logs)]
+        words = [self._title(epoch), f"{seconds:.1f} s", *self._speed(), *self._memory(), *_figures(logs)]
         # Plain text of any length: rich would wrap it, and colour its numbers.
         self._console.print("  ".join(words), highlight=False, markup=False, soft_wrap=True)
 
@@ -65,9 +68,14 @@ class Lines(Callback):
             return [f"{steps / seconds:,.1f} steps/s"]
         return [f"{steps * samples / all_steps / seconds:,.0f} images/s"]
 
+    def _memory(self) -> list[str]:
+        runtime = getattr(self.loop.step, "runtime", None)
+        used = None if runtime is None else runtime.memory()
+        return [] if used is None else [f"{used / 1e9:.1f} GB" if used >= 1e9 else f"{used / 1e6:.0f} MB"]
+
 
 class Bar(Lines):
-    """A live bar under the lines of the epochs that are done: batches, images a second, figures so far, time left."""
+    """A live bar under the lines of the epochs that are done: batches, images a second, memory, figures so far, time left."""
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__(console)
@@ -107,7 +115,7 @@ class Bar(Lines):
         steps, done = self.loop.steps_per_epoch, self._done
         title = self._title(self.loop.epoch)
         count = f"{done:,}/{steps:,}" if steps else f"{done:,}"
-        figures = [*self._speed(), *_figures(self.loop.figures()), *self._left()]
+        figures = [*self._speed(), *self._memory(), *_figures(self.loop.figures()), *self._left()]
         line = Text(f"{title} ", no_wrap=True, overflow="ellipsis", end="")
         room = self._console.width - sum(len(word) + 2 for word in [title, count, *figures])
         width = min(_BAR_WIDTH, room)

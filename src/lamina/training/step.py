@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from lamina.core.errors import LaminaError
 from lamina.losses import Loss
 from lamina.metrics import Metric
 from lamina.structures.batch import Batch, Logs, Tensors
@@ -33,6 +34,52 @@ class Step(Protocol):
     def evaluate(self, batch: Any) -> Logs:
         """The same figures without an update. Gradients are off."""
         ...
+
+
+def checked_step(step: Any, method: str = "train") -> Step:
+    """The step. Raises where it lacks what `Step` lists and the loop is about to ask for, before the first batch."""
+    kind = type(step).__name__
+    tables = {
+        "networks": ("torch modules", nn.Module),
+        "updates": ("training.Update", Update),
+        "metrics": ("metrics", Metric),
+    }
+    for name, (entries, entry) in tables.items():
+        value = getattr(step, name, None)
+        if not isinstance(value, Mapping) or not all(isinstance(each, entry) for each in value.values()):
+            came = f"has {name} of type {type(value).__name__}" if hasattr(step, name) else f"has no {name!r}"
+            came = f"holds {name} that are no {entries}" if isinstance(value, Mapping) else came
+            raise LaminaError(
+                f"The step {kind} {came}.",
+                f"A step's {name} are a dict of {entries} by name, which the loop saves and restores; it may be empty.",
+                f"Set self.{name} = {{...}} in __init__.",
+            )
+    if not callable(getattr(step, method, None)):
+        raise LaminaError(
+            f"The step {kind} has no method {method!r}.",
+            "A step answers train(batch), and evaluate(batch) where it is measured, with training.Logs.",
+            f"Write def {method}(self, batch) -> Logs.",
+        )
+    checked: Step = step
+    return checked
+
+
+def checked_logs(value: Any) -> Logs:
+    """What a step returned for a batch. Raises where it is no `Logs` of tensors."""
+    if type(value) is Logs or isinstance(value, Logs):
+        for name, figure in value.values.items():
+            if not isinstance(figure, Tensor):
+                raise LaminaError(
+                    f"A step logged {name}={figure!r}, of type {type(figure).__name__}.",
+                    "Figures are tensors, so that nobody waits for the device.",
+                    f"Leave out .item() or float(), or log torch.tensor({name}).",
+                )
+        return value
+    raise LaminaError(
+        f"A step returned {'nothing' if value is None else f'a {type(value).__name__}'} for a batch.",
+        "training.Logs was expected: the number of samples, and figures by name.",
+        "Return Logs(len(batch), loss=loss).",
+    )
 
 
 class Target:
@@ -139,10 +186,12 @@ class SupervisedStep:
                 loss = self._loss(outputs, goals, weights, parts)
                 return loss if self.penalties is None else loss + self.penalties()
 
-        loss = update(closure) if update.needs_closure else update(closure())
-        with torch.no_grad():
-            self._update_metrics(outputs, goals)
-        return Logs(self._count(batch, goals), loss=loss, **parts)
+        count = self._count(batch, goals)
+        loss = update(closure if update.needs_closure else closure(), count=count)
+        if self.metrics:
+            with torch.no_grad():
+                self._update_metrics(outputs, goals)
+        return Logs(count, loss=loss, **parts)
 
     def evaluate(self, batch: Batch) -> Logs:
         """Loss and metrics of one batch, in float32."""
@@ -155,11 +204,15 @@ class SupervisedStep:
         self._update_metrics(outputs, goals)
         return Logs(self._count(batch, goals), loss=loss, **parts)
 
+    def forward(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The network's outputs for one batch, up to a closing activation that was cut off; in the mode that it is in."""
+        return self._forward(self._place(batch)[0])
+
     def _place(self, batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor | None]:
         put = self.runtime.put
-        goals = tuple(put(value) for value in _tuple(batch.targets))
+        goals = tuple([put(value) for value in _tuple(batch.targets)])
         weights = None if batch.weights is None else put(batch.weights)
-        return tuple(put(value) for value in _tuple(batch.inputs)), goals, weights
+        return tuple([put(value) for value in _tuple(batch.inputs)]), goals, weights
 
     def _count(self, batch: Batch, goals: tuple[Tensor, ...]) -> int | Tensor:
         """How many samples the batch's mean speaks for: fewer where the loss ignores some."""
@@ -171,7 +224,7 @@ class SupervisedStep:
 
     def _forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if self.prepare is not None:
-            inputs = tuple(self.prepare(value) for value in inputs)
+            inputs = tuple([self.prepare(value) for value in inputs])
         return _tuple(self.view(*inputs))
 
     def _loss(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +13,17 @@ from torch import Tensor, nn
 from lamina import optimizers
 from lamina.core import random
 from lamina.core.errors import LaminaError
+from lamina.training import gradients
+from lamina.training.averaging import SWA, Average, Averages, Lookahead, SlowWeights
+from lamina.training.gradients import Count, Window
+from lamina.training.rates import Rates, Schedule
 from lamina.training.runtime import Runtime
+from lamina.training.scaling import LossScale
+from lamina.training.world import spread_optimizer
 
-Schedule = Callable[[float], float]
+Loss = Tensor | Callable[[], Tensor]
+
+_ALIVE: weakref.WeakSet[Update] = weakref.WeakSet()  # where parameters are sharded, an update has to know of the others
 
 
 class Update:
@@ -23,7 +33,10 @@ class Update:
     the discriminator. An optimizer that evaluates the loss several times (L-BFGS) wants `update(closure)`, where the closure
     computes the loss under autocast and neither clears gradients nor differentiates.
 
-    `schedule` maps the progress 0..1 over the planned updates to a factor of the learning rate.
+    `schedule` maps the progress 0..1 over the planned updates to a factor of the learning rate; one with `unit = "epochs"` is
+    asked with the epoch. `groups` have rates and weight decays of their own. `accumulate` losses make one update, each weighed by its
+    `count`; `flush` makes the last one of an epoch. Gradients are clipped to a global norm of `clip_norm` or each entry to
+    +-`clip_value`. `average` follows the weights, to evaluate with; `lookahead` pulls them back. In float16 the loss is scaled.
     """
 
     def __init__(
@@ -33,88 +46,296 @@ class Update:
         *,
         runtime: Runtime | None = None,
         schedule: Schedule | None = None,
+        groups: optimizers.Group | Sequence[optimizers.Group] = (),
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        average: Average | None = None,
+        lookahead: Lookahead | None = None,
     ) -> None:
         modules = [networks] if isinstance(networks, nn.Module) else list(networks)
-        self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        self.parameters = list(dict.fromkeys(p for module in modules for p in module.parameters() if p.requires_grad))
         if not self.parameters:
             raise LaminaError(
                 "The networks of this update have no trainable parameters.",
                 "An optimizer needs at least one parameter with requires_grad=True.",
                 "Unfreeze a layer, or build the network before training it.",
             )
+        _check(accumulate, clip_norm, clip_value, average)
         runtime = runtime or Runtime()
-        self.optimizer: torch.optim.Optimizer = optimizers.build(optimizer, self.parameters, fused=runtime.fused)
+        entries: Any = optimizers.groups.arrange(modules, groups) if groups else self.parameters
+        self._sharded = any(hasattr(p, "placements") for p in self.parameters)
+        fused = runtime.fused and not self._sharded  # of sharded tensors torch knows fused Adam, and neither SGD nor Adagrad
+        self.optimizer: torch.optim.Optimizer = optimizers.build(optimizer, entries, fused=fused)
         self.needs_closure = isinstance(self.optimizer, torch.optim.LBFGS)
-        self.schedule = schedule
-        self.count = 0
-        self._base = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self._ratios = [base / self._base[0] if self._base[0] else 1.0 for base in self._base]
-        self._plan = (0, 1)
+        self.accumulate = accumulate
+        self.count = 0  # updates made
+        self.skipped = 0  # updates left out because a gradient was not finite
+        self._rates = Rates(self.optimizer, schedule)
+        self._clip_norm, self._clip_value, self._guarded = clip_norm, clip_value, False
+        world = getattr(runtime, "world", None)
+        self._world = world if world is not None and world.size > 1 else None
+        self._window = Window(accumulate, shared=self._world is not None)
+        self._averages = None if average is None else Averages(average, modules, self.parameters)
+        self._slow = None if lookahead is None else SlowWeights(lookahead, self.parameters)
+        self._scale = LossScale(self.optimizer, runtime.device) if runtime.precision == "float16" else None
+        if self.needs_closure and (accumulate > 1 or clip_norm or clip_value or self._scale):
+            raise LaminaError(
+                f"{type(self.optimizer).__name__} was given accumulation, clipping or float16.",
+                "Its line search compares values and slopes of one and the same function.",
+                'Leave accumulate, clip_norm and clip_value out, and train in "float32" or "bfloat16".',
+            )
+        plain = accumulate == 1 and not (clip_norm or clip_value or average or lookahead)
+        plain = plain and self._world is None and self._scale is None and not self._sharded
+        # Chosen here, so that who wants nothing special pays for nothing special.
+        self._run: Callable[[Loss, Count], Tensor] = self._plainly if plain and not self.needs_closure else self._gather
+        _ALIVE.add(self)
 
-    def plan(self, updates: int, *, start: int | None = None) -> None:
-        """Lays the schedule over `updates` updates from the next one on, or from the `start`-th."""
-        self._plan = (self.count if start is None else start, max(updates, 1))
+    def __call__(self, loss: Loss, *, count: Count = None) -> Tensor:
+        """One update (or its share of one) from a scalar loss, or from a closure that computes it; returns the loss, detached.
 
-    @property
-    def planned_from(self) -> int:
-        """The update at which the schedule began."""
-        return self._plan[0]
+        `count`: how many samples or tokens the loss is the mean of; a number, or a tensor on the device. It weighs losses that
+        make one update together, here or on several processes. None: each call weighs the same.
+        """
+        return self._run(loss, count)
 
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the first parameter group, before the schedule's factor."""
-        return self._base[0]
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._base = [value * ratio for ratio in self._ratios]
-        if self.schedule is None:
-            for group, base in zip(self.optimizer.param_groups, self._base, strict=True):
-                group["lr"] = base
-
-    def __call__(self, loss: Tensor | Callable[[], Tensor]) -> Tensor:
-        """One update from a scalar loss, or from a closure that computes it; returns the loss, detached."""
-        if self.schedule is not None:
-            start, total = self._plan
-            factor = self.schedule(min((self.count - start) / total, 1.0))
-            for group, base in zip(self.optimizer.param_groups, self._base, strict=True):
-                group["lr"] = base * factor
-        self.count += 1
+    def _plainly(self, loss: Loss, count: Count) -> Tensor:
+        self._rates.follow(self.count)
         if isinstance(loss, Tensor):
-            if self.needs_closure:
-                raise LaminaError(
-                    f"{type(self.optimizer).__name__} was given a loss that is already computed.",
-                    "It evaluates the loss several times an update and needs a closure.",
-                    "Call update(closure) with a function that computes and returns the loss.",
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward(inputs=self.parameters)  # type: ignore[no-untyped-call]
+            gradients.clear(self.parameters)
+            torch.autograd.backward(loss, inputs=self.parameters)
             self.optimizer.step()
+            self.count += 1
             return loss.detach()
+        return self._by_closure(loss, None)
 
+    def _gather(self, loss: Loss, count: Count) -> Tensor:
+        """A micro-batch, and the update where it was the last of its window."""
+        if not isinstance(loss, Tensor):
+            if self.accumulate == 1 and self._scale is None and not self._guarded:
+                self._rates.follow(self.count)
+                return self._by_closure(loss, count)
+            loss = loss()
+        elif self.needs_closure:
+            raise LaminaError(
+                f"{type(self.optimizer).__name__} was given a loss that is already computed.",
+                "It evaluates the loss several times an update and needs a closure.",
+                "Call update(closure) with a function that computes and returns the loss.",
+            )
+        share = self._window.add(count)
+        if self._window.made == 1:
+            gradients.clear(self.parameters)
+        weighed = loss if share is None else loss * share
+        self._differentiate(weighed if self._scale is None else self._scale.scale(weighed))
+        if self._window.is_full:
+            self._step()
+        return loss.detach()
+
+    def flush(self) -> None:
+        """Makes the update of a window that has begun and will not be filled, with its true weight: at the end of an epoch."""
+        if self._window.made:
+            self._step()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether losses have been gathered that no update was made from."""
+        return self._window.made > 0
+
+    def _step(self) -> None:
+        """The update of all that was gathered."""
+        total = self._window.total
+        self._window.clear()
+        self._rates.follow(self.count)
+        if self._world is not None:
+            self._world.average(self.parameters, total)
+        else:
+            gradients.divide(self.parameters, total)
+        if self._scale is not None and gradients.of(self.parameters):
+            self._scale.unscale()
+        self._clip()
+        if self._slow is not None:
+            self._slow.begin()
+        if self._guarded and not gradients.are_finite(self.parameters):
+            self.skipped += 1
+            return
+        if self._scale is None:
+            self.optimizer.step()
+        elif gradients.of(self.parameters) and not self._scale.step():
+            self.skipped += 1
+            return
+        self._count_up()
+
+    def _by_closure(self, loss: Callable[[], Tensor], count: Count) -> Tensor:
+        """An update by an optimizer that may evaluate the loss several times."""
         drawn = random.state()
 
         def differentiated() -> Tensor:
             random.restore(drawn)  # a line search compares values of one function: dropout must not draw anew
-            self.optimizer.zero_grad(set_to_none=True)
+            gradients.clear(self.parameters)
             value = loss()
-            value.backward(inputs=self.parameters)  # type: ignore[no-untyped-call]
+            if self._world is None:
+                self._differentiate(value)
+            else:  # all processes see one value, or their searches would part
+                weight = 1.0 if count is None else count
+                self._differentiate(value * weight)
+                self._world.average(self.parameters, weight)
+                value = self._world.mean(value, weight)
+            self._clip()
             return value
 
-        return torch.as_tensor(self.optimizer.step(differentiated)).detach()  # type: ignore[arg-type]
+        if self._slow is not None:
+            self._slow.begin()
+        value = torch.as_tensor(self.optimizer.step(differentiated)).detach()  # type: ignore[arg-type]
+        self._count_up()
+        return value
+
+    def _differentiate(self, loss: Tensor) -> None:
+        if not self._sharded:
+            torch.autograd.backward(loss, inputs=self.parameters)
+            return
+        # `inputs` would leave every gradient of a sharded network None. Other networks get theirs back as they were.
+        others = [p for update in _ALIVE for p in update.parameters]
+        own = {id(p) for p in self.parameters}
+        kept = [(p, p.grad) for p in others if id(p) not in own]
+        gradients.clear([p for p, _ in kept])
+        torch.autograd.backward(loss)
+        for p, gradient in kept:
+            p.grad = gradient
+
+    def _clip(self) -> None:
+        if self._clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self._clip_norm, foreach=True)
+        elif self._clip_value is not None:
+            torch.nn.utils.clip_grad_value_(self.parameters, self._clip_value, foreach=True)
+
+    def _count_up(self) -> None:
+        self.count += 1
+        if self._slow is not None:
+            self._slow.follow(self.count)
+        if self._averages is not None:
+            self._averages.follow(self._rates.progress(self.count))
+
+    # Schedule -----------------------------------------------------------------------------------------------------
+
+    def plan(self, updates: int, *, start: int | None = None, epochs: float | None = None) -> None:
+        """Lays the schedule over `updates` updates, which are `epochs` epochs, from the next one on, or from the `start`-th."""
+        if start is None and self._averages is not None and self.is_equal_average:
+            self._averages.restart()  # its start is a share of the training that begins now
+        self._rates.plan(self.count if start is None else start, updates, epochs)
+
+    @property
+    def needs_plan(self) -> bool:
+        """Whether anything here depends on how many updates are to come."""
+        return self.schedule is not None or self.is_equal_average
+
+    @property
+    def planned_from(self) -> int:
+        """The update at which the schedule began."""
+        return self._rates.start
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """What the learning rate is multiplied by over time."""
+        return self._rates.schedule
+
+    @schedule.setter
+    def schedule(self, value: None) -> None:
+        self._rates.schedule = value
+
+    @property
+    def learning_rate(self) -> float:
+        """The base learning rate, before the factors of schedule and groups."""
+        return self._rates.rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._rates.rate = value
+
+    # Averages and looking -----------------------------------------------------------------------------------
+
+    @property
+    def averages(self) -> bool:
+        """Whether there are averaged weights to evaluate with."""
+        return self._averages is not None and self._averages.made > 0
+
+    @property
+    def has_average(self) -> bool:
+        """Whether an average follows the weights, or will from some update on."""
+        return self._averages is not None
+
+    @property
+    def is_equal_average(self) -> bool:
+        """Whether the average is of all weights alike, to which BatchNorm's statistics do not belong."""
+        return self._averages is not None and isinstance(self._averages.rule, SWA)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights stand in the networks; afterwards all is as it was, bit for bit. Without averages nothing happens."""
+        with contextlib.nullcontext() if self._averages is None else self._averages.swapped():
+            yield
+
+    def guard(self) -> None:
+        """From now on an update whose gradients are not finite is left out and counted in `skipped`; waits for the device each time."""
+        if not self.needs_closure:
+            self._guarded, self._run = True, self._gather
+
+    # State --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state, the count of updates, the base learning rates and the plan."""
-        return {
+        """The optimizer's state, the count of updates, base rates and plan; averages, slow weights, loss scale, an open window."""
+        state = {
             "optimizer": self.optimizer.state_dict(),
             "count": self.count,
-            "base": list(self._base),
-            "plan": list(self._plan),
+            "skipped": self.skipped,
+            "rates": self._rates.state_dict(),
         }
+        if self.is_open:
+            state["window"] = self._window.state_dict(self.parameters)
+        return state | {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.count = state["count"]
-        self._base = list(state["base"])
-        self._plan = (state["plan"][0], state["plan"][1])
+        """Takes back what `state_dict` gave. Raises LaminaError where it speaks of other parts than this update has."""
+        parts = self._parts()
+        there = {name for name in ("average", "lookahead", "scale") if name in state}
+        if there != set(parts):
+            raise LaminaError(
+                f"The saved update has {' and '.join(sorted(there)) or 'no averages'}, this one {' and '.join(sorted(parts)) or 'none'}.",
+                "A run goes on with the averages, lookahead and precision that it began with.",
+                "Give the same settings.",
+            )
+        self.optimizer.load_state_dict(spread_optimizer(state["optimizer"], self.optimizer))
+        self.count, self.skipped = state["count"], state["skipped"]
+        self._rates.load_state_dict(state["rates"])
+        self._window.clear()
+        if "window" in state:
+            self._window.load_state_dict(state["window"], self.parameters)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Averages | SlowWeights | LossScale]:
+        parts = {"average": self._averages, "lookahead": self._slow, "scale": self._scale}
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+def _check(accumulate: int, clip_norm: float | None, clip_value: float | None, average: Any) -> None:
+    if isinstance(accumulate, bool) or accumulate != int(accumulate) or accumulate < 1:
+        raise LaminaError(
+            f"accumulate is {accumulate!r}.", "A number of batches, at least 1, was expected.", "1 is every batch."
+        )
+    for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+        if value is not None and not value > 0:
+            raise LaminaError(
+                f"{name} is {value!r}.", "A number above 0 was expected.", "Leave it out to clip nothing."
+            )
+    if clip_norm is not None and clip_value is not None:
+        raise LaminaError(
+            f"clip_norm={clip_norm} and clip_value={clip_value} came together.",
+            "Gradients are clipped by their norm or by their values.",
+            "Leave one of them out.",
+        )
+    if average is not None and (isinstance(average, type) or not hasattr(average, "share")):
+        raise LaminaError(
+            f"average is {average!r}.",
+            "An object such as EMA(decay=0.999) or SWA(start=0.75) was expected.",
+            "Write training.EMA() for a moving average.",
+        )

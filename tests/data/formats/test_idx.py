@@ -133,3 +133,24 @@ def test_the_original_files_give_what_the_package_holds(real_data):
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.labels, theirs.labels)
     assert packed.classes == opened.classes
+
+
+def test_emnist_names_its_classes_in_a_mapping(tmp_path):
+    write(tmp_path, prefix="emnist-letters-", labels=labels_file([1, 2, 3, 1, 2]))
+    (tmp_path / "emnist-letters-mapping.txt").write_text("1 65 97\n2 66 98\n3 67 99\n")
+    assert data.open(tmp_path).classes == ("N/A", "A", "B", "C")
+    (tmp_path / "emnist-letters-mapping.txt").unlink()
+    (tmp_path / "mapping.txt").write_text("0 48\n1 49\n2 97\n3 98\n\n")
+    assert data.open(tmp_path).classes == ("0", "1", "a", "b")
+    (tmp_path / "classes.txt").write_text("none\none\ntwo\nthree")
+    assert data.open(tmp_path).classes == ("none", "one", "two", "three")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("zero 48", "no mapping"), ("0\n", "no mapping"), ("0 48\n1 49", "names 2 classes")]
+)
+def test_a_mapping_that_is_none_or_too_short_is_named(tmp_path, text, says):
+    write(tmp_path)
+    (tmp_path / "mapping.txt").write_text(text)
+    with pytest.raises(DataError, match=rf"mapping\.txt.*{says}|{says}"):
+        data.open(tmp_path)

@@ -9,6 +9,7 @@ from PIL import Image
 from lamina import data
 from lamina.core.errors import DataError, UnknownNameError
 from lamina.data.formats.image_folder import is_picture
+from lamina.data.pictures import READS_HEIC
 
 
 def plant(root, *names):
@@ -61,7 +62,28 @@ def test_a_picture_is_told_by_its_name(tmp_path):
 
 def test_pictures_deeper_in_a_class_folder_belong_to_the_class(tmp_path):
     plant(tmp_path, "a/1.png", "a/2021/may/2.PNG", "b/1.png")
-    assert data.open(tmp_path).train.labels.tolist() == [0, 0, 1]
+    says = r"1 of 3 pictures .* below their class's \(2021\)\. They are taken for pictures of a, b.*to where a is"
+    with pytest.warns(UserWarning, match=says) as caught:
+        assert data.open(tmp_path).train.labels.tolist() == [0, 0, 1]
+    assert len(caught) == 1
+
+
+def test_files_that_cannot_be_read_are_counted_by_their_endings_in_one_warning(tmp_path):
+    plant(tmp_path, "a/1.png", "b/1.png")
+    for name in ("a/1.PSD", "a/2.psd", "b/scan", "b/notes.txt", "b/Thumbs.db", "b/.DS_Store", "elsewhere.psd"):
+        (tmp_path / name).write_text("")
+    with pytest.warns(UserWarning, match=r"Left out .*: 2 \.psd, 1 without an ending\.") as caught:
+        assert len(data.open(tmp_path).train) == 2
+    assert len(caught) == 1
+    assert "pillow-heif" not in str(caught[0].message)
+
+
+@pytest.mark.skipif(READS_HEIC, reason="pillow-heif is installed")
+def test_heic_that_is_left_out_says_what_would_read_it(tmp_path):
+    plant(tmp_path, "train/a/1.png", "train/b/1.png")
+    (tmp_path / "train/b/IMG_1.HEIC").write_text("")
+    with pytest.warns(UserWarning, match=r"Left out of .*train, .*: 1 \.heic\..*pip install pillow-heif"):
+        data.open(tmp_path)
 
 
 def test_a_class_may_be_called_test_where_there_is_no_train(tmp_path):
@@ -111,8 +133,15 @@ def test_loose_pictures_are_no_format_and_the_error_says_what_was_looked_for_and
     plant(tmp_path, "1.png", "2.png")
     with pytest.raises(DataError) as caught:
         data.open(tmp_path)
-    for words in ("1.png, 2.png", "train-images-idx3-ubyte", "a folder of pictures for each class"):
+    for words in (
+        "1.png, 2.png",
+        "train-images-idx3-ubyte",
+        "a folder of pictures for each class",
+        "pass the folder above",
+    ):
         assert words in str(caught.value)
+    with pytest.raises(DataError, match=r"1\.png is a file\..*Pass the folder that holds a folder of pictures"):
+        data.open(tmp_path / "1.png")
     with pytest.raises(DataError, match="0 class folders and 2 loose pictures"):
         data.open(tmp_path, format="image_folder")
 

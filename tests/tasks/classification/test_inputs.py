@@ -7,6 +7,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 import lamina
+from lamina import layers, models
 from lamina.core.errors import DataError, LaminaError
 from lamina.data import ImageDataset, Splits
 from lamina.tasks.classification import inputs
@@ -100,30 +101,6 @@ def test_sample_weights_go_with_their_files(tmp_path):
     assert [float(path.stem) for path in held.paths] == held_weights.tolist()
 
 
-@pytest.mark.parametrize(
-    ("shape", "channels", "single"),
-    [
-        ((28, 28), 1, True),
-        ((1, 28, 28), 1, True),
-        ((28, 28, 1), 1, True),
-        ((28, 28, 3), 1, True),
-        ((3, 28, 28), 1, False),
-        ((5, 28, 28), 1, False),
-        ((3, 28, 28), 3, True),
-        ((28, 28, 3), 3, True),
-        ((5, 28, 28), 3, False),
-        ((2, 3, 28, 28), 3, False),
-    ],
-)
-def test_the_classifiers_channels_decide_whether_an_array_is_one_picture(shape, channels, single):
-    preprocess = lamina.Preprocess(channels=channels, size=(28, 28))
-    array = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
-    for value in (array, torch.from_numpy(array)):
-        assert inputs.is_single(value, channels) == single
-        count = 1 if single else shape[0]
-        assert inputs.pictures(value, preprocess).shape == (count, channels, 28, 28)
-
-
 def test_three_grey_pictures_get_three_answers():
     classifier = lamina.Classifier("fastconvnet")
     classifier.fit(dataset(20), verbose=0)
@@ -175,11 +152,60 @@ def test_batches_and_foreign_data_sets_are_refused_with_what_to_pass():
             classifier.evaluate(wrong)
 
 
-def test_a_folder_gives_the_pictures_that_training_would_read(tmp_path):
-    for name in ("b10.png", "b2.png", ".hidden.png", "__MACOSX/x.png", ".cache/x.png", "sub/c.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        Image.fromarray(noise(1)[0, 0]).save(tmp_path / name)
-    for name in ("report.pdf", "film.mpg"):  # endings that Pillow registers
-        (tmp_path / name).write_bytes(b"no picture")
-    found = [path.relative_to(tmp_path).as_posix() for path in inputs.sources(tmp_path)]
-    assert found == ["b2.png", "b10.png", "sub/c.jpg"]
+def described(shape, **options):
+    i = layers.Input(shape=shape, **options)
+    return models.Model(i, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(i))))
+
+
+def test_a_network_that_says_its_size_and_channels_gets_them(tmp_path):
+    for index in range(20):
+        (tmp_path / "ab"[index % 2]).mkdir(exist_ok=True)
+        Image.fromarray(noise(1, index)[0, 0]).save(tmp_path / "ab"[index % 2] / f"{index}.png")
+    for shape, wanted in (
+        ((3, 96, 80), (3, (96, 80))),
+        ((3, None, None), (3, (28, 28))),
+        ((1, 40, 40), (1, (40, 40))),
+    ):
+        classifier = lamina.Classifier(described(shape))
+        classifier.fit(tmp_path, verbose=0)
+        assert (classifier.preprocess.channels, classifier.preprocess.size) == wanted
+        assert len(classifier.preprocess.mean) == wanted[0]
+        assert classifier.predict(tmp_path / "a" / "0.png").label in ("a", "b")
+
+
+def test_arrays_of_another_size_than_the_network_says_are_told_how_to_be_resized():
+    classifier = lamina.Classifier(described((1, 32, 32)))
+    with pytest.raises(
+        LaminaError, match=r"takes \(1, 32, 32\).*Preprocess\(channels=1, size=\(32, 32\)\)\.stack\(x\)"
+    ):
+        classifier.fit(noise(20), np.arange(20) % 2, verbose=0)
+    x = lamina.Preprocess(channels=1, size=(32, 32)).stack(noise(20))
+    classifier.fit(x, np.arange(20) % 2, verbose=0)
+    assert classifier.preprocess.size == (32, 32)
+
+
+def test_networks_whose_input_is_no_picture_are_refused_at_once():
+    flat = models.Sequential([layers.Dense(2, input_shape=(784,))])
+    for network, says in (
+        (flat, r"\(784,\).*Flatten"),
+        (described((32, 32, 3), data_format="channels_last"), "channels last"),
+        (described((4, 32, 32)), "1 or 3 channels"),
+    ):
+        with pytest.raises(LaminaError, match=says):
+            lamina.Classifier(network)
+
+
+def test_a_preprocessing_that_scales_beside_a_network_that_scales_is_warned_of():
+    def scaling(first):
+        return models.Sequential([first, layers.Flatten(), layers.Dense(2)])
+
+    divides = layers.Rescaling(1 / 255, input_shape=(1, 28, 28))
+    ours = {"classes": ("a", "b"), "preprocess": lamina.Preprocess(channels=1, size=(28, 28))}
+    with pytest.warns(UserWarning, match=r"Rescaling\(scale=0.0039.* scales them again.*0\.\.255"):
+        classifier = lamina.Classifier(scaling(divides), **ours)
+    centred = lamina.Classifier(scaling(layers.Rescaling(2, offset=-1, input_shape=(1, 28, 28))), **ours)
+    assert centred.predict(noise(1)[0]).label in ("a", "b")
+    raw = lamina.Preprocess(channels=1, size=(28, 28), std=(1 / 255,))
+    lamina.Classifier(scaling(divides), classes=("a", "b"), preprocess=raw)
+    lamina.Classifier(scaling(divides)).fit(dataset(20), verbose=0)
+    assert classifier.predict(noise(1)[0]).label in ("a", "b")

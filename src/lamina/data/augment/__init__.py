@@ -1,5 +1,35 @@
-"""Augmentation: `batch`, on the device, a whole batch at a time."""
+"""Augmentation on the device, a whole batch at a time: pure functions of the images and of random numbers keyed by position."""
 
-from lamina.data.augment.batch import Compose, RandomAffine, RandomRotation, RandomShift
+from lamina.data.augment.colour import ColorJitter, RandomGrayscale
+from lamina.data.augment.compose import Compose, augmented, composed, draw, mixes
+from lamina.data.augment.crop import RandomCrop, RandomResizedCrop
+from lamina.data.augment.erase import Cutout, RandomErasing
+from lamina.data.augment.geometry import RandomAffine, RandomFlip, RandomRotation, RandomShift
+from lamina.data.augment.mix import CutMix, Mixup
+from lamina.data.augment.resize import ProgressiveResize, ResizedBatches
+from lamina.data.augment.transform import Augment, Mixing, Transform
 
-__all__ = ["Compose", "RandomAffine", "RandomRotation", "RandomShift"]
+__all__ = [
+    "Augment",
+    "ColorJitter",
+    "Compose",
+    "CutMix",
+    "Cutout",
+    "Mixing",
+    "Mixup",
+    "ProgressiveResize",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGrayscale",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomShift",
+    "ResizedBatches",
+    "Transform",
+    "augmented",
+    "composed",
+    "draw",
+    "mixes",
+]

@@ -41,7 +41,9 @@ def open_path(path: str | Path, format: str | None = None) -> Splits[ImageDatase
         raise DataError(
             f"{folder} is {'a file' if folder.exists() else 'not there'}.",
             "The path of a folder was expected.",
-            "Unpack it first, and pass the folder."
+            "Pass the folder that holds a folder of pictures for each class."
+            if image_folder.is_picture(folder)
+            else "Unpack it first, and pass the folder."
             if folder.exists()
             else "Check the spelling; lamina.data.names() lists the data sets that need no path.",
         )
@@ -50,11 +52,14 @@ def open_path(path: str | Path, format: str | None = None) -> Splits[ImageDatase
     for reader in FORMATS.values():
         if reader.matches(folder):
             return reader.open_folder(folder)
+    loose = any(image_folder.is_picture(entry) for entry in folder.iterdir())
     looked_for = "; ".join(f"{name}: {reader.LOOKS_FOR}" for name, reader in FORMATS.items())
     raise DataError(
         f"{folder} holds {_contents(folder)}.",
         f"No format was recognised. Looked for: {looked_for}.",
-        "Arrange the files like this, or pass the folder that holds them.",
+        f"Sort the pictures into a folder for each class; if {folder.name} is one of the classes, pass the folder above it."
+        if loose
+        else "Arrange the files like this, or pass the folder that holds them.",
     )
 
 

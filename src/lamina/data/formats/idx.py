@@ -1,8 +1,9 @@
 """IDX folders, as MNIST, Fashion-MNIST, KMNIST and EMNIST come (format: LeCun, yann.lecun.com/exdb/mnist).
 
 Files: [PREFIX-]{train,t10k,test}-{images-idx3,labels-idx1}-ubyte[.gz]; dots may stand for the last dashes.
-Class names stand in classes.txt, one a line; without it they are the numbers. EMNIST's files (their prefix says emnist) hold
-the pictures transposed; they are turned upright.
+Class names stand in classes.txt, one a line, or in EMNIST's [PREFIX-]mapping.txt (a label and the codes of its characters on
+each line); without these they are the numbers. EMNIST's files (their prefix says emnist) hold the pictures transposed; they
+are turned upright.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ def open_folder(folder: Path) -> Splits[ImageDataset | FolderDataset]:
             "Put the files of one data set into a folder of its own.",
         )
     pairs = {split: _pair(found, split, folder) for split in ("train", "test") if any(key[0] == split for key in found)}
-    classes = _classes(folder, 1 + max(int(labels.max()) for _, labels in pairs.values()))
-    upright = not prefixes.pop().startswith("emnist")
+    prefix = prefixes.pop()
+    classes = _classes(folder, prefix, 1 + max(int(labels.max()) for _, labels in pairs.values()))
+    upright = not prefix.startswith("emnist")
     sets: dict[str, ImageDataset | FolderDataset] = {
         split: ImageDataset(images if upright else images.mT.contiguous(), labels, classes, name=folder.name)
         for split, (images, labels) in pairs.items()
@@ -132,11 +134,15 @@ def _parsed(content: bytes | memoryview, name: str, *, dims: int) -> Tensor:
     return torch.frombuffer(writable, dtype=torch.uint8, offset=start).reshape(shape)
 
 
-def _classes(folder: Path, count: int) -> tuple[str, ...]:
-    listed = folder / "classes.txt"
-    if not listed.is_file():
+def _classes(folder: Path, prefix: str, count: int) -> tuple[str, ...]:
+    texts = {entry.name.lower(): entry for entry in folder.iterdir() if entry.name.lower().endswith(".txt")}
+    mapping = texts.get(f"{prefix}mapping.txt") or texts.get("mapping.txt")
+    if (listed := texts.get("classes.txt")) is not None:
+        names = tuple(line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
+    elif mapping is not None:
+        listed, names = mapping, _mapped(mapping)
+    else:
         return tuple(str(label) for label in range(count))
-    names = tuple(line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
     if len(names) < count:
         raise DataError(
             f"{listed} names {len(names)} classes.",
@@ -144,3 +150,17 @@ def _classes(folder: Path, count: int) -> tuple[str, ...]:
             "Name every class, one a line.",
         )
     return names
+
+
+def _mapped(listed: Path) -> tuple[str, ...]:
+    """The first character of each label; "N/A" for labels without one, as the 0 of EMNIST's letters."""
+    try:
+        rows = [[int(part) for part in line.split()] for line in listed.read_text(encoding="ascii").splitlines()]
+        characters = {row[0]: chr(row[1]) for row in rows if row}
+    except (ValueError, IndexError) as error:
+        raise DataError(
+            f"{listed} is no mapping ({error}).",
+            "A label and the codes of its characters were expected on each line, such as '10 65'.",
+            "Fetch it again, or name the classes in classes.txt, one a line.",
+        ) from error
+    return tuple(characters.get(label, "N/A") for label in range(max(characters, default=-1) + 1))

@@ -1,10 +1,9 @@
-"""What people call data (a name, a folder, files, arrays, a data set), made into data sets and pictures."""
+"""What people call data (a name, a folder, arrays, a data set), made into data sets, and what a network is to see of them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,19 @@ from torch import Tensor, nn
 
 from lamina import data as datasets
 from lamina.core.errors import DataError, ShapeError
+from lamina.core.warnings import warn
 from lamina.data.dataset import FolderDataset, ImageDataset, Splits
-from lamina.data.formats import image_folder
 from lamina.data.preprocess import Normalize, Preprocess
+from lamina.models import Model
 from lamina.models.feed import is_batches
+from lamina.models.graph import Graph
 from lamina.nn import Rescaling
 
 HELD_OUT = 0.1  # of the training pictures, where neither the data nor the caller brings validation
 SEED = 0  # of the hash by which they are chosen
 _DEFAULT_SIDE = 64  # px, for folders of pictures of many sizes
 _NATIVE_SIDES = range(28, 129)  # px; equal square pictures of such a size are taken as they are
+_DIVIDES = 0.04  # a scale or std below it, 10 / 255, is meant for values 0..255
 
 
 def is_location(value: Any) -> bool:
@@ -178,32 +180,83 @@ def in_memory(dataset: Any, preprocess: Preprocess) -> ImageDataset:
         return dataset.in_memory(preprocess)
     images: Tensor = dataset.images
     if tuple(images.shape[1:]) != (preprocess.channels, *preprocess.size):
-        images = preprocess.stack(list(images))
-        return ImageDataset(images, dataset.labels, dataset.classes, name=getattr(dataset, "name", ""))
+        images, told = (
+            preprocess.stack(list(images)),
+            {name: getattr(dataset, name, "") for name in ("name", "sources")},
+        )
+        return ImageDataset(images, dataset.labels, dataset.classes, **told)
     return dataset  # type: ignore[no-any-return]
 
 
-def fitting_preprocess(dataset: Any, net: nn.Module | None = None) -> Preprocess:
-    """Channels and size of the pictures themselves where they are equal and small, else 64 px squares; their own mean and std.
-
-    A network that begins with Rescaling is given the values as they are, 0..255.
+def fitting_preprocess(
+    dataset: Any, net: nn.Module | None = None, *, shape: Sequence[int | None] = (None, None, None)
+) -> Preprocess:
+    """Channels and size as in `shape`; where that leaves them open, the pictures' own, if they are equal and small, else
+    64 px squares. Mean and std are the pictures' own, but for a network that begins with Rescaling: it is given 0..255.
     """
     raw = net is not None and begins_with_scaling(net)
-    if not isinstance(dataset, FolderDataset):
-        fitting = preprocess_for(dataset.images)
-    else:
-        count, size = _look(dataset)
-        fitting = Preprocess(channels=count, size=size, mean=(0.0,) * count, std=(1.0,) * count)
-        if not raw:
-            few = np.linspace(0, len(dataset) - 1, min(len(dataset), 500)).round().astype(int)
-            fitting = preprocess_for(dataset.subset(few.tolist()).in_memory(fitting).images)
-    return replace(fitting, mean=(0.0,), std=(1 / 255,)) if raw else fitting
+    folder = isinstance(dataset, FolderDataset)
+    count, own = _look(dataset) if folder else (dataset.images.shape[1], tuple(dataset.images.shape[2:]))
+    channels, size = shape[0] or count, (shape[1] or own[0], shape[2] or own[1])
+    fitting = Preprocess(channels=channels, size=size, mean=(0.0,), std=(1 / 255,))
+    if raw:
+        return fitting
+    if not folder and tuple(dataset.images.shape[1:]) == (channels, *size):
+        return preprocess_for(dataset.images)
+    few = np.linspace(0, len(dataset) - 1, min(len(dataset), 500)).round().astype(int)
+    return preprocess_for(in_memory(dataset.subset(few.tolist()), fitting).images)
+
+
+def sized_preprocess(dataset: Any, network: str | nn.Module | Model, size: tuple[int, int]) -> Preprocess:
+    """As `fitting_preprocess`, for pictures of a (height, width) that a person chose."""
+    graph, net = (network.graph, network.net) if isinstance(network, Model) else (None, network)
+    channels, *own = declared_shape(graph)
+    if any(side not in (None, asked) for side, asked in zip(own, size, strict=True)):
+        raise ShapeError(
+            f"The size {size[0]}x{size[1]} came.",
+            f"The network says itself that it takes pictures of {own[0]}x{own[1]} px.",
+            "Leave the size out, or describe the input with that shape.",
+        )
+    return fitting_preprocess(dataset, net if isinstance(net, nn.Module) else None, shape=(channels, *size))
+
+
+def declared_shape(graph: Graph | None) -> tuple[int | None, ...]:
+    """(channels, height, width) that a network made of layers says it takes; None where it leaves them open.
+
+    Raises ShapeError where it takes something else than one picture (C, H, W).
+    """
+    if graph is None:
+        return (None, None, None)
+    first = graph.inputs[0]
+    if len(graph.inputs) != 1 or len(first.shape) != 3 or first.permuted or first.shape[0] not in (1, 3, None):
+        came = ", ".join(f"{symbol.shape}{' (channels last)' * symbol.permuted}" for symbol in graph.inputs)
+        raise ShapeError(
+            f"The network's input is {came}.",
+            "A Classifier gives its network one picture: (channels, height, width) with 1 or 3 channels.",
+            "Describe it as Input(shape=(3, 96, 96)), without data_format; for rows of numbers put layers.Flatten() behind it.",
+        )
+    return tuple(first.shape)
+
+
+def warn_scaled_twice(net: nn.Module, preprocess: Preprocess) -> None:
+    """Warns of a network that divides 0..255 itself, beside a preprocessing that has divided already."""
+    first = _first_module(net)
+    divides = isinstance(first, Normalize) or (isinstance(first, Rescaling) and float(first.scale) < _DIVIDES)
+    if divides and min(preprocess.std) > _DIVIDES:
+        warn(
+            f"The preprocessing scales pixels (mean {preprocess.mean}, std {preprocess.std}), and the network's first "
+            f"layer, {first}, scales them again. A network that scales expects 0..255. "
+            "Leave preprocess out, pass one with mean=(0,), std=(1 / 255,), or take the layer away."
+        )
 
 
 def begins_with_scaling(net: nn.Module) -> bool:
     """Whether the first layer scales pixel values itself."""
-    first = next((module for module in net.modules() if not list(module.children())), None)
-    return isinstance(first, Rescaling | Normalize)
+    return isinstance(_first_module(net), Rescaling | Normalize)
+
+
+def _first_module(net: nn.Module) -> nn.Module | None:
+    return next((module for module in net.modules() if not list(module.children())), None)
 
 
 def channels_of(dataset: Any) -> int:
@@ -269,63 +322,6 @@ def as_images(value: Any) -> Tensor:
             "Add the missing axis, or reorder the axes.",
         )
     return tensor
-
-
-def is_single(value: Any, channels: int) -> bool:
-    """Whether it is one picture: a file, a PIL picture, or an array of H W, C H W or H W C.
-
-    Three entries in front are the colours of one picture to a classifier of colour pictures, and three pictures to one of
-    grey ones.
-    """
-    if is_location(value):
-        return Path(value).is_file()
-    if isinstance(value, Image.Image):
-        return True
-    if not isinstance(value, np.ndarray | Tensor) or value.ndim not in (2, 3):
-        return False
-    first, last = value.shape[0], value.shape[-1]
-    return value.ndim == 2 or first == 1 or (first == 3 and channels == 3) or (first != 3 and last in (1, 3, 4))
-
-
-def _files(value: Any) -> list[Any] | None:
-    """Files or PIL pictures, one by one, where that is what was given; a folder without classes gives its pictures."""
-    if is_location(value):
-        path = Path(value)
-        if path.is_dir():
-            return list(image_folder._pictures(path))
-        if path.is_file():
-            return [path]
-        raise DataError(f"There is no file or folder {path}.", "A picture was expected.", "Check the path.")
-    if isinstance(value, list | tuple) and value and all(is_location(v) or isinstance(v, Image.Image) for v in value):
-        return list(value)
-    return None
-
-
-def pictures(value: Any, preprocess: Preprocess) -> Tensor:
-    """uint8 N C H W of the size that the network takes, from whatever `predict` was given."""
-    if not is_location(value) and is_single(value, preprocess.channels):
-        return preprocess.host(value)[None]
-    files = _files(value)
-    if files is not None:
-        if not files:
-            raise DataError(
-                f"{value} holds no pictures.", "Files such as .jpg or .png were expected.", "Check the path."
-            )
-        return preprocess.stack(files)
-    if hasattr(value, "images") or isinstance(value, FolderDataset | Splits):
-        dataset = measured(value, {})[1]
-        return in_memory(dataset, preprocess).images
-    images = as_images(value)
-    if tuple(images.shape[1:]) != (preprocess.channels, *preprocess.size):
-        return preprocess.stack(list(images))
-    return images
-
-
-def sources(value: Any) -> list[Any]:
-    """What a result names as its picture: paths or pictures, or nothing for arrays."""
-    if is_location(value) or isinstance(value, list | tuple):
-        return _files(value) or []
-    return [value] if isinstance(value, Image.Image) else []
 
 
 def listed(names: Sequence[str]) -> str:

@@ -14,24 +14,28 @@ from torch import Tensor, nn
 
 from lamina import networks
 from lamina.core.errors import LaminaError, ShapeError
+from lamina.data.augment import ProgressiveResize
+from lamina.data.dataset import FolderDataset
 from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
 from lamina.models import Model, feed, file, objective
 from lamina.models.arrays import Arrays, collect
+from lamina.models.streams import Streamed
 from lamina.models.summary import Summary
 from lamina.networks.load import book_state
+from lamina.optimizers.schedules import Schedule
 from lamina.structures.results import Classification
-from lamina.tasks.classification import inputs
+from lamina.tasks.classification import inputs, pictures
 from lamina.tasks.classification.decode import decode
 from lamina.training import Callback, History, Runtime
-from lamina.training.update import Schedule
 
 
 class Classifier(Model):
     """One class for each picture.
 
     `network` is a name of `networks.names()`, a torch module that ends in logits, or a Model made of layers. Its
-    classes, channels and picture size come from the data of the first `fit`, or from `classes` and `preprocess`.
+    classes, channels and picture size come from the data of the first `fit`, or from `classes` and `preprocess`; a Model
+    made of layers says its channels and size itself.
     `weights` is a parameter file: a model file of lamina's, or the book's `deep_convnet_params.pkl`.
     """
 
@@ -67,8 +71,9 @@ class Classifier(Model):
         loss_weights: Any = None,
         device: str = "auto",
         precision: str = "auto",
-        schedule: Schedule | None = None,
+        schedule: str | Schedule | None = None,
         runtime: Runtime | None = None,
+        update: Mapping[str, Any] | None = None,
     ) -> None:
         """As Model.compile, with the optimizer, loss and metrics of a classifier unless told otherwise."""
         super().compile(
@@ -80,6 +85,7 @@ class Classifier(Model):
             precision=precision,
             schedule=schedule,
             runtime=runtime,
+            update=update,
         )
 
     def fit(
@@ -99,8 +105,11 @@ class Classifier(Model):
         *,
         seed: int = 0,
         augment: Augment | None = None,
+        resize: ProgressiveResize | None = None,
         run: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        checkpoint_every: int | None = None,
+        log_every: int | None = None,
     ) -> History:
         """As Model.fit, on a folder, a data set or its name, or on uint8 arrays and their labels.
 
@@ -124,8 +133,11 @@ class Classifier(Model):
                 initial_epoch,
                 seed=seed,
                 augment=augment,
+                resize=resize,
                 run=run,
                 resume=resume,
+                checkpoint_every=checkpoint_every,
+                log_every=log_every,
             )
 
     @contextlib.contextmanager
@@ -151,9 +163,12 @@ class Classifier(Model):
 
     def _take(self, network: nn.Module | Model) -> None:
         if isinstance(network, Model):
+            inputs.declared_shape(network.graph)
             self.graph, self._net = network.graph, network.net
         else:
             self._net = network
+        if self.preprocess is not None:
+            inputs.warn_scaled_twice(self._net, self.preprocess)
 
     def _make_net(self) -> None:
         """The network for these classes and this preprocessing."""
@@ -217,7 +232,14 @@ class Classifier(Model):
         self._meet(train)
         self.split = split
         # Arrays are not resized behind their owner's back.
-        return collect(self.memorised(train) if y is None else train, None, weights=weights), validation
+        return self._gathered(train, weights) if y is None else collect(train, None, weights=weights), validation
+
+    def _gathered(self, dataset: Any, weights: Any) -> Arrays:
+        """The pictures in memory, or where a folder holds too many, read while they are used: with the same results."""
+        preprocess = self._prepared()
+        if isinstance(dataset, FolderDataset) and not dataset.fits_in_memory(preprocess):
+            return Streamed.of(dataset.prepared(preprocess), weights)
+        return collect(self.memorised(dataset), None, weights=weights)
 
     def _meet(self, dataset: Any) -> None:
         """Takes classes, channels and picture size from the first data set; later ones must have the same classes."""
@@ -228,7 +250,8 @@ class Classifier(Model):
                 "Train a new Classifier for other classes.",
             )
         if self.preprocess is None:
-            self._set_preprocess(inputs.fitting_preprocess(dataset, self._net))
+            shape = inputs.declared_shape(self.graph)
+            self._set_preprocess(inputs.fitting_preprocess(dataset, self._net, shape=shape))
         self.classes = tuple(dataset.classes)
 
     def _collect(self, x: Any, y: Any, weights: Any) -> Arrays:
@@ -238,7 +261,7 @@ class Classifier(Model):
             return collect(x, None, weights=weights)
         dataset = inputs.labelled(x, y, self.classes) if y is not None else self.measured(x)[1]
         self._meet(dataset)
-        return collect(self.memorised(dataset) if y is None else dataset, None, weights=weights)
+        return self._gathered(dataset, weights) if y is None else collect(dataset, None, weights=weights)
 
     def _in_order(self, data: Any, batch_size: int) -> Any:
         if not isinstance(data, Arrays):
@@ -257,27 +280,34 @@ class Classifier(Model):
             raise ShapeError(
                 f"The pictures have the shape {came} (channels, height, width).",
                 f"This classifier takes {wanted}.",
-                "Pass files or a data set, which are resized, or resize the arrays with classifier.preprocess.stack(images).",
+                "Pass files or a data set, which are resized, or resize the arrays: "
+                f"lamina.Preprocess(channels={wanted[0]}, size={wanted[1:]}).stack(x).",
             )
 
     # Using it -----------------------------------------------------------------------------------------------------
 
     def predict_probs(self, x: Any, batch_size: int = 256) -> np.ndarray[Any, Any]:
         """The probability of each class (N K, float32) for pictures, files, a folder, arrays or a data set."""
-        pictures = inputs.pictures(x, self._prepared())
-        (raw,) = self._answers(pictures, batch_size)
+        return self._probs(pictures.read(x, self._prepared())[0], batch_size)
+
+    def predict(
+        self, x: Any, batch_size: int = 256, verbose: str | int = 0, *, on_error: pictures.OnError = "raise"
+    ) -> Any:
+        """The class of a picture (one Classification), or of several (a list): files, a folder, arrays or a data set.
+
+        An array (3, H, W) is one picture to a classifier of colour pictures, and three to one of grey ones. Unreadable
+        files among several raise a DataError that names all of them; with on_error="skip" they are left out and named in
+        one warning, and each result's `path` says which file it is of.
+        """
+        batch, sources = pictures.read(x, self._prepared(), on_error)
+        results: list[Classification] = decode(self._probs(batch, batch_size), self.classes or (), sources)
+        return results[0] if pictures.is_single(x, self._prepared().channels) else results
+
+    def _probs(self, batch: Tensor, batch_size: int) -> np.ndarray[Any, Any]:
+        (raw,) = self._answers(batch, batch_size)
         target = self._make_step().targets[0]
         ends_in_probs = target.cut == "softmax" or feed.are_probabilities(target.loss, raw)
         return (raw if ends_in_probs else torch.softmax(raw, dim=-1)).numpy()
-
-    def predict(self, x: Any, batch_size: int = 256, verbose: str | int = 0) -> Any:
-        """The class of a picture (one Classification), or of several (a list): files, a folder, arrays or a data set.
-
-        An array (3, H, W) is one picture to a classifier of colour pictures, and three to one of grey ones.
-        """
-        probs = self.predict_probs(x, batch_size)
-        results: list[Classification] = decode(probs, self.classes or (), inputs.sources(x))
-        return results[0] if inputs.is_single(x, self._prepared().channels) else results
 
     def measured(self, data: Any) -> tuple[str, Any]:
         """The name and the pictures of the part to measure on: test, else validation, else what `fit` held out, else train.
@@ -312,8 +342,8 @@ class Classifier(Model):
             'Call fit("photos/") first, or open a file with lamina.load.',
         )
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the one file: weights, network, classes, preprocessing, split and last figures."""
+    def _copied(self) -> Callable[[str | os.PathLike[str]], Path]:
+        """Weights, network, classes, preprocessing, split and last figures as they are now; the function writes them."""
         figures = {} if self.history is None else {k: v[-1] for k, v in self.history.history.items() if v}
         description = {
             "kind": "classifier",
@@ -324,14 +354,16 @@ class Classifier(Model):
             "split": self.split,
             "metrics": figures,
         }
-        return file.write(path, self.net, description)
+        return file.take(self.net, description)
 
     @classmethod
     def from_file(cls, contents: file.Contents, *, modules: Mapping[str, Any] | None = None) -> Classifier:
         """The classifier that `save` wrote; see `lamina.load`."""
         net, graph = file.rebuild(contents, modules or {})
         described = contents.description
-        classifier = cls(net, classes=described["classes"], preprocess=Preprocess.from_dict(described["preprocess"]))
+        classifier = cls(net)
+        classifier.classes = tuple(described["classes"])
+        classifier._set_preprocess(Preprocess.from_dict(described["preprocess"]))
         if graph is not None:
             classifier._adopt(graph)
         classifier.name = described["network"].get("name", classifier.name)

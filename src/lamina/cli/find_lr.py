@@ -1,0 +1,49 @@
+"""The command `lamina find-lr`: which learning rate, and whether one is good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lamina.cli.commands import Data, Device, Format, Json, app
+
+
+@app.command("find-lr")
+def find_lr(
+    data: Data,
+    model: Annotated[str, typer.Option(help="A network (see `lamina models`), or FILE.py:function.")] = "deepconvnet",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures an update.")] = 128,
+    optimizer: Annotated[str, typer.Option(help="sgd, adam, adamw, rmsprop, muon ...")] = "adamw",
+    check: Annotated[float | None, typer.Option(help="Judge this rate: too low, good, too high or diverging.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the curve into this picture.")] = None,
+    steps: Annotated[int, typer.Option(min=10, help="Updates of the range test.")] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same test.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use this many pictures only.")] = None,
+    format: Format = None,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Try learning rates for a moment, from tiny to huge; print those that suggest themselves. Nothing is kept."""
+    import torch
+
+    from lamina import optimizers
+    from lamina.cli import opening
+    from lamina.tasks import Classifier
+    from lamina.tasks.classification import inputs
+
+    splits = opening.limited(opening.open_data(data, format), limit)
+    some = splits.train or splits.validation or splits.test
+    torch.manual_seed(seed)
+    made = opening.network(model, num_classes=len(splits.classes), in_channels=lambda: inputs.channels_of(some))
+    classifier = Classifier(made)
+    classifier.compile(optimizers.get(optimizer), device=device, precision=precision)
+    found = classifier.find_lr(splits, batch_size=batch_size, steps=steps, check=check, seed=seed)
+    if plot is not None:
+        found.plot(path=plot)
+    typer.echo(json.dumps(found.to_dict()) if as_json else str(found))
+    if plot is not None and not as_json:
+        typer.echo(plot)

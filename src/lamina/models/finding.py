@@ -1,0 +1,111 @@
+"""Finding the settings of a `fit` by trying: the learning rate, and the largest batch that fits. Nothing stays changed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lamina.core.errors import DataError
+from lamina.data.loader import Augment
+from lamina.models import arrays as array
+from lamina.models import feed, objective
+from lamina.training import batch_size as sizes
+from lamina.training import find_lr as rates
+from lamina.training.untouched import untouched
+
+_BATCH = 32  # as in fit
+
+
+class Finder:
+    """The methods of a Model that try settings out. They check their data as `fit` does."""
+
+    def find_lr(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = _BATCH,
+        start: float = 1e-7,
+        end: float = 10.0,
+        steps: int = 100,
+        check: float | None = None,
+        class_weight: Mapping[int, float] | None = None,
+        augment: Augment | None = None,
+        seed: int = 0,
+    ) -> rates.RateTest:
+        """The learning-rate range test (Smith 2017) on the data of a `fit`: suggestions, a plot, and a verdict on the rate `check`.
+
+        `steps` updates at rates from `start` to `end`, fewer where the loss diverges; a verdict takes some 300 more. The model and
+        all generators are afterwards as they were.
+        """
+        with _as_before(self, x):
+            step, batches = _fed(
+                self, x, y, batch_size=batch_size, class_weight=class_weight, augment=augment, seed=seed
+            )
+            return rates.find_lr(step, batches, start=start, end=end, steps=steps, check=check, seed=seed)
+
+    def find_batch_size(self, x: Any, y: Any = None, *, limit: int | None = None) -> sizes.BatchSizes:
+        """The largest batch of these samples that fits in memory, up to `limit` or all of them; each size told was really run."""
+        with _as_before(self, x):
+            if feed.is_batches(x) and y is None:
+                raise DataError(
+                    f"find_batch_size was given a {type(x).__name__}, whose batches are cut already.",
+                    "It cuts batches of many sizes.",
+                    "Pass arrays or a data set.",
+                )
+            step, batches = _fed(self, x, y, batch_size=1)
+
+            def cut(size: int) -> Any:
+                batches.batch_size = size
+                return next(iter(batches.epoch(0)))
+
+            limit = batches.samples if limit is None else min(limit, batches.samples)
+            # A BatchNorm cannot train on a single sample, so one is tried only where two do not fit.
+            return sizes.find_batch_size(sizes.train_trial(step, cut), start=min(2, max(limit, 1)), limit=limit)
+
+
+@contextlib.contextmanager
+def _as_before(model: Any, x: Any) -> Iterator[None]:
+    """Whatever was built, taken from the data or trained meanwhile: the model is afterwards as it was."""
+    if hasattr(x, "__next__"):  # looking at its first batch would use it up
+        raise DataError(
+            f"A {type(x).__name__} came as data, whose batches are gone once they have been used.",
+            "Trying settings must leave the data as it was.",
+            "Pass arrays, a data set, a list of batches or a DataLoader.",
+        )
+    before = dict(vars(model))
+    held = {name: value for name, value in before.items() if name not in ("_loop", "history")}
+    with untouched(held, x if feed.is_batches(x) else None):
+        try:
+            yield
+        finally:
+            vars(model).clear()
+            vars(model).update(before)
+
+
+def _fed(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    batch_size: int,
+    class_weight: Mapping[int, float] | None = None,
+    augment: Augment | None = None,
+    seed: int = 0,
+) -> tuple[Any, Any]:
+    """The step and the batches that `fit` would train with."""
+    if feed.is_batches(x) and y is None:
+        feed.refuse_with_batches(class_weight, None, None, augment)
+        batches = model._in_order(x, batch_size)
+        step = model._make_step()
+    else:
+        data, _ = model._sets(x, y, None, None, None)
+        step = model._ready(data)
+        feed.refuse_augmenting_channels_last(augment, model.graph)
+        weights = array.sample_weights(data, class_weight)
+        batches = feed.array_batches(
+            data, step, weights=weights, batch_size=batch_size, shuffle=True, seed=seed, augment=augment
+        )
+    objective.update_of(step)  # raises where nothing is trainable
+    return step, batches

@@ -1,0 +1,105 @@
+"""What `fit` does around its loop: callbacks that settings ask for, schedules laid over training, memory that is at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lamina import optimizers
+from lamina.core.errors import LaminaError, unknown_name
+from lamina.core.warnings import warn
+from lamina.data.augment.resize import ProgressiveResize, ResizedBatches
+from lamina.data.loader import ArrayBatches
+from lamina.models import feed
+from lamina.training import Callback, SupervisedStep, Update
+from lamina.training.averaging import EMA, SWA
+from lamina.training.batch_size import find_batch_size, train_trial
+from lamina.training.callbacks import AveragesStay, ReduceLROnPlateau, StepLogger
+from lamina.training.runtime import evaluating
+
+_TRICKS = ("accumulate", "average", "clip_norm", "clip_value", "groups", "lookahead")
+_AVERAGES = {"ema": EMA, "swa": SWA}
+
+
+def tricks(told: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The further arguments of an Update that `compile(update={...})` was given; averages also by name."""
+    given = dict(told or {})
+    for name in given:
+        if name not in _TRICKS:
+            raise unknown_name("argument of an update", name, _TRICKS)
+    if isinstance(given.get("average"), str):
+        if given["average"] not in _AVERAGES:
+            raise unknown_name("average", given["average"], _AVERAGES)
+        given["average"] = _AVERAGES[given["average"]]()
+    return given
+
+
+def asked_callbacks(
+    update: Update, given: Sequence[Callback], *, run: str | os.PathLike[str] | None, log_every: int | None
+) -> list[Callback]:
+    """The callbacks, with those that the schedule, the average and `log_every` ask for; averages come to stay before others end."""
+    asked: list[Callback] = [AveragesStay(), *given] if update.has_average else list(given)
+    if isinstance(update.schedule, optimizers.schedules.Plateau):
+        asked.append(ReduceLROnPlateau(**dataclasses.asdict(update.schedule)))
+    if log_every is not None:
+        if run is None:
+            raise LaminaError(
+                f"log_every={log_every} came without a run.",
+                "The figures of the steps are written into a run's folder.",
+                'Pass run="runs/NAME", or callbacks=[lamina.callbacks.StepLogger(path, every=...)].',
+            )
+        asked.append(StepLogger(Path(run) / "steps.csv", every=log_every))
+    return asked
+
+
+def lay(update: Update, train: Any, epochs: int, *, start: int | None = None) -> None:
+    """Lays the schedule over so many epochs, from the next update on or from the `start`-th."""
+    if not update.needs_plan:
+        return
+    if start is None and (misfit := optimizers.schedules.check_length(update.schedule, epochs)):
+        warn(misfit)
+    steps = -(-feed.count_steps(train) // update.accumulate)
+    update.plan(epochs * steps, start=start, epochs=epochs)
+
+
+def resized(train: Any, resize: ProgressiveResize | None, step: SupervisedStep, *, epochs: int, first: int) -> Any:
+    """The batches with images that grow over the epochs. Raises where the network takes one size only."""
+    if resize is None:
+        return train
+    if not isinstance(train, ArrayBatches) and not hasattr(train, "epoch"):
+        raise LaminaError(
+            f"resize came with batches of the type {type(train).__name__}.",
+            "It needs batches that know their epoch.",
+            "Pass arrays or a data set.",
+        )
+    few = next(iter(train.epoch(0)))
+    with evaluating(step.net):
+        resize.check(lambda images: step.forward(few._replace(inputs=images)), step.runtime.put(few.inputs))
+    return ResizedBatches(train, resize, epochs=epochs, first=first)
+
+
+def out_of_memory(step: SupervisedStep, train: Any, said: str) -> LaminaError:
+    """The error of a `fit` whose memory is at its end, with the largest batch that was tried and fits."""
+    came = f"Memory is at its end ({said})."
+    size = getattr(train, "batch_size", None)
+    if not isinstance(train, ArrayBatches) or not size or size < 2:
+        return LaminaError(came, "A batch and its gradients must fit.", "Use smaller batches, or precision='bfloat16'.")
+
+    def cut(size: int) -> Any:
+        train.batch_size = size
+        return next(iter(train.epoch(0)))
+
+    try:
+        found = find_batch_size(train_trial(step, cut), start=min(2, size - 1), limit=size - 1).largest
+    except LaminaError as error:
+        return LaminaError(f"{came} {error.came}", error.expected, error.remedy)
+    finally:
+        train.batch_size = size
+    return LaminaError(
+        f"{came} Batches of {size} do not fit.",
+        f"Batches of {found} were tried, and fit.",
+        f"Pass batch_size={found}, with update={{'accumulate': {-(-size // found)}}} in compile for updates of the same size.",
+    )

@@ -1,0 +1,92 @@
+"""Data that is read while it is trained on: what stands for it before training, and the batches of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamina.core.errors import DataError
+from lamina.data.augment import Augment
+from lamina.data.dataset import FolderDataset
+from lamina.data.workers import WorkerBatches
+from lamina.models.arrays import Arrays
+from lamina.structures.batch import Batch
+from lamina.training.step import SupervisedStep
+
+_LOOK_AT = 100  # files among which there is one that can be read
+
+
+class Streamed(Arrays):
+    """Arrays whose pictures stay on the disk: `inputs` holds the first one alone, by which the network is checked."""
+
+    dataset: FolderDataset
+
+    @classmethod
+    def of(cls, dataset: FolderDataset, weights: Any = None) -> Streamed:
+        """The data set, whose pictures `preprocess` gives one size. Raises DataError where none of the first can be read."""
+        given = None if weights is None else torch.as_tensor(weights).float().reshape(-1)
+        if given is not None and len(given) != len(dataset):
+            raise DataError(
+                f"x has {len(dataset):,} samples and sample_weight has {len(given):,}.",
+                "Every picture needs one weight.",
+                "Check how they were cut.",
+            )
+        streamed = cls((_first(dataset)[None],), (dataset.labels,), given)
+        streamed.dataset = dataset
+        return streamed
+
+    @property
+    def samples(self) -> int:
+        """How many samples."""
+        return len(self.targets[0])
+
+
+def worker_batches(
+    data: Streamed,
+    step: SupervisedStep,
+    *,
+    weights: Tensor | None,
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    augment: Augment | None = None,
+) -> WorkerBatches:
+    """Batches of a data set on the disk, in the order in which ArrayBatches gives those of arrays."""
+    batches = WorkerBatches(
+        data.dataset,
+        batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        augment=augment,
+        weights=weights,
+        on_error="replace" if shuffle else "skip",
+        pin_memory=step.runtime.pins,
+    )
+    return adapted(batches, step)
+
+
+def adapted(batches: WorkerBatches, step: SupervisedStep) -> WorkerBatches:
+    """The batches, moved to the step's device and with targets as its loss takes them, before they are augmented."""
+    put, (target, *_) = step.runtime.put, step.targets
+
+    def adapt(batch: Batch) -> Batch:
+        assert isinstance(batch.inputs, Tensor)
+        assert isinstance(batch.targets, Tensor)
+        goals = target.loss.prepare(batch.targets, target.output_shape)
+        return Batch(put(batch.inputs), put(goals), None if batch.weights is None else put(batch.weights))
+
+    batches.adapt = adapt
+    return batches
+
+
+def _first(dataset: FolderDataset) -> Tensor:
+    problem: DataError | None = None
+    for index in range(min(len(dataset), _LOOK_AT)):
+        try:
+            return dataset[index][0]
+        except DataError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem

@@ -1,0 +1,278 @@
+"""Weights that follow the trained ones: moving and equal averages to evaluate with, slow weights to go on from."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lamina.core.errors import DataError, LaminaError
+from lamina.training.runtime import evaluating
+from lamina.training.world import spread
+
+_RECALIBRATED = 64  # batches that BatchNorm's statistics are measured on
+
+
+class Average(Protocol):
+    """How weights are averaged over updates."""
+
+    def share(self, made: int, progress: float, /) -> float:
+        """What the weights after an update count in the average, 0 to 1: `made` others are in it, at `progress` 0..1 of training."""
+        ...
+
+
+@dataclass(frozen=True)
+class EMA:
+    """Exponential moving average a <- d a + (1 - d) w, d = min(decay, (1 + n) / (10 + n)) after n updates (Polyak & Juditsky 1992).
+
+    The first update's weights are the first average; d climbs so that early weights are forgotten.
+    """
+
+    decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        _require_share("EMA", "decay", self.decay)
+
+    def share(self, made: int, progress: float) -> float:
+        """1 - d."""
+        return 1.0 - min(self.decay, (1 + made) / (10 + made)) if made else 1.0
+
+
+@dataclass(frozen=True)
+class SWA:
+    """The mean of the weights after each update from the share `start` of training on (Izmailov 2018, arXiv:1803.05407, eq. 1).
+
+    BatchNorm's statistics belong to other weights: `recalibrate` them under the averaged ones before evaluating.
+    """
+
+    start: float = 0.75
+
+    def __post_init__(self) -> None:
+        _require_share("SWA", "start", self.start)
+
+    def share(self, made: int, progress: float) -> float:
+        """1 / (n + 1), and 0 before the start."""
+        return 0.0 if progress <= self.start else 1.0 / (made + 1)
+
+
+class Averages:
+    """The averaged parameters and floating buffers of some networks. Half precisions are averaged in float32.
+
+    Buffers that are not finite (a mask of -inf) and integers are left as the networks have them.
+    """
+
+    def __init__(self, rule: Average, networks: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:
+        self.rule, self.made = rule, 0
+        self._parameters = list(parameters)
+        self._modules = list(dict.fromkeys(module for network in networks for module in network.modules()))
+        self._owners: list[tuple[nn.Module, str]] = []  # of the buffers in the average: modules may replace the tensors
+        self._tensors: list[Tensor] = []
+
+    def restart(self) -> None:
+        """Forgets what was averaged."""
+        self.made, self._tensors = 0, []
+
+    @torch.no_grad()
+    def follow(self, progress: float) -> None:
+        """Takes in the weights after an update."""
+        share = self.rule.share(self.made, progress)
+        if share <= 0.0:
+            return
+        if self.made == 0:
+            self._owners = self._finite_buffers()
+            self._tensors = [_wide(tensor).clone() for tensor in self._live()]
+        else:
+            torch._foreach_lerp_(self._tensors, [_wide(tensor) for tensor in self._live()], share)
+        self.made += 1
+
+    @contextlib.contextmanager
+    def swapped(self) -> Iterator[None]:
+        """The averaged weights stand in the networks for a while; afterwards all is as it was, BatchNorm's counters too."""
+        if self.made == 0:
+            yield
+            return
+        whole = [*self._parameters, *(b for module in self._modules for b in module._buffers.values() if b is not None)]
+        kept = [tensor.detach().clone() for tensor in whole]
+        _put(self._live(), self._tensors)
+        try:
+            yield
+        finally:
+            _put(whole, kept)
+
+    def _live(self) -> list[Tensor]:
+        buffers = [module._buffers[name] for module, name in self._owners]
+        return [*(p.detach() for p in self._parameters), *(b for b in buffers if b is not None)]
+
+    def _finite_buffers(self) -> list[tuple[nn.Module, str]]:
+        return [
+            (module, name)
+            for module in self._modules
+            for name, buffer in module._buffers.items()
+            if buffer is not None and buffer.is_floating_point() and bool(buffer.isfinite().all())
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average so far."""
+        names = {id(module): index for index, module in enumerate(self._modules)}
+        return {
+            "made": self.made,
+            "tensors": list(self._tensors),
+            "buffers": [[names[id(module)], name] for module, name in self._owners],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.made = state["made"]
+        self._owners = [(self._modules[index], name) for index, name in state["buffers"]]
+        like = self._live() if self.made else []
+        self._tensors = [
+            torch.empty_like(_wide(live)).copy_(spread(saved, live))
+            for live, saved in zip(like, state["tensors"], strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """Every `k` updates the slow weights go the share `alpha` of the way to the fast ones, which go on from there.
+
+    (Zhang 2019, arXiv:1907.08610, algorithm 1.) The optimizer keeps its momentum.
+    """
+
+    k: int = 5
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_share("Lookahead", "alpha", self.alpha)
+        if self.k < 1 or self.k != int(self.k):
+            raise LaminaError(
+                f"Lookahead: k is {self.k}.", "A number of updates, at least 1, was expected.", "Usual is 5."
+            )
+
+
+class SlowWeights:
+    """The slow weights of `Lookahead`; at first those before the first update."""
+
+    def __init__(self, rule: Lookahead, parameters: Sequence[nn.Parameter]) -> None:
+        self.rule = rule
+        self._parameters = list(parameters)
+        self._slow: list[Tensor] = []
+
+    def begin(self) -> None:
+        """Before an update."""
+        if not self._slow:
+            self._slow = [p.detach().clone() for p in self._parameters]
+
+    @torch.no_grad()
+    def follow(self, count: int) -> None:
+        """After the `count`-th update, counted from 1."""
+        if count % self.rule.k == 0:
+            fast = [p.detach() for p in self._parameters]
+            torch._foreach_lerp_(self._slow, fast, self.rule.alpha)
+            _put(fast, self._slow)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The slow weights."""
+        return {"tensors": list(self._slow)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        like = self._parameters if state["tensors"] else []
+        self._slow = [
+            torch.empty_like(p.detach()).copy_(spread(saved, p))
+            for p, saved in zip(like, state["tensors"], strict=True)
+        ]
+
+
+def recalibrate(net: nn.Module, batches: Iterable[Any], *, forward: Callable[[Any], object] | None = None) -> None:
+    """Sets the running statistics of BatchNorm to their means over the batches, each weighed by its size, as evaluation sees them.
+
+    `forward` passes a batch through the network (default: `net` takes its inputs). All else is in eval mode: dropout would change the
+    variances. A frozen BatchNorm (requires_grad off) stays. Raises DataError where there is no batch.
+    """
+    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None and not _frozen(m)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    kept = [[b.clone() for b in norm.buffers()] for norm in norms]
+    seen = 0
+    try:
+        with evaluating(net), torch.no_grad():
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.training = True
+            for batch in batches:
+                inputs = _inputs(batch)
+                seen += len(inputs)
+                for norm in norms:
+                    norm.momentum = len(inputs) / seen
+                if forward is None:
+                    net(inputs)
+                else:
+                    forward(batch)
+    except BaseException:
+        seen = 0
+        raise
+    finally:
+        for norm, momentum, before in zip(norms, momenta, kept, strict=True):
+            norm.momentum = momentum
+            if not seen:
+                for buffer, value in zip(norm.buffers(), before, strict=True):
+                    buffer.copy_(value)
+    if not seen:
+        raise DataError(
+            "recalibrate was given no batch.",
+            "BatchNorm's statistics are means over batches.",
+            "Pass training batches; an iterator is empty after its first use.",
+        )
+
+
+@contextlib.contextmanager
+def averaged(step: Any, batches: Iterable[Any]) -> Iterator[None]:
+    """The averaged weights stand in a step's networks, to evaluate or to save; afterwards all is as it was, bit for bit.
+
+    BatchNorm's statistics are those of an average that moves with it; for an equal one they are measured on the first batches.
+    """
+    with contextlib.ExitStack() as stack:
+        for update in step.updates.values():
+            if update.averages:
+                stack.enter_context(update.averaged())
+                if update.is_equal_average and hasattr(step, "forward") and not hasattr(batches, "__next__"):
+                    recalibrate(step.net, itertools.islice(iter(batches), _RECALIBRATED), forward=step.forward)
+        yield
+
+
+@torch.no_grad()
+def _put(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for tensor, value in zip(
+        tensors, values, strict=True
+    ):  # one by one: torch knows no _foreach_copy_ of sharded tensors
+        tensor.copy_(value)
+
+
+def _inputs(batch: Any) -> Tensor:
+    first = batch[0] if isinstance(batch, tuple | list) else batch
+    while isinstance(first, tuple | list):
+        first = first[0]
+    return torch.as_tensor(first)
+
+
+def _frozen(norm: _BatchNorm) -> bool:
+    return norm.weight is not None and not norm.weight.requires_grad
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _require_share(kind: str, name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise LaminaError(
+            f"{kind}: {name} is {value}.", "A share from 0 to 1 was expected.", "Leave it out for the usual one."
+        )

@@ -1,0 +1,169 @@
+"""Where NaN or infinity comes from: the first tensor of a step that is not finite, by layer and sample. Costs nothing until asked."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lamina.core import random
+from lamina.core.errors import LaminaError
+from lamina.training.step import Step
+from lamina.training.untouched import untouched
+
+_LISTED = 8  # positions that a text names
+
+
+def first_nonfinite(step: Step, batch: Any, *, draws: int | None = None) -> str | None:
+    """What is the first to be NaN or infinite when the step trains on a batch, in three sentences; None where all is finite.
+
+    Looks at the batch, at the parameters, and then at every layer's output and every gradient of a re-run, after which all
+    is as it was. `draws` is the key that torch's generators were set from before the step, so that dropout draws the same.
+    After an update with such gradients the parameters themselves are lost, and are what is found; `Update.guard` and float16
+    leave such an update out, and then the layer is. Several processes must call it alike.
+    """
+    size = _size(batch)
+    for name, tensor in _tensors(batch, ""):
+        if not _finite(tensor):
+            return _text(
+                step,
+                f"The batch holds {_kinds(tensor)} in its {name or 'tensor'}{_where(tensor, size)}.",
+                "Look at these samples: a damaged file, a division by a spread of 0 or a missing value makes such numbers.",
+            )
+    for title, net in step.networks.items():
+        for name, parameter in net.named_parameters():
+            if not _finite(parameter):
+                return _text(
+                    step,
+                    f"The parameter {title}.{name} holds {_kinds(parameter)}.",
+                    "An update before this batch made it so: go back to a checkpoint, lower the learning rate or clip the gradients "
+                    "(clip_norm=1.0); update.guard() leaves such an update out and so keeps its batch to be looked at.",
+                )
+    return _rerun(step, batch, draws, size)
+
+
+def _rerun(step: Step, batch: Any, draws: int | None, size: int | None) -> str | None:
+    found: list[tuple[str, str]] = []
+    with untouched(step), warnings.catch_warnings(), _watching(step, found, size):
+        warnings.simplefilter("ignore")  # of updates that are left out
+        if draws is not None:
+            random.reseed(draws)
+        with torch.compiler.set_stance("force_eager"):  # compiled networks run no hooks of layers
+            try:
+                logs = step.train(batch)
+            except LaminaError:
+                if not found:
+                    raise
+            else:
+                bad = [f"{name} {float(value)}" for name, value in logs.values.items() if not _finite(value)]
+                if bad and not any(kind == "output" for kind, _ in found):
+                    text = f"All layers' outputs are finite, and what is made of them is not: {', '.join(bad)}."
+                    found.insert(0, ("loss", text))
+        if not found:
+            return None
+        kind, came = found[0]
+        remedies = {
+            "output": "Lower the learning rate, clip the gradients (clip_norm=1.0) or warm up; "
+            'in float16, whose numbers end at 65504, train in "bfloat16".',
+            "loss": "Look at the loss's logarithms, roots and divisions, and at targets outside their range.",
+            "gradient": "Look at what has no slope where it is asked, such as a root, a norm or a quotient at 0, or clip what goes in.",
+        }
+        return _text(step, came, remedies[kind])
+
+
+@contextlib.contextmanager
+def _watching(step: Step, found: list[tuple[str, str]], size: int | None) -> Iterator[None]:
+    """Notes what is not finite as it comes by: outputs in the order of the forward pass, gradients in that of the backward pass."""
+    handles: list[Any] = []
+
+    def grown(title: str, gradient: Tensor) -> None:
+        if not _finite(gradient):
+            where = f"The gradient with respect to {title} holds {_kinds(gradient)}{_where(gradient, size)}"
+            found.append(("gradient", f"{where}; every output and the gradients after it are finite."))
+
+    def passed(title: str, module: nn.Module, given: Any, output: Any) -> None:
+        for _, tensor in _tensors(output, ""):
+            if not _finite(tensor):
+                before = [value for _, value in _tensors(given, "") if not _finite(value)]
+                what = f"{title} ({type(module).__name__})"
+                if before:
+                    came = f"What goes into {what} holds {_kinds(before[0])}{_where(before[0], size)}, after no layer's output did."
+                else:
+                    came = f"The output of {what} holds {_kinds(tensor)}{_where(tensor, size)}, and what goes in is finite."
+                found.append(("output", came))
+            if tensor.requires_grad:
+                handles.append(tensor.register_hook(partial(grown, f"the output of {title}")))  # type: ignore[no-untyped-call]
+
+    seen: set[int] = set()
+    for net_name, net in step.networks.items():
+        for name, module in net.named_modules():
+            if id(module) not in seen:
+                seen.add(id(module))
+                handles.append(
+                    module.register_forward_hook(partial(passed, f"{net_name}.{name}" if name else net_name))
+                )
+        for name, parameter in net.named_parameters():
+            if parameter.requires_grad:
+                handles.append(parameter.register_hook(partial(grown, f"the parameter {net_name}.{name}")))  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _text(step: Step, came: str, remedy: str) -> str:
+    rates = {name: update.optimizer.param_groups[0]["lr"] for name, update in step.updates.items()}
+    only = len(rates) == 1
+    told = ", ".join(f"{float(rate):.4g}" if only else f"{float(rate):.4g} ({name})" for name, rate in rates.items())
+    return str(LaminaError(came, f"Training needs finite numbers; the learning rate is {told or 'none'}.", remedy))
+
+
+def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    """All floating tensors in nested tuples, lists and dicts, with their place in words."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() or value.is_complex():
+            yield name, value
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            yield from _tensors(entry, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, tuple | list):
+        fields = getattr(value, "_fields", range(len(value)))
+        for key, entry in zip(fields, value, strict=True):
+            yield from _tensors(entry, f"{name}.{key}" if name else str(key))
+
+
+def _size(batch: Any) -> int | None:
+    """How many samples a batch has, by its first tensor."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else None
+    values = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, tuple | list) else ()
+    return next((size for value in values if (size := _size(value)) is not None), None)
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(tensor.detach().isfinite().all())
+
+
+def _kinds(tensor: Tensor) -> str:
+    tensor = tensor.detach()
+    kinds = {"NaN": bool(tensor.isnan().any()), "infinity": bool(tensor.isinf().any())}
+    return " and ".join(kind for kind, there in kinds.items() if there)
+
+
+def _where(tensor: Tensor, size: int | None) -> str:
+    """The samples at fault, by their positions in the batch; empty where the first axis is none of samples."""
+    if size is None or tensor.dim() == 0 or len(tensor) != size:
+        return ""
+    rows = (~tensor.detach().isfinite()).flatten(1).any(dim=1) if tensor.dim() > 1 else ~tensor.detach().isfinite()
+    positions = rows.nonzero().flatten().tolist()
+    if len(positions) == size:
+        return f", in all {size} samples"
+    more = f" and {len(positions) - _LISTED} more" if len(positions) > _LISTED else ""
+    listed = ", ".join(str(position) for position in positions[:_LISTED])
+    return f", in the samples at {listed}{more} of the batch's {size} (from 0)"

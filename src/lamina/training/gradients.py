@@ -1,0 +1,106 @@
+"""What happens to gradients between differentiating and stepping: gathering over micro-batches, dividing, clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lamina.core.errors import LaminaError
+from lamina.training.world import spread
+
+Count = float | Tensor | None
+
+
+class Window:
+    """The micro-batches of one update. Each weighs as its count (samples, tokens), so together they are one big batch.
+
+    Micro-batch i adds share_i g_i with share_i = count_i / unit, and the update divides by `total`, the sum of the shares. The unit
+    is the first count, which keeps gradients in the range of float16, and 1 where several processes share an update. A count may
+    be a tensor on the device; nothing waits for it. Without counts every micro-batch weighs the same.
+    """
+
+    def __init__(self, size: int, *, shared: bool = False) -> None:
+        self.size, self.shared = size, shared
+        self.made = 0
+        self.total: float | Tensor = 0.0
+        self.unit: float | Tensor = 1.0
+        self._counted = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the update is due."""
+        return self.made >= self.size
+
+    def add(self, count: Count) -> float | Tensor | None:
+        """Takes in a micro-batch; returns what its loss has to be multiplied by, None where that is 1."""
+        if self.made == 0:
+            self.unit = 1.0 if count is None or self.shared else _at_least(count, 1.0)
+            self._counted = count is not None
+        elif self._counted != (count is not None):
+            raise LaminaError(
+                "One micro-batch of an update came with its count, another without.",
+                "Either each says how many samples its loss is the mean of, or none does.",
+                "Pass count= at every call of the update.",
+            )
+        alone = self.size == 1 and not self.shared
+        share = 1.0 if count is None or alone else count / self.unit
+        self.made += 1
+        self.total = self.total + share
+        return None if isinstance(share, float) and share == 1.0 else share
+
+    def clear(self) -> None:
+        """Begins anew."""
+        self.made, self.total, self.unit = 0, 0.0, 1.0
+
+    def state_dict(self, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
+        """The window in progress with the gradients gathered so far."""
+        gathered = [p.grad for p in parameters]
+        return {
+            "made": self.made,
+            "total": self.total,
+            "unit": self.unit,
+            "counted": self._counted,
+            "gradients": gathered,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], parameters: Sequence[nn.Parameter]) -> None:
+        """Takes back what `state_dict` gave."""
+        device = parameters[0].device
+        self.made, self._counted = state["made"], state["counted"]
+        self.total, self.unit = (
+            value.to(device) if isinstance(value, Tensor) else value for value in (state["total"], state["unit"])
+        )
+        for parameter, gathered in zip(parameters, state["gradients"], strict=True):
+            put = None if gathered is None else torch.empty_like(parameter.detach()).copy_(spread(gathered, parameter))
+            parameter.grad = put
+
+
+def of(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The gradients that are there."""
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def clear(parameters: Sequence[nn.Parameter]) -> None:
+    """No gradients."""
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def divide(parameters: Sequence[nn.Parameter], total: float | Tensor) -> None:
+    """Gradients over the sum of their weights, in place. Where all weighed nothing they are 0 and stay so."""
+    gradients = of(parameters)
+    if gradients and not (isinstance(total, float) and total == 1.0):
+        torch._foreach_div_(gradients, _at_least(total, 1e-12))
+
+
+def are_finite(parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether no gradient holds NaN or infinity; waits for the device."""
+    gradients = of(parameters)
+    return not gradients or bool(torch.nn.utils.get_total_norm(gradients, foreach=True).isfinite())
+
+
+def _at_least(value: float | Tensor, least: float) -> float | Tensor:
+    return value.detach().clamp(min=least) if isinstance(value, Tensor) else max(float(value), least)

@@ -1,0 +1,216 @@
+"""Averaged weights, slow weights, BatchNorm's statistics under them."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lamina.training import Runtime, Update
+from lamina.training.averaging import EMA, SWA, Averages, Lookahead, recalibrate
+
+FLOAT32 = Runtime("cpu", precision="float32")
+X = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+
+
+class Net(nn.Module):
+    """A BatchNorm, and a mask whose infinities no average survives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def step(net, update, index):
+    torch.manual_seed(index)
+    return update((net(X[index % 4 * 8 :][:8]) ** 2).mean())
+
+
+def copied(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def trained(updates, **settings):
+    net = Net()
+    update = Update(net, "adam", runtime=FLOAT32, **settings)
+    update.plan(updates)
+    history = []
+    for index in range(updates):
+        step(net, update, index)
+        history.append(copied(net))
+    return net, update, history
+
+
+def test_ema_is_its_formula_and_covers_batchnorm():
+    net, update, history = trained(40, average=EMA(decay=0.8))
+    expected = {name: value.double() for name, value in history[0].items()}
+    for made, state in enumerate(history[1:], start=1):
+        decay = min(0.8, (1 + made) / (10 + made))
+        expected = {name: decay * expected[name] + (1 - decay) * state[name].double() for name in expected}
+    live = copied(net)
+    with update.averaged():
+        for name, value in net.state_dict().items():
+            if value.is_floating_point() and name != "mask":
+                assert torch.allclose(value.double(), expected[name], atol=1e-6), name
+                assert not torch.equal(value, live[name]), name
+        assert torch.equal(net.mask, torch.tensor([0.0, -torch.inf]))
+
+
+def test_swa_is_the_mean_from_its_start_on():
+    net, update, history = trained(20, average=SWA(start=0.75))
+    with update.averaged():
+        for name, parameter in net.named_parameters():
+            mean = torch.stack([state[name] for state in history[15:]]).mean(dim=0)
+            assert torch.allclose(parameter, mean, atol=1e-7), name
+
+
+def test_swa_begins_anew_with_a_new_plan_and_has_nothing_to_show_before_its_start():
+    net, update, _ = trained(4, average=SWA(start=0.5))
+    assert update.averages
+    update.plan(10)
+    assert not update.averages
+    before = copied(net)
+    with update.averaged():
+        assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_afterwards_all_is_as_it_was_bit_for_bit_also_after_an_error():
+    net, update, _ = trained(10, average=EMA())
+    before, tensors = copied(net), [id(p) for p in net.parameters()]
+
+    def fail():
+        with update.averaged():
+            recalibrate(net, [X])
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        fail()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert tensors == [id(p) for p in net.parameters()]
+
+
+def test_averaging_leaves_training_alone():
+    plain, averaged = trained(7)[2][-1], trained(7, average=EMA())[2][-1]
+    assert all(torch.equal(plain[name], averaged[name]) for name in plain)
+
+
+def test_half_precision_is_averaged_in_float32():
+    class Thousandth:
+        def share(self, made, progress):
+            return 0.001
+
+    net = nn.Linear(2, 1, bias=False, dtype=torch.bfloat16)
+    averages = Averages(Thousandth(), [net], list(net.parameters()))
+    for value in (0.0, *[1.0] * 693):
+        nn.init.constant_(net.weight, value)
+        averages.follow(0.0)
+    with averages.swapped():
+        assert net.weight.float().tolist() == [[0.5, 0.5]]  # in bfloat16 a thousandth is lost from 0.25 on
+
+
+def test_recalibrated_statistics_are_those_of_all_samples_without_dropout():
+    net = Net().train()
+    net.body[2].eval()
+    modes = [module.training for module in net.modules()]
+    recalibrate(net, [X[:20], X[20:]])
+    features = net.body[0](X)
+    norm = net.body[1]
+    assert torch.allclose(norm.running_mean, features.mean(dim=0), atol=1e-6)
+    parts = torch.stack([features[:20].var(dim=0), features[20:].var(dim=0)])
+    assert torch.allclose(norm.running_var, (parts * torch.tensor([[20 / 32], [12 / 32]])).sum(dim=0), atol=1e-6)
+    assert norm.momentum == 0.1
+    assert modes == [module.training for module in net.modules()]
+
+
+def test_recalibrating_is_torchs_update_bn_where_batches_are_alike():
+    ours, theirs = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), None
+    theirs = copy.deepcopy(ours)
+    recalibrate(ours, list(X.split(8)))
+    torch.optim.swa_utils.update_bn(list(X.split(8)), theirs)
+    for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_recalibrating_on_nothing_is_refused_and_changes_nothing():
+    net = Net()
+    net(X)
+    before = copied(net)
+    with pytest.raises(ValueError, match="no batch"):
+        recalibrate(net, [])
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_lookahead_is_the_hand_written_loop():
+    net, update, _ = trained(0, lookahead=Lookahead(k=3, alpha=0.25))
+    hand = Net()
+    optimizer = Update(hand, "adam", runtime=FLOAT32)
+    slow = [p.detach().clone() for p in hand.parameters()]
+    for index in range(8):
+        step(net, update, index)
+        step(hand, optimizer, index)
+        if (index + 1) % 3 == 0:
+            with torch.no_grad():
+                for p, s in zip(hand.parameters(), slow, strict=True):
+                    s += 0.25 * (p - s)
+                    p.copy_(s)
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(net.parameters(), hand.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"average": EMA(decay=0.9)},
+        {"average": SWA(start=0.2)},
+        {"lookahead": Lookahead(k=4)},
+        {"average": EMA(), "lookahead": Lookahead(), "accumulate": 2, "clip_norm": 0.1},
+    ],
+)
+def test_a_resumed_run_is_bit_equal(settings):
+    def run(begin, end, state=None):
+        net = Net()
+        update = Update(net, "adam", runtime=FLOAT32, **settings)
+        update.plan(20)
+        if state is not None:
+            net.load_state_dict(state[0])
+            update.load_state_dict(state[1])
+        for index in range(begin, end):
+            step(net, update, index)
+        return net, update
+
+    net, update = run(0, 17)
+    middle = run(0, 9)
+    again, other = run(9, 17, copy.deepcopy((middle[0].state_dict(), middle[1].state_dict())))
+    for swapped in (False, True):
+        states = []
+        for one, its in ((net, update), (again, other)):
+            if swapped:
+                with its.averaged():
+                    states.append(copied(one))
+            else:
+                states.append(copied(one))
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_state_without_the_averages_is_refused():
+    _, plain, _ = trained(2)
+    _, averaging, _ = trained(2, average=EMA())
+    with pytest.raises(ValueError, match="average"):
+        averaging.load_state_dict(plain.state_dict())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: EMA(1.5), lambda: SWA(-0.1), lambda: Lookahead(k=0), lambda: Lookahead(alpha=2)]
+)
+def test_settings_that_mean_nothing_are_refused(make):
+    with pytest.raises(ValueError, match="expected"):
+        make()
+
+
+def test_an_average_that_is_none_is_refused_with_advice():
+    with pytest.raises(ValueError, match=r"EMA\("):
+        Update(Net(), "sgd", runtime=FLOAT32, average=EMA)

@@ -1,0 +1,159 @@
+"""The first tensor that is not finite, found."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from lamina import losses, metrics
+from lamina.core import random
+from lamina.structures.batch import Batch, Logs
+from lamina.training import Runtime, SupervisedStep, Target, Update
+from lamina.training.finite import first_nonfinite
+
+FLOAT32, FLOAT16 = Runtime("cpu", precision="float32"), Runtime("cpu", precision="float16")
+
+
+class Root(nn.Module):
+    """NaN below 0, and an infinite slope at 0."""
+
+    def forward(self, x):
+        return x.sqrt()
+
+
+def step_of(net, runtime=FLOAT32, **settings):
+    loss = losses.get("mse")
+    update = Update(net, lambda p: torch.optim.SGD(p, lr=0.25), runtime=runtime, **settings)
+    return SupervisedStep(net, update, targets=[Target(loss, metrics=[metrics.get("mae", loss)])], runtime=runtime)
+
+
+def batch(size=4):
+    return Batch(torch.rand(size, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(size, 2))
+
+
+def net(*middle):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, affine=False), *middle)
+
+
+def test_nothing_is_found_where_all_is_well_and_nothing_is_changed():
+    step = step_of(net(nn.Dropout(0.5)))
+    step.train(batch())
+    before = {name: value.clone() for name, value in step.net.state_dict().items()}
+    drawn, metric, count = torch.get_rng_state(), step.metrics["mae"].state_dict(), step.updates["net"].count
+    assert first_nonfinite(step, batch()) is None
+    assert all(torch.equal(value, before[name]) for name, value in step.net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert step.updates["net"].count == count
+    assert str(step.metrics["mae"].state_dict()) == str(metric)
+    assert not any(module._forward_hooks for module in step.net.modules())
+
+
+def test_an_input_is_named_by_its_sample():
+    bad = batch(20)
+    bad.inputs[[2, 7], 1] = torch.nan
+    bad.inputs[7, 0] = torch.inf
+    text = first_nonfinite(step_of(net()), bad)
+    assert "NaN and infinity in its inputs" in text
+    assert "samples at 2, 7 of the batch's 20" in text
+    assert "learning rate is 0.25" in text
+
+
+def test_many_samples_are_counted():
+    bad = batch(30)
+    bad.inputs[:12] = torch.nan
+    assert "5, 6, 7 and 4 more" in first_nonfinite(step_of(net()), bad)
+
+
+def test_the_layer_whose_output_is_the_first_is_named():
+    class Shift(nn.Module):
+        def forward(self, x):
+            return x - torch.tensor([[0.0], [0.0], [9.0], [0.0]]) + 5
+
+    step = step_of(net(Shift(), Root(), nn.Identity()))
+    text = first_nonfinite(step, batch())
+    assert "output of net.3 (Root) holds NaN, in the samples at 2 of" in text
+    assert "what goes in is finite" in text
+
+
+def test_a_fault_between_layers_is_told_from_one_within():
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 2), nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.b(self.a(x) / 0.0)
+
+    assert "What goes into net.b (Linear)" in first_nonfinite(step_of(Broken()), batch())
+
+
+def test_an_infinite_slope_is_named_where_every_output_is_finite():
+    class Zero(nn.Module):
+        def forward(self, x):
+            return x * 0.0
+
+    text = first_nonfinite(step_of(net(Zero(), Root())), Batch(torch.rand(4, 3), torch.ones(4, 2)))
+    assert "gradient with respect to the output of net.2 holds" in text
+    assert "every output" in text
+
+
+def test_a_loss_that_is_not_finite_on_finite_outputs_is_named():
+    model = nn.Linear(2, 1)
+
+    class Own:
+        networks, metrics = {"net": model}, {}
+        updates = {"net": Update(model, "sgd", runtime=FLOAT32)}  # noqa: RUF012
+
+        def train(self, x):
+            return Logs(len(x), loss=self.updates["net"](model(x).abs().neg().log().mean()))
+
+    assert "loss nan" in first_nonfinite(Own(), torch.rand(3, 2))
+
+
+def test_lost_parameters_are_named_and_how_to_catch_the_batch_itself():
+    step = step_of(net())
+    with torch.no_grad():
+        step.net[0].weight[0, 0] = torch.nan
+    text = first_nonfinite(step, batch())
+    assert "parameter net.0.weight holds NaN" in text
+    assert "update.guard()" in text
+
+
+def test_after_a_guarded_update_the_layer_is_found():
+    step = step_of(net(Root()))
+    step.updates["net"].guard()
+    step.train(batch())
+    assert step.updates["net"].skipped == 1
+    assert "net.2 (Root)" in first_nonfinite(step, batch())
+    assert step.updates["net"].skipped == 1
+
+
+def test_an_overflow_in_float16_is_found_after_the_update_was_skipped():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    with torch.no_grad():
+        model[0].weight.fill_(300.0)
+        model[1].weight.fill_(300.0)
+    step = step_of(model, FLOAT16)
+    with pytest.warns(UserWarning, match="skipped"):
+        step.train(batch())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = first_nonfinite(step, batch())
+    assert "output of net.1 (Linear) holds infinity" in text
+    assert "bfloat16" in text
+
+
+def test_the_rerun_draws_as_the_step_did():
+    class Chance(nn.Module):
+        def forward(self, x):
+            return x / (torch.rand(()) > 0.5).float()
+
+    step = step_of(net(Chance()))
+    found = []
+    for draws in range(6):
+        random.reseed(draws)
+        bad = not bool(torch.rand(()) > 0.5)
+        found.append((first_nonfinite(step, batch(), draws=draws) is not None) == bad)
+    assert all(found)
