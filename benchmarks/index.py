@@ -5,7 +5,8 @@
 
 A FolderDataset of made-up names is handed to WorkerBatches with forked workers; a stand-in for `picture` asks for the name
 and gives one grey pixel. Memory is the sum over this process and its workers of their proportional set sizes
-(/proc/PID/smaps_rollup, Pss: a page that n processes share counts 1/n in each), after the first batches and after the epoch.
+(/proc/PID/smaps_rollup: a page that n processes share counts 1/n in each), after the first batches and after the epoch. Pages
+of files are left out: they are libraries, which other programs of the machine share more or less of.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Standing(FolderDataset):
     """Pictures that need no files."""
 
     def picture(self, index: int) -> Tensor:
-        assert len(self.paths[index].name) == len("00000000.jpg")
+        assert len(self.paths.name(index)) == len("/data/photos/class000/00000000.jpg")
         return torch.zeros(1, 1, 1, dtype=torch.uint8)
 
 
@@ -73,10 +74,11 @@ def children() -> list[int]:
 
 
 def proportional(process: int) -> int:
+    total = 0
     for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+        if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+            total += int(line.split()[1]) * 1024
+    return total
 
 
 if __name__ == "__main__":

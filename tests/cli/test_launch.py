@@ -101,3 +101,13 @@ def test_what_one_process_fails_of_ends_all_within_30_seconds_and_is_told_once(t
     assert ran.stderr.count("RuntimeError: The last straw.") == 1
     assert ran.stderr.count("Traceback") == 1
     assert "process 1 of 2, samples " in ran.stderr
+
+
+@pytest.mark.slow
+def test_a_network_spread_over_two_processes_goes_on_in_two_and_in_one(tmp_path):
+    spread = lamina(tmp_path, "--devices", "2", "--shard", "--sync-batchnorm")
+    assert spread.returncode == 0, spread.stderr
+    for words in (["--devices", "2", "--epochs", "5"], ["--epochs", "6"]):
+        ran = lamina(tmp_path, "--resume", *words)
+        assert ran.returncode == 0, ran.stderr
+    assert len((tmp_path / "run" / "results.csv").read_text().splitlines()) == 7

@@ -109,6 +109,12 @@ def train(
     devices: Annotated[
         int | None, typer.Option(min=1, help="Train on this many devices of this machine, a process each. [default: 1]")
     ] = None,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="With several: spread the network over them, where one cannot hold it.")
+    ] = False,
+    sync_batchnorm: Annotated[
+        bool, typer.Option("--sync-batchnorm", help="With several: BatchNorm sees the pictures of all.")
+    ] = False,
     max_restarts: Annotated[
         int, typer.Option(min=0, help="With --devices: how often to go on from the last checkpoint when one is lost.")
     ] = 0,
@@ -146,6 +152,8 @@ def train(
         precision=precision,
         deterministic=deterministic,
         compile=compile,
+        shard=shard,
+        sync_batchnorm=sync_batchnorm,
     )
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}

@@ -57,6 +57,8 @@ class TrainOptions:
     precision: str = "auto"
     deterministic: bool = False
     compile: bool = False
+    shard: bool = False
+    sync_batchnorm: bool = False
     tuned: Mapping[str, Any] = field(default_factory=dict)  # what only a config says: network, loss, momentum ...
 
     def told(self) -> dict[str, Any]:
@@ -72,6 +74,8 @@ class TrainOptions:
             precision=self.precision,
             deterministic=self.deterministic,
             compile=True if self.compile else "auto",
+            synchronise=self.sync_batchnorm,
+            shard=self.shard,
         )
 
     def update(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class DecodedCache:
         self.path = path / f"{digest}.decoded" if path.is_dir() or not path.suffix else path
         self._open()
 
-    def picture(self, row: int, path: Path, decode: Callable[[Path], Tensor]) -> UInt8[Tensor, "H W C"]:
+    def picture(self, row: int, path: str, decode: Callable[[str], Tensor]) -> UInt8[Tensor, "H W C"]:
         """The pixels of a file, from the cache where the file has not changed since, else by `decode`, and then kept."""
         try:
             status = os.stat(path)

@@ -144,10 +144,10 @@ class FolderDataset(Dataset[Sample]):
         """The picture as `preprocess` makes it, channels last, from the cache where there is one. Raises DataError if unreadable."""
         assert self.preprocess is not None, "a data set without preprocess has pictures of many sizes"
         if self._cache is None:
-            return self.preprocess.host_last(self.paths[index])
+            return self.preprocess.host_last(self.paths.name(index))
         rows = self._known[1]
         row = index if rows is None else int(rows[index])
-        return self._cache.picture(row, self.paths[index], self.preprocess.host_last)
+        return self._cache.picture(row, self.paths.name(index), self.preprocess.host_last)
 
     def prepared(self, preprocess: Preprocess) -> FolderDataset:
         """The same files, given one size by `preprocess` when they are decoded."""

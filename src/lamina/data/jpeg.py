@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
@@ -21,13 +21,14 @@ _EXIF_OR_XMP, _COLOURS = 0xE1, 0xE2
 _TURNS = (b"\x01\x12", b"\x12\x01", b"rientation")  # the tag in either byte order, and XMP's word for it
 
 
-def decode(path: Path, channels: int) -> UInt8[Tensor, "H W C"] | None:
+def decode(path: str | os.PathLike[str], channels: int) -> UInt8[Tensor, "H W C"] | None:
     """The pixels of a plain JPEG; None where it is another file, turned, of other colours than sRGB, or damaged."""
     decoder = _decoder()
-    if decoder is None or path.suffix.lower() not in (".jpg", ".jpeg"):
+    if decoder is None or not os.fspath(path).lower().endswith((".jpg", ".jpeg")):
         return None
     try:
-        data = bytearray(path.read_bytes())
+        with open(path, "rb", buffering=0) as stream:
+            data = bytearray(stream.read())
         if components(data) not in (channels, 1):  # Pillow knows how colours become grey
             return None
         mode = 3 if channels == 3 else 1  # torchvision.io.ImageReadMode.RGB, GRAY

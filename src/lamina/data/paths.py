@@ -41,9 +41,7 @@ class Paths(Sequence[Path]):
     def __getitem__(self, index: int | slice) -> Path | Paths:
         if isinstance(index, slice):
             return self.take(range(*index.indices(len(self))))
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"There are {len(self)} paths, and no number {index}.")
-        return Path(os.fsdecode(self._start + self._own(index % len(self))))
+        return Path(self.name(index))
 
     def __iter__(self) -> Iterator[Path]:
         return (self[index] for index in range(len(self)))
@@ -55,6 +53,12 @@ class Paths(Sequence[Path]):
 
     def __repr__(self) -> str:
         return f"<Paths, {len(self):,} below {os.fsdecode(self._start)}>"
+
+    def name(self, index: int) -> str:
+        """The path as text. A `Path` interns its parts: in a worker that reads millions, Python's table of them grows."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"There are {len(self)} paths, and no number {index}.")
+        return os.fsdecode(self._start + self._own(index % len(self)))
 
     def take(self, indices: Sequence[int] | Tensor) -> Paths:
         """The names at these positions, in this order."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +66,7 @@ class Preprocess:
 
     def host_last(self, image: Picture) -> UInt8[Tensor, "H W C"]:
         """As `host`, with the channels last: as pictures are decoded, and as workers and the cache keep them."""
-        plain = jpeg.decode(Path(image), self.channels) if isinstance(image, str | os.PathLike) else None
+        plain = jpeg.decode(image, self.channels) if isinstance(image, str | os.PathLike) else None
         if plain is None:
             picture = read(image)
             mode = "L" if self.channels == 1 else "RGB"

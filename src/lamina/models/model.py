@@ -58,6 +58,7 @@ class Model(Finder, Holder):
         self._compiled: dict[str, Any] | None = None
         self._runtime: Runtime | None = None
         self._step: SupervisedStep | None = None
+        self._fed: Any = None  # the batches of a fit that is going on
         self._age = (0, 0)  # epochs and steps of all calls of fit: what randomness is keyed by
 
     def __call__(self, x: Any, *, training: bool = False) -> Any:
@@ -220,21 +221,22 @@ class Model(Finder, Holder):
         length = epochs - initial_epoch
         fitting.lay(update, train, length)
         self._loop, self.history = loop, loop.history
-        if folder is not None and folder.checkpoint is not None:
-            finished, initial_epoch = folder.is_finished(epochs), folder.restore(loop)
-            fitting.lay(update, train, length, start=update.planned_from)  # to the end that is asked for now
-            if finished:
-                print(f"The run in {run} is finished ({initial_epoch} epochs). More epochs would go on with it.")
-                epochs = initial_epoch  # callbacks end all the same: one may put the best weights back
-        sized = fitting.resized(train, resize, step, epochs=epochs, first=loop.epochs_done - initial_epoch)
+        self._fed = train
         try:
+            if folder is not None and folder.checkpoint is not None:
+                finished, initial_epoch = folder.is_finished(epochs), folder.restore(loop)
+                fitting.lay(update, train, length, start=update.planned_from)  # to the end that is asked for now
+                if finished:
+                    print(f"The run in {run} is finished ({initial_epoch} epochs). More epochs would go on with it.")
+                    epochs = initial_epoch  # callbacks end all the same: one may put the best weights back
+            sized = fitting.resized(train, resize, step, epochs=epochs, first=loop.epochs_done - initial_epoch)
             return loop.fit(sized, epochs=epochs, initial_epoch=initial_epoch, validation=validation)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             said = str(error).splitlines()[0]
         finally:
-            self._age = (loop.epochs_done, loop.steps_done)
+            self._age, self._fed = (loop.epochs_done, loop.steps_done), None
         raise fitting.out_of_memory(
             step, train, said
         )  # behind the except, which holds the frames that hold the tensors
@@ -356,9 +358,9 @@ class Model(Finder, Holder):
 
     def _taken(self) -> Callable[[str | os.PathLike[str]], Path]:
         """The model as it is now, with averaged weights where it has them, copied; the function given back writes it."""
-        if self._loop is None or not self._loop.running:
+        if self._fed is None or self._step is None:
             return self._copied()
-        with averaged(self._loop.step, self._loop.batches):
+        with averaged(self._step, self._fed):
             return self._copied()
 
     def _copied(self) -> Callable[[str | os.PathLike[str]], Path]:

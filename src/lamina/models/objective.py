@@ -14,6 +14,7 @@ from lamina.core.errors import FileFormatError, LaminaError, ShapeError
 from lamina.core.warnings import warn
 from lamina.models.graph import Graph, cut
 from lamina.training import Runtime, SupervisedStep, Target, Update
+from lamina.training.world import is_spread
 
 OUTPUT = "output"  # what the only output of a plain torch module is called
 
@@ -32,6 +33,12 @@ def make_step(
     if graph is not None:
         _refuse_channels_last_classes(graph, told["loss"])
     goals = targets(told["loss"], told["metrics"], loss_weights=told["loss_weights"], cuts=cuts, output_names=names)
+    if runtime.shards and view is not net:
+        raise LaminaError(
+            "The network ends in a softmax or sigmoid, and is to be spread over the processes.",
+            "Training cuts that activation off, and a sharded network is used as a whole.",
+            "Let it end in logits, which the cross-entropies take as well.",
+        )
     runtime.place(net)
     runtime.compile(view)
     trainable = any(parameter.requires_grad for parameter in net.parameters())
@@ -56,6 +63,8 @@ def _refuse_channels_last_classes(graph: Graph, loss: Any) -> None:
 
 def is_outdated(step: SupervisedStep, net: nn.Module) -> bool:
     """Whether layers were frozen or unfrozen since the step's optimizer was made."""
+    if is_spread(net):  # its parameters are other objects while they are whole
+        return False
     trained = {id(parameter) for update in step.updates.values() for parameter in update.parameters}
     return trained != {id(parameter) for parameter in net.parameters() if parameter.requires_grad}
 

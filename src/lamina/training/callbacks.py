@@ -274,9 +274,7 @@ class AveragesStay(Callback):
         """Puts the averages in place of the weights."""
         step = self.loop.step
         with averaged(step, self.loop.batches):
-            states = {
-                name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in step.networks.items()
-            }
+            states = {name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in step.networks.items()}
         for name, net in step.networks.items():
             net.load_state_dict(states[name])
 

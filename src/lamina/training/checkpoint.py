@@ -147,9 +147,11 @@ class RunFolder(Callback):
                 "Give the same model and data, or choose another folder.",
             ) from error
         self.best, self.best_epoch, self.checkpoint, self.loop = state["best"], state["best_epoch"], None, loop
-        if self.writes and loop.history.epoch:  # a kill may have come between the checkpoint and the rest
+        if loop.history.epoch:  # a kill may have come between the checkpoint and the rest
             models = [] if loop.batch else [LAST, BEST] if self.best_epoch == loop.epoch else [LAST]
-            self._write(None, models, self.take_model() if models else None, self._results())
+            model = self.take_model() if models else None  # by all: a network may be spread over them
+            if self.writes:
+                self._write(None, models, model, self._results())
         return loop.epoch if loop.batch else loop.epoch + 1
 
     def _refuse_others(self, state: Mapping[str, Any], loop: Loop) -> None:

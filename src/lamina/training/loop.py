@@ -112,7 +112,7 @@ class Loop:
         self.batch = 0  # steps done in this epoch
         self.last_batch: Any = None  # the one in hand
         self.last_key = 0  # and the key of what was drawn for it
-        self.running = self.stop = False
+        self.stop = False
         self._means = Means()
         self._frozen: list[torch.nn.Module] = []  # in eval mode within a training network, such as a frozen BatchNorm
         self._signal: int | None = None
@@ -140,8 +140,6 @@ class Loop:
         drawn = random.state()
         self._frozen = [module for net in self.step.networks.values() if net.training for module in _in_eval_mode(net)]
         with contextlib.ExitStack() as ends, self._signals():
-            self.running = True
-            ends.callback(setattr, self, "running", False)
             ends.callback(random.restore, drawn)  # the caller's own draws go on as if fit had drawn nothing
             for callback in reversed(self.callbacks):  # each ends, whatever happens to the others
                 ends.callback(lambda c: c.on_train_end(logs), callback)

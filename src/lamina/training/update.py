@@ -65,7 +65,9 @@ class Update:
         runtime = runtime or Runtime()
         entries: Any = optimizers.groups.arrange(modules, groups) if groups else self.parameters
         self._sharded = any(hasattr(p, "placements") for p in self.parameters)
-        fused = runtime.fused and not self._sharded  # of sharded tensors torch knows fused Adam, and neither SGD nor Adagrad
+        fused = (
+            runtime.fused and not self._sharded
+        )  # of sharded tensors torch knows fused Adam, and neither SGD nor Adagrad
         self.optimizer: torch.optim.Optimizer = optimizers.build(optimizer, entries, fused=fused)
         self.needs_closure = isinstance(self.optimizer, torch.optim.LBFGS)
         self.accumulate = accumulate

@@ -26,6 +26,7 @@ from lamina.core.errors import LaminaError
 _BUCKET = 25 << 20  # bytes that go round in one call, as in torch's DDP: while one travels the next is filled
 _SHARDED_FROM = 1 << 20  # numbers: what is smaller travels with the module around it
 _TIMEOUT_S = 1800.0
+_LEFT: list[World] = []  # those that this process has left; it joins no other
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,7 @@ class World:
         within `timeout_s` the others fail. Raises LaminaError where there are fewer GPUs than processes.
         """
         world = cls.current()
-        if world.size > 1 or "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-            return world
-        if dist.is_initialized():
+        if _LEFT or dist.is_initialized() or "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
             return world
         backend = "gloo"
         if device.split(":")[0] in ("auto", "cuda") and torch.cuda.is_available():
@@ -90,6 +89,7 @@ class World:
         """Waits for the others, then goes on alone: afterwards `World.current()` has one process."""
         if self.size > 1:
             self.barrier()
+            _LEFT.append(self)
         _leave()
 
     # Gradients and weights ----------------------------------------------------------------------------------------
@@ -103,8 +103,8 @@ class World:
         gradient: synchronised BatchNorms and sharded parameters carry parts of it to other processes in the backward pass.
         """
         given = list(parameters)
-        sharded = [p for p in given if _is_sharded(p)]
-        plain = [p for p in given if not _is_sharded(p)]
+        sharded = [p for p in given if is_sharded(p)]
+        plain = [p for p in given if not is_sharded(p)]
         if not plain:
             self._rescale(sharded, count)
             return
@@ -181,7 +181,7 @@ class World:
         tensors: dict[int, Tensor] = {}
         for net in [networks] if isinstance(networks, nn.Module) else networks:
             for tensor in [*([] if buffers_only else net.parameters()), *net.buffers()]:
-                if not _is_sharded(tensor):
+                if not is_sharded(tensor):
                     tensors[id(tensor)] = tensor.detach()
         for bucket in _buckets(tensors.values()):
             flat = torch.empty(sum(t.numel() for t in bucket), dtype=bucket[0].dtype, device=bucket[0].device)
@@ -279,7 +279,7 @@ def whole(state: Any) -> Any:
     if isinstance(state, list | tuple):
         return type(state)(whole(value) for value in state)
     sharded: Any = state
-    return sharded.full_tensor().cpu() if isinstance(state, Tensor) and _is_sharded(state) else state
+    return sharded.full_tensor().cpu() if isinstance(state, Tensor) and is_sharded(state) else state
 
 
 def spread(state: Any, like: Any) -> Any:
@@ -288,7 +288,7 @@ def spread(state: Any, like: Any) -> Any:
         return {name: spread(value, like.get(name)) for name, value in state.items()}
     if isinstance(state, list) and isinstance(like, list) and len(state) == len(like):
         return [spread(value, other) for value, other in zip(state, like, strict=True)]
-    if not (isinstance(like, Tensor) and isinstance(state, Tensor) and _is_sharded(like)) or state.shape != like.shape:
+    if not (isinstance(like, Tensor) and isinstance(state, Tensor) and is_sharded(like)) or state.shape != like.shape:
         return state
     from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -304,9 +304,16 @@ def spread_optimizer(state: dict[str, Any], optimizer: torch.optim.Optimizer) ->
     )
 
 
-def _is_sharded(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether a tensor is spread over processes."""
     module = sys.modules.get("torch.distributed.tensor")  # where nobody has imported it, nothing is
     return module is not None and isinstance(tensor, module.DTensor)
+
+
+def is_spread(net: nn.Module) -> bool:
+    """Whether `shard` has spread a network; between its passes the parameters of a spread one may be whole for a while."""
+    module = sys.modules.get("torch.distributed.fsdp")
+    return module is not None and isinstance(net, module.FSDPModule)
 
 
 def _leave() -> None:
