@@ -63,6 +63,7 @@ def worker_batches(
         weights=weights,
         on_error="replace" if shuffle else "skip",
         pin_memory=step.runtime.pins,
+        shard=step.runtime.world.shard,
     )
     return adapted(batches, step)
 
