@@ -216,6 +216,12 @@ def test_resume_alone_in_a_run_goes_on_with_the_options_it_began_with(photos, mo
     assert len(Path("results.csv").read_text().splitlines()) == 3
 
 
+def test_another_program_s_config_is_no_run_to_go_on_with(photos):
+    Path("config.yaml").write_text("name: a project of mine\n")
+    options = replace(OPTIONS, output=Path("new"), resume=True)
+    assert work.as_begun("photos", options, given={"resume"}) == ("photos", options)
+
+
 def test_a_size_is_taken_and_one_that_the_network_contradicts_is_refused(photos):
     Path("around.py").write_text(
         "from lamina import layers, models\n"

@@ -77,6 +77,16 @@ def test_validation_saved_models_and_the_end_have_the_averaged_weights(tmp_path)
     assert all(torch.equal(seen[-1][2][name], value) for name, value in weights(model).items())
 
 
+def test_evaluating_within_training_sees_what_validation_sees():
+    model = compiled(update={"average": EMA(0.9)})
+    seen = []
+    look = callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append((model.evaluate(X, Y)["loss"], logs["val_loss"]))
+    )
+    model.fit(X, Y, batch_size=16, epochs=2, validation_data=(X, Y), callbacks=[look], verbose=0)
+    assert all(own == pytest.approx(validated, rel=1e-6) for own, validated in seen)
+
+
 def test_the_best_weights_put_back_are_averaged_ones_too():
     model = compiled(update={"average": "ema"})
     stopping = callbacks.EarlyStopping(monitor="val_loss", patience=9, restore_best_weights=True)
@@ -105,6 +115,22 @@ def test_the_schedule_plateau_lowers_the_rate_when_nothing_becomes_better():
     model = compiled(schedule=schedules.Plateau(monitor="loss", patience=1, min_delta=100.0, factor=0.5))
     model.fit(X, Y, epochs=3, verbose=0)
     assert model._loop.step.updates["net"].learning_rate == pytest.approx(0.1 * 0.5**2)
+
+
+def test_a_plateau_behind_a_warm_up_lowers_the_rate_too():
+    plateau = schedules.Plateau(monitor="loss", patience=1, min_delta=100.0, factor=0.5)
+    model = compiled(schedule=schedules.Warmup(plateau, share=0.1))
+    model.fit(X, Y, epochs=3, verbose=0)
+    assert model._loop.step.updates["net"].learning_rate == pytest.approx(0.1 * 0.5**2)
+
+
+def test_a_run_goes_on_in_the_order_it_began_with_and_says_where_it_stands(tmp_path, capsys):
+    run = tmp_path / "run"
+    compiled().fit(X, Y, epochs=2, run=run, verbose=0)
+    with pytest.raises(LaminaError, match="shuffle was True, and False came"):
+        compiled().fit(X, Y, epochs=3, run=run, resume=True, shuffle=False, verbose=0)
+    compiled().fit(X, Y, epochs=1, run=run, resume=True, verbose=0)
+    assert "(2 epochs)" in capsys.readouterr().out
 
 
 def test_a_schedule_in_epochs_steps_at_its_epochs():
@@ -136,6 +162,14 @@ def test_images_grow_over_the_epochs():
     x = torch.rand(16, 3, 16, 16)
     model.fit(x, Y[:16], batch_size=16, epochs=4, resize=ProgressiveResize(start=0.5, until=0.5), verbose=0)
     assert sizes == [8, 12, 16, 16]
+
+
+def test_equal_averages_of_growing_images_have_the_statistics_of_whole_ones():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    model = compiled(net, update={"average": SWA(start=0.0)})
+    x = torch.rand(32, 3, 16, 16)
+    model.fit(x, Y[:32], batch_size=32, epochs=2, resize=ProgressiveResize(start=0.5, until=1.0), verbose=0)
+    torch.testing.assert_close(net[1].running_var, net[0](x).var((0, 2, 3)), rtol=1e-3, atol=1e-5)
 
 
 def test_a_network_of_one_size_refuses_to_be_resized_before_training():

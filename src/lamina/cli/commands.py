@@ -124,7 +124,7 @@ def train(
 
     if devices is not None and not launch.is_started():
         raise typer.Exit(launch.start(devices, device, max_restarts=max_restarts))
-    resume = launch.join(device, devices) or resume
+    restarted = launch.join(device, devices)
     from lamina.cli import tune as tuning
     from lamina.cli import work
     from lamina.training import Interrupted
@@ -145,7 +145,7 @@ def train(
         limit=limit,
         output=output,
         format=format,
-        resume=resume,
+        resume=resume or restarted,
         checkpoint_every=checkpoint_every,
         log_every=log_every,
         device=device,

@@ -143,6 +143,12 @@ _KEYS: dict[str, Any] = {
     "size": str,
     "device": str,
     "precision": str,
+    "checkpoint_every": int,
+    "log_every": int,
+    "deterministic": bool,
+    "compile": bool,
+    "shard": bool,
+    "sync_batchnorm": bool,
     "found": dict,
 }
 
@@ -167,7 +173,9 @@ def read_config(path: Path) -> dict[str, Any]:
             raise UnknownNameError(
                 f"{path} has {name!r}.", f"The nearest known: {near}.", "Correct it, or take it out."
             )
-        if value is not None and (not isinstance(value, _KEYS[name]) or isinstance(value, bool)):
+        if value is not None and (
+            not isinstance(value, _KEYS[name]) or (isinstance(value, bool) and _KEYS[name] is not bool)
+        ):
             kinds = _KEYS[name] if isinstance(_KEYS[name], tuple) else (_KEYS[name],)
             raise LaminaError(
                 f"{path} has {name}: {value!r}.",

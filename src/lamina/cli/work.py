@@ -24,7 +24,7 @@ from lamina.tasks import Classifier
 from lamina.tasks.classification import inputs, pictures
 from lamina.tasks.classification.decode import decode
 from lamina.training import Callback
-from lamina.training.checkpoint import CONFIG
+from lamina.training.checkpoint import CHECKPOINT, CONFIG
 from lamina.training.runtime import Runtime, has_bfloat16, processor_flags
 from lamina.training.world import World
 
@@ -180,7 +180,7 @@ def train(data: str | None, options: TrainOptions) -> None:
 def as_begun(data: str | None, options: TrainOptions, *, given: Container[str]) -> tuple[str | None, TrainOptions]:
     """DATA and the options that the run to go on with began with, but for those `given` now; where nobody names a run, this folder's."""
     here = Path.cwd()
-    folder = here if "output" not in given and (here / CONFIG).is_file() else options.output
+    folder = here if "output" not in given and (here / CHECKPOINT).is_file() else options.output
     config = opening.read_config(folder) if (folder / CONFIG).is_file() else {}
     asked = {name: value for name, value in config.get("asked", {}).items() if name not in given}
     return data or config.get("data"), replace(options, output=folder, **asked)

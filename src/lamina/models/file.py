@@ -25,7 +25,7 @@ from lamina.core.errors import FileFormatError, LaminaError
 from lamina.core.files import replacing
 from lamina.core.sealed import digest, header_of, tensors_of
 from lamina.models.graph import Graph
-from lamina.training.world import whole
+from lamina.training.world import is_spread, whole
 
 VERSION = "1"
 _READABLE = ("1",)
@@ -153,7 +153,10 @@ def describe(net: nn.Module, graph: Graph | None) -> dict[str, Any]:
     architecture = networks.architecture(net)
     if architecture is not None:
         return {"made_of": "network", **architecture}
-    return {"made_of": "module", "module": f"{type(net).__module__}.{type(net).__qualname__}"}
+    kind = (
+        type(net).__mro__[2] if is_spread(net) else type(net)
+    )  # torch puts a class and a mixin in front of a spread one's
+    return {"made_of": "module", "module": f"{kind.__module__}.{kind.__qualname__}"}
 
 
 def rebuild(contents: Contents, modules: Mapping[str, Any]) -> tuple[nn.Module, Graph | None]:

@@ -14,7 +14,7 @@ from lamina.core.warnings import warn
 from lamina.data.augment.resize import ProgressiveResize, ResizedBatches
 from lamina.data.loader import ArrayBatches
 from lamina.models import feed
-from lamina.training import Callback, SupervisedStep, Update
+from lamina.training import Callback, Loop, RunFolder, SupervisedStep, Update
 from lamina.training.averaging import EMA, SWA
 from lamina.training.batch_size import find_batch_size, train_trial
 from lamina.training.callbacks import AveragesStay, ReduceLROnPlateau, StepLogger
@@ -42,8 +42,11 @@ def asked_callbacks(
 ) -> list[Callback]:
     """The callbacks, with those that the schedule, the average and `log_every` ask for; averages come to stay before others end."""
     asked: list[Callback] = [AveragesStay(), *given] if update.has_average else list(given)
-    if isinstance(update.schedule, optimizers.schedules.Plateau):
-        asked.append(ReduceLROnPlateau(**dataclasses.asdict(update.schedule)))
+    schedule: Any = update.schedule
+    while hasattr(schedule, "schedule"):  # behind a warm-up
+        schedule = schedule.schedule
+    if isinstance(schedule, optimizers.schedules.Plateau):
+        asked.append(ReduceLROnPlateau(**dataclasses.asdict(schedule)))
     if log_every is not None:
         if run is None:
             raise LaminaError(
@@ -63,6 +66,19 @@ def lay(update: Update, train: Any, epochs: int, *, start: int | None = None) ->
         warn(misfit)
     steps = -(-feed.count_steps(train) // update.accumulate)
     update.plan(epochs * steps, start=start, epochs=epochs)
+
+
+def resumed(folder: RunFolder, loop: Loop, epochs: int) -> tuple[int, int]:
+    """Puts the loop where the run stopped; returns the epoch it goes on with, and the one it ends before."""
+    finished, begin = folder.is_finished(epochs), folder.restore(loop)
+    if finished or begin >= epochs:
+        state = (
+            f"is finished ({begin} epochs)" if finished else f"has come to epoch {begin}, and {epochs} were asked for"
+        )
+        if folder.writes:
+            print(f"The run in {folder.folder} {state}. More epochs would go on with it.")
+        epochs = begin  # callbacks end all the same: one may put the best weights back
+    return begin, epochs
 
 
 def resized(train: Any, resize: ProgressiveResize | None, step: SupervisedStep, *, epochs: int, first: int) -> Any:
@@ -85,7 +101,8 @@ def out_of_memory(step: SupervisedStep, train: Any, said: str) -> LaminaError:
     """The error of a `fit` whose memory is at its end, with the largest batch that was tried and fits."""
     came = f"Memory is at its end ({said})."
     size = getattr(train, "batch_size", None)
-    if not isinstance(train, ArrayBatches) or not size or size < 2:
+    alone = step.runtime.world.size == 1  # trials of one process would meet the others in the midst of their step
+    if not alone or not isinstance(train, ArrayBatches) or not size or size < 2:
         return LaminaError(came, "A batch and its gradients must fit.", "Use smaller batches, or precision='bfloat16'.")
 
     def cut(size: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -199,6 +200,7 @@ class Model(Finder, Holder):
             "batch_size": batch_size,
             "epochs": epochs,
             "seed": seed,
+            "shuffle": shuffle,
             "augment": str(augment),
             **({} if resize is None else {"resize": str(resize)}),
         }
@@ -220,26 +222,21 @@ class Model(Finder, Holder):
         loop.epochs_done, loop.steps_done = self._age
         length = epochs - initial_epoch
         fitting.lay(update, train, length)
-        self._loop, self.history = loop, loop.history
         self._fed = train
         try:
             if folder is not None and folder.checkpoint is not None:
-                finished, initial_epoch = folder.is_finished(epochs), folder.restore(loop)
+                initial_epoch, epochs = fitting.resumed(folder, loop, epochs)
                 fitting.lay(update, train, length, start=update.planned_from)  # to the end that is asked for now
-                if finished:
-                    print(f"The run in {run} is finished ({initial_epoch} epochs). More epochs would go on with it.")
-                    epochs = initial_epoch  # callbacks end all the same: one may put the best weights back
+            self._loop, self.history = loop, loop.history  # from here on a failure leaves a model that was trained
             sized = fitting.resized(train, resize, step, epochs=epochs, first=loop.epochs_done - initial_epoch)
             return loop.fit(sized, epochs=epochs, initial_epoch=initial_epoch, validation=validation)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            said = str(error).splitlines()[0]
+            cause = error.with_traceback(None)  # whose frames hold the tensors
         finally:
             self._age, self._fed = (loop.epochs_done, loop.steps_done), None
-        raise fitting.out_of_memory(
-            step, train, said
-        )  # behind the except, which holds the frames that hold the tensors
+        raise fitting.out_of_memory(step, train, str(cause).splitlines()[0]) from cause
 
     def evaluate(
         self,
@@ -256,7 +253,8 @@ class Model(Finder, Holder):
         if not (feed.is_batches(x) and y is None):
             x = self._collect(x, y, sample_weight)
         batches = self._in_order(x, batch_size)
-        return Loop(self._make_step()).evaluate(batches)
+        with self._averaged():
+            return Loop(self._make_step()).evaluate(batches)
 
     def predict(self, x: Any, batch_size: int = PREDICT_BATCH, verbose: str | int = 0) -> Any:
         """The outputs for each sample as a numpy array (a list of them where there are several), in float32.
@@ -281,7 +279,7 @@ class Model(Finder, Holder):
         runtime, prepare = self.runtime, self._prepare()
         runtime.place(self.net)
         batches = []
-        with evaluating(self.net), torch.inference_mode():
+        with self._averaged(), evaluating(self.net), torch.inference_mode():
             for inputs in given:
                 output = self.net(*(prepare(runtime.put(value)) for value in inputs))
                 batches.append([v.float().cpu() for v in ((output,) if isinstance(output, Tensor) else output)])
@@ -358,10 +356,14 @@ class Model(Finder, Holder):
 
     def _taken(self) -> Callable[[str | os.PathLike[str]], Path]:
         """The model as it is now, with averaged weights where it has them, copied; the function given back writes it."""
+        with self._averaged():
+            return self._copied()
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        """While a `fit` goes on, the weights that it validates with: averaged ones where it has them."""
         if self._fed is None or self._step is None:
-            return self._copied()
-        with averaged(self._step, self._fed):
-            return self._copied()
+            return contextlib.nullcontext()
+        return averaged(self._step, self._fed)
 
     def _copied(self) -> Callable[[str | os.PathLike[str]], Path]:
         """The function that writes the model as it is now."""

@@ -57,7 +57,9 @@ class Runtime:
         synchronise: bool = False,
         shard: bool = False,
     ) -> None:
-        self.world = World.join(str(device) if isinstance(device, str | torch.device) else str(device[0]))
+        started = "TORCHELASTIC_RUN_ID" in os.environ  # by torchrun; other variables of its kind may mean other processes
+        first = device if isinstance(device, str | torch.device) else device[0]
+        self.world = World.join(str(first)) if started else World.current()
         self.device = _device(device, self.world)
         if precision not in _PRECISIONS:
             near = ", ".join(repr(name) for name in nearest_names(precision, _PRECISIONS))

@@ -98,7 +98,7 @@ class ResizedBatches:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.epoch(self.first)
+        return iter(self.batches)  # to look at, and to evaluate: as they are
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from the `start`-th on."""
