@@ -15,7 +15,7 @@ from lamina import tuner
 from lamina.cli import tune
 from lamina.cli.commands import app
 from lamina.core.errors import LaminaError, UnknownNameError
-from lamina.recipes import tunable_cnn
+from lamina.tasks.classification import tunable_cnn
 
 SMALL = {
     "blocks": tuner.integer(1, 2),

@@ -16,12 +16,11 @@ from lamina.cli import opening
 from lamina.cli.work import TrainOptions
 from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
 from lamina.core.files import replacing
-from lamina.recipes import tunable_cnn
-from lamina.tasks.classification import inputs
+from lamina.tasks.classification import inputs, tunable_cnn
 from lamina.training import tuner
 from lamina.training.runtime import Runtime
-from lamina.training.study import DONE, Study, figure_shown, shown
-from lamina.training.study_file import require_optuna
+from lamina.training.tuner.file import require_optuna
+from lamina.training.tuner.study import DONE, Study, figure_shown, shown
 
 STUDY, BEST, ASKED = "study.db", "best.yaml", "tune.yaml"
 MONITOR = "val_accuracy"

@@ -19,9 +19,8 @@ from lamina.core.errors import DataError, LaminaError, UnknownNameError
 from lamina.core.files import replacing
 from lamina.models import Model
 from lamina.models.model import PREDICT_BATCH
-from lamina.recipes import tunable_cnn
 from lamina.tasks import Classifier
-from lamina.tasks.classification import inputs, pictures
+from lamina.tasks.classification import inputs, pictures, tunable_cnn
 from lamina.tasks.classification.decode import decode
 from lamina.training import Callback
 from lamina.training.checkpoint import CHECKPOINT, CONFIG

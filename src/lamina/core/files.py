@@ -19,10 +19,7 @@ def replacing(path: str | os.PathLike[str], *, previous: str | os.PathLike[str] 
     is the newest whole file then. Missing folders are made.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    # Not by tempfile: its mode 0600 would lock others out, and the umask can only be read by changing it for all threads.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    temporary = _temporary(target)
     try:
         yield temporary
         with temporary.open("rb+") as stream:
@@ -35,6 +32,33 @@ def replacing(path: str | os.PathLike[str], *, previous: str | os.PathLike[str] 
         _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def creating(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """As `replacing`, of a file that is not there yet: of several processes that make it at once the first one's stays."""
+    target = Path(path)
+    temporary = _temporary(target)
+    try:
+        yield temporary
+        try:
+            os.link(temporary, target)  # unlike a renaming it never replaces
+        except FileExistsError:
+            pass
+        except OSError:  # a disk without links
+            if not target.exists():
+                os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(target: Path) -> Path:
+    """A new empty file beside the target, whose folder is made where it is missing."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    # Not by tempfile: its mode 0600 would lock others out, and the umask can only be read by changing it for all threads.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return temporary
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:

@@ -75,8 +75,14 @@ def reseed(step_key: int) -> None:
 def reseed_all(batch_key: int) -> None:
     """Sets torch's, numpy's and Python's own generators, which a data set of one's own may draw from."""
     reseed(batch_key)
-    np.random.seed(batch_key & 0xFFFFFFFF)
-    python_random.seed(batch_key)
+    reseed_host(batch_key)
+
+
+def reseed_host(sample_key: int) -> None:
+    """As `reseed_all`, of torch's the processor's alone: a process that reads has nothing on other devices."""
+    torch.default_generator.manual_seed(sample_key)
+    np.random.seed(sample_key & 0xFFFFFFFF)
+    python_random.seed(sample_key)
 
 
 @contextlib.contextmanager

@@ -28,13 +28,14 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lamina.core.errors import DataError
-from lamina.core.files import replacing
+from lamina.core.files import creating
 from lamina.core.warnings import warn
 from lamina.data.paths import Paths
 from lamina.data.preprocess import Preprocess
 
 _MAGIC = b"lamina decoded 1"
 _STAMP = 3
+_PIXELS = 2  # goes up when the same file and geometry give other pixels than before
 _SEEKS = threading.Lock()
 _GEOMETRY = ("channels", "size", "resize", "crop", "interpolation")
 
@@ -55,6 +56,7 @@ class DecodedCache:
         self._description: dict[str, Any] = {
             "count": len(paths),
             "paths": names.hexdigest(),
+            "pixels": _PIXELS,
             "geometry": {name: settings[name] for name in _GEOMETRY},
         }
         digest = hashlib.blake2b(_head(self._description), digest_size=6).hexdigest()
@@ -67,16 +69,15 @@ class DecodedCache:
             status = os.stat(path)
         except OSError:
             return decode(path)  # which says what is wrong
-        stamp, pixels = self._stamps[row], self._pixels[row]
-        if stamp[0] == status.st_mtime_ns and stamp[1] == status.st_size and stamp[2] == _sum(pixels):
-            return torch.from_numpy(pixels.copy())
+        time, size, total = self._stamps[row]
+        if time == status.st_mtime_ns and size == status.st_size:
+            pixels = self._pixels[row].copy()  # before it is summed up: another process may write there
+            if total == _sum(pixels):
+                return torch.from_numpy(pixels)
         decoded = decode(path)
         array = np.ascontiguousarray(decoded.numpy())
-        self._write(self._pixels_at + row * array.nbytes, array)
-        self._write(
-            self._stamps_at + row * _STAMP * 8,
-            np.array([status.st_mtime_ns, status.st_size, _sum(array)], dtype=np.int64),
-        )
+        stamp = np.array([status.st_mtime_ns, status.st_size, _sum(array)], dtype=np.int64)
+        self._keep(row, array, stamp)
         return decoded
 
     def filled(self) -> int:
@@ -99,7 +100,7 @@ class DecodedCache:
         fault = self._fault(head, length)
         if fault is not None:
             self._make(head, length, fault)
-        self._file = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        self._file, self._full = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0)), False
         weakref.finalize(self, os.close, self._file)
         self._map = mmap.mmap(self._file, length, access=mmap.ACCESS_READ)
         self._stamps: npt.NDArray[np.int64] = np.frombuffer(
@@ -139,25 +140,35 @@ class DecodedCache:
             )
         if fault:
             warn(f"The decoded cache {self.path} {fault}. It is made anew.")
-        with replacing(self.path) as temporary, temporary.open("r+b") as stream:
-            stream.write(head)
-            stream.truncate(length)  # a hole: it takes room as pictures come in
+        with creating(self.path) as temporary:
+            with temporary.open("r+b") as stream:
+                stream.write(head)
+                stream.truncate(length)  # a hole: it takes room as pictures come in
+            if fault and self._fault(head, length):  # another process that began with this one may have made it by now
+                self.path.unlink()
+
+    def _keep(self, row: int, pixels: npt.NDArray[np.uint8], stamp: npt.NDArray[np.int64]) -> None:
+        """Writes a picture, and behind it its stamp. Where there is no room any more, training goes on without."""
+        if self._full:
+            return
+        try:
+            self._write(self._pixels_at + row * pixels.nbytes, pixels)
+            self._write(self._stamps_at + row * stamp.nbytes, stamp)
+        except OSError as error:
+            self._full = True
+            warn(
+                f"The decoded cache {self.path} cannot be written ({error.strerror or error}). What it lacks is decoded "
+                "each time. It takes room for every picture: make room on the disk, or pass another path to cached()."
+            )
 
     def _write(self, offset: int, values: npt.NDArray[Any]) -> None:
         """At a place of its own, for forked processes share one position in the file. Not through the map: a full disk would kill."""
-        try:
-            if hasattr(os, "pwrite"):
-                os.pwrite(self._file, values.tobytes(), offset)
-            else:  # on Windows, where nothing is forked
-                with _SEEKS:
-                    os.lseek(self._file, offset, os.SEEK_SET)
-                    os.write(self._file, values.tobytes())
-        except OSError as error:
-            raise DataError(
-                f"A picture could not be written to the decoded cache {self.path} ({error.strerror or error}).",
-                "It takes room for every picture.",
-                "Make room on the disk, pass another path to cached(), or train without a cache.",
-            ) from error
+        if hasattr(os, "pwrite"):
+            os.pwrite(self._file, values.tobytes(), offset)
+        else:  # on Windows, where nothing is forked
+            with _SEEKS:
+                os.lseek(self._file, offset, os.SEEK_SET)
+                os.write(self._file, values.tobytes())
 
 
 def _head(description: dict[str, Any]) -> bytes:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -24,12 +22,14 @@ from torch.utils.data import Dataset
 from lamina.core.errors import DataError, ShapeError
 from lamina.core.warnings import warn
 from lamina.data.cache import DecodedCache
-from lamina.data.memory import free_bytes
+from lamina.data.faults import all_unreadable, candidates, failures, named, too_many
+from lamina.data.memory import free_bytes, processes_here
 from lamina.data.paths import Paths
 from lamina.data.pictures import read
 from lamina.data.preprocess import Preprocess, pixels
 
 Sample = tuple[Tensor, int]
+OnError = Literal["skip", "replace", "raise"]
 
 
 class ImageDataset(Dataset[Sample]):
@@ -80,8 +80,8 @@ class ImageDataset(Dataset[Sample]):
         return self.images[index], int(self.labels[index])
 
     def subset(self, indices: Sequence[int] | Tensor) -> ImageDataset:
-        """The pictures at these positions, in this order, copied."""
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        """The pictures at these positions, in this order, or where a mask (N) is true; copied."""
+        chosen = _positions(indices, len(self))
         sources = [self.sources[index] for index in chosen.tolist()] if self.sources else ()
         return ImageDataset(self.images[chosen], self.labels[chosen], self.classes, name=self.name, sources=sources)
 
@@ -168,12 +168,14 @@ class FolderDataset(Dataset[Sample]):
         return made if self.preprocess is None else made.prepared(self.preprocess)
 
     def subset(self, indices: Sequence[int] | Tensor) -> FolderDataset:
-        """The files at these positions, in this order."""
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        """The files at these positions, in this order, or where a mask (N) is true."""
+        chosen = _positions(indices, len(self))
         _check_count(len(chosen), chosen)
+        paths = self.paths.take(chosen)
         everything, rows = self._known
-        known = (everything, chosen if rows is None else rows[chosen])
-        return self._with(paths=self.paths.take(chosen), labels=self.labels[chosen], _known=known)
+        cached = self._cache_at is not None  # what has no cache need not keep the names of all
+        known = (everything, chosen if rows is None else rows[chosen]) if cached else (paths, None)
+        return self._with(paths=paths, labels=self.labels[chosen], _known=known)
 
     def _with(self, **changes: Any) -> FolderDataset:
         made = copy.copy(self)
@@ -194,51 +196,62 @@ class FolderDataset(Dataset[Sample]):
         return self.subset(_balanced_prefix(self.labels, count)) if count < len(self) else self
 
     def fits_in_memory(self, preprocess: Preprocess) -> bool:
-        """Whether the decoded pictures take less than a quarter of the memory that is free now."""
-        wanted = len(self) * preprocess.channels * math.prod(preprocess.size)
+        """Whether the decoded pictures, in each process that trains here, take less than a quarter of the memory that is free now."""
+        wanted = len(self) * preprocess.channels * math.prod(preprocess.size) * processes_here()
         return wanted < free_bytes() / 4
 
-    def in_memory(self, preprocess: Preprocess, *, on_error: Literal["skip", "raise"] = "skip") -> ImageDataset:
+    def in_memory(self, preprocess: Preprocess, *, on_error: OnError = "skip") -> ImageDataset:
         """Every picture decoded into one uint8 tensor (N C H W).
 
-        Unreadable pictures are left out and named in one warning, or raised as DataError with on_error="raise".
+        Unreadable pictures are left out, or with "replace" others are drawn in their place, and named in one warning; with
+        on_error="raise" they are a DataError.
         """
-        if on_error not in ("skip", "raise"):
+        return self.loaded(preprocess, on_error=on_error)[0]
+
+    def loaded(self, preprocess: Preprocess, *, on_error: OnError = "skip") -> tuple[ImageDataset, Int64[Tensor, " M"]]:
+        """As `in_memory`, and which of the files each picture is of."""
+        if on_error not in ("skip", "replace", "raise"):
             raise DataError(
                 f"on_error is {on_error!r}.",
-                "It is 'skip' or 'raise'.",
+                "It is 'skip', 'replace' or 'raise'.",
                 "Pass 'skip' to leave unreadable pictures out.",
             )
         prepared = self if self.preprocess == preprocess else self.prepared(preprocess)
         images = torch.empty((len(self), preprocess.channels, *preprocess.size), dtype=torch.uint8)
-        problems: dict[int, DataError] = {}
 
         def decode(index: int) -> None:
-            try:
-                images[index] = prepared.picture(index).permute(2, 0, 1)
-            except DataError as error:
-                if on_error == "raise":
-                    raise
-                problems[index] = error
+            images[index] = prepared.picture(index).permute(2, 0, 1)
 
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            list(pool.map(decode, range(len(self))))
-        if not problems:
-            return ImageDataset(images, self.labels, self.classes, name=self.name, sources=list(map(str, self.paths)))
-        listed = "\n".join(f"  {problems[index].came}" for index in sorted(problems))
-        if len(problems) == len(self):
-            raise DataError(
-                f"None of the {len(self):,} pictures of {self.root} can be read:\n{listed}\n",
-                "Picture files were expected.",
-                "Check that the files were copied or downloaded completely.",
+        problems = failures(len(self), decode)
+        if problems and on_error == "raise":
+            raise problems[min(problems)]
+        used = torch.arange(len(self))
+        if problems:
+            faults = {index: error.came for index, error in problems.items()}
+            if len(faults) == len(self):
+                raise all_unreadable(f"{len(self):,} pictures of {self.root}", faults)
+            done = "are left out" if on_error == "skip" else "others are drawn in their place"
+            warn(
+                f"{len(faults):,} of {len(self):,} pictures of {self.root} cannot be read; {done}:\n{named(faults)}\n"
+                "Repair these files, or delete them.",
             )
-        warn(
-            f"{len(problems):,} of {len(self):,} pictures of {self.root} cannot be read and are left out:\n{listed}\n"
-            "Repair or delete these files, or pass on_error='raise'.",
-        )
-        kept = torch.tensor([index for index in range(len(self)) if index not in problems])
-        sources = [str(self.paths[index]) for index in kept.tolist()]
-        return ImageDataset(images[kept], self.labels[kept], self.classes, name=self.name, sources=sources)
+            used = self._without(problems, on_error)
+            images = images[used]
+        labels, sources = self.labels[used], [str(self.paths[index]) for index in used.tolist()]
+        return ImageDataset(images, labels, self.classes, name=self.name, sources=sources), used
+
+    def _without(self, problems: Container[int], on_error: str) -> Int64[Tensor, " M"]:
+        """Positions that can be read: in the place of each of the others one that was drawn, or none."""
+        if on_error == "skip":
+            return torch.tensor([index for index in range(len(self)) if index not in problems])
+        used = list(range(len(self)))
+        for place in used:
+            readable = (index for index in candidates(place, len(self)) if index not in problems)
+            found = next(readable, None)
+            if found is None:
+                raise too_many(place)
+            used[place] = found
+        return torch.tensor(used)
 
 
 D_co = TypeVar("D_co", bound=ImageDataset | FolderDataset, covariant=True)
@@ -286,6 +299,20 @@ def _checked_labels(labels: Tensor | Sequence[int], classes: Sequence[str]) -> I
             "Name every class in `classes`, or let the labels start at 0.",
         )
     return checked
+
+
+def _positions(indices: Sequence[int] | Tensor, count: int) -> Int64[Tensor, " M"]:
+    """Positions from 0 on, of such, of a mask, or of such as count from the end."""
+    given = torch.as_tensor(indices)
+    chosen = given if given.dtype == torch.bool else given.to(torch.int64)
+    try:
+        return torch.arange(count)[chosen]
+    except IndexError as error:
+        raise DataError(
+            f"Positions came that the data set does not have ({error}).",
+            f"Numbers below {count:,}, or a mask of {count:,}, were expected.",
+            "Check which data set they are of.",
+        ) from error
 
 
 def _check_count(images: int, labels: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""How much of this machine's memory is left."""
+"""How much of this machine's memory is left, and who shares it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import contextlib
 import os
 from pathlib import Path
 
+_GROUP = Path("/sys/fs/cgroup")
 _UNKNOWN = 8 << 30  # where the system does not say: what a small machine has
 
 
 def free_bytes() -> int:
     """What can be taken without swapping, within the limit of the container."""
     return min(_of_the_machine(), _of_the_container())
+
+
+def processes_here(otherwise: int = 1) -> int:
+    """How many processes train together on this machine, as torchrun tells them; `otherwise` where nobody does."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", otherwise))
 
 
 def _of_the_machine() -> int:
@@ -25,8 +31,9 @@ def _of_the_machine() -> int:
 
 
 def _of_the_container() -> int:
-    group = Path("/sys/fs/cgroup")
     with contextlib.suppress(OSError, ValueError):
-        limit = int((group / "memory.max").read_text(encoding="ascii"))  # "max" where there is none
-        return max(0, limit - int((group / "memory.current").read_text(encoding="ascii")))
+        limit = int((_GROUP / "memory.max").read_text(encoding="ascii"))  # "max" where there is none
+        used = int((_GROUP / "memory.current").read_text(encoding="ascii"))
+        told = dict(line.split() for line in (_GROUP / "memory.stat").read_text(encoding="ascii").splitlines())
+        return max(0, limit - used + int(told.get("inactive_file", 0)))  # copies of files, given up when asked for
     return 1 << 62

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ class Paths(Sequence[Path]):
         return (self[index] for index in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(Path.__eq__, self, other))
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -61,8 +62,8 @@ class Paths(Sequence[Path]):
         return os.fsdecode(self._start + self._own(index % len(self)))
 
     def take(self, indices: Sequence[int] | Tensor) -> Paths:
-        """The names at these positions, in this order."""
-        chosen = np.asarray(indices, dtype=np.int64)
+        """The names at these positions, in this order. Raises IndexError for one that is outside."""
+        chosen = np.arange(len(self))[np.asarray(indices, dtype=np.int64)]
         taken = Paths(())
         taken._start = self._start
         taken._ends = np.concatenate([[0], np.cumsum(self._ends[chosen + 1] - self._ends[chosen])])

@@ -50,12 +50,17 @@ class Pool:
         self._forked = start_method() == "fork"
         pipes = [context.Pipe() for _ in range(count)]
         self._ends: list[Any] = [ours for ours, _ in pipes]
-        others = self._ends if self._forked else []
+        ends = [end for pipe in pipes for end in pipe]
         self._processes: list[Any] = []
         self._finalize = Finalize(self, _end, args=(self._processes, self._ends), exitpriority=10)
         for number, (_, theirs) in enumerate(pipes):
+            # A fork inherits the ends of all pipes: while it holds a sibling's, nobody sees that one's death.
+            others = [end for end in ends if end is not theirs] if self._forked else []
             process: Any = context.Process(  # type: ignore[attr-defined]
-                target=_serve, args=(work, theirs, others, os.getpid()), name=f"lamina-worker-{number}", daemon=True
+                target=_serve,
+                args=(work, theirs, others, os.getpid() if self._forked else None),
+                name=f"lamina-worker-{number}",
+                daemon=True,
             )
             with warnings.catch_warnings():
                 # Python 3.12 warns of forking beside threads: ours only decode, on one thread, and take no lock of another.
@@ -66,7 +71,11 @@ class Pool:
             theirs.close()
 
     def send(self, worker: int, task: Any) -> None:
-        """Gives a task to one worker. Raises LaminaError if it has died."""
+        """Gives a task to one worker. Raises LaminaError if it has died.
+
+        Tasks are to be small: where those that wait fill the pipe, this process waits for the worker to take one, and the
+        worker, which has an answer, for this process.
+        """
         try:
             self._ends[worker].send(task)
         except OSError:
@@ -107,9 +116,15 @@ class Pool:
         process.join(1.0)
         code = process.exitcode
         how = f"was killed ({signal.Signals(-code).name})" if code is not None and code < 0 else f"ended (code {code})"
-        remedy = "Mostly the memory ran out: pass fewer workers (workers=1), or close what else needs memory; workers=0 uses none."
+        remedy = (
+            "Mostly the memory ran out: close what else needs it, or read with fewer: pass "
+            "data.WorkerBatches(dataset, workers=1) as the data; workers=0 uses none."
+        )
         if code == 1 and not self._forked:
-            remedy = 'A script that starts workers has to begin its work under `if __name__ == "__main__":`; workers=0 uses none.'
+            remedy = (
+                'A script that starts workers has to begin its work under `if __name__ == "__main__":`; '
+                "data.WorkerBatches(dataset, workers=0) uses none."
+            )
         return LaminaError(
             f"Worker {number + 1} of {len(self._processes)}, which read pictures as process {process.pid}, {how}.",
             "Workers live as long as the training.",
@@ -127,8 +142,8 @@ def _end(processes: Sequence[Any], ends: Sequence[Any]) -> None:
         end.close()
 
 
-def _serve(work: Callable[[Any], Any], end: Connection, others: Sequence[Connection], parent: int) -> None:
-    for other in others:  # a fork inherits this process's ends of all pipes
+def _serve(work: Callable[[Any], Any], end: Connection, others: Sequence[Connection], parent: int | None) -> None:
+    for other in others:
         other.close()
     # Ctrl-C and SIGTERM reach the whole group; the training stops between two updates, and needs its workers until then.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -138,7 +153,7 @@ def _serve(work: Callable[[Any], Any], end: Connection, others: Sequence[Connect
     while True:
         try:
             while not end.poll(_LOOK_S):
-                if os.getppid() != parent:  # siblings hold the pipe open, so its end is not always seen
+                if parent not in (None, os.getppid()):  # another fork may hold the pipe open, so its end is not always seen
                     return
             task = end.recv()
         except (EOFError, OSError):

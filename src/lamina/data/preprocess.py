@@ -116,8 +116,11 @@ class Preprocess:
                 picture, (inner_h, inner_w), interpolation=self.interpolation
             )
             return framed
-        scale = max(int(width / self.crop) / wide, int(height / self.crop) / tall)
-        outer_h, outer_w = max(height, int(tall * scale)), max(width, int(wide * scale))
+        outer_h, outer_w = int(height / self.crop), int(width / self.crop)
+        if outer_h * wide >= outer_w * tall:  # in whole numbers, for 276 * (256 / 276) is less than 256
+            outer_w = max(width, wide * outer_h // tall)
+        else:
+            outer_h = max(height, tall * outer_w // wide)
         window = (round((outer_h - height) / 2), height), (round((outer_w - width) / 2), width)
         return resized(picture, (outer_h, outer_w), window, interpolation=self.interpolation)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random as python_random
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -15,15 +14,27 @@ from torch import Tensor
 from lamina.core import random
 from lamina.core.errors import DataError, LaminaError
 from lamina.data.dataset import FolderDataset
+from lamina.data.faults import candidates, too_many
 from lamina.data.pool import Failure
 
 Pixels = npt.NDArray[np.uint8]
-OnError = Literal["replace", "skip", "raise"]
-Task = tuple[
-    int, int, int, int, list[tuple[int, int, int]]
-]  # ticket, epoch, slot, the epoch's key, (row, position, index) ...
-_REPLACEMENTS = 20  # draws for an unreadable picture, after which the data is at fault
-_REPLACED = 0x5EED
+Unreadable = Literal["replace", "skip", "raise"]
+
+
+class Task(NamedTuple):
+    """A worker's share of a batch: of `count` places in a slot every `Reader.workers`-th, from `row` on.
+
+    Small, whatever the batch: which samples they are stands in shared memory beside the places.
+    """
+
+    ticket: int
+    epoch: int
+    slot: int
+    epoch_key: int
+    position: int  # in the epoch, of row 0
+    row: int
+    count: int
+    unreadable: Unreadable
 
 
 class Answer(NamedTuple):
@@ -40,19 +51,21 @@ class Answer(NamedTuple):
 class Reader:
     """Fills the places in shared memory that a task names. Holds the data set and that memory, and nothing else."""
 
-    def __init__(self, dataset: Any, slots: Tensor, live: Tensor, on_error: OnError) -> None:
-        self.dataset, self.slots, self.live, self.on_error = dataset, slots, live, on_error
-        self._folder = isinstance(dataset, FolderDataset) and dataset.preprocess is not None
+    def __init__(self, dataset: Any, slots: Tensor, numbers: Tensor, live: Tensor, workers: int) -> None:
+        self.dataset, self.workers = dataset, workers
+        self.slots, self.numbers, self.live = slots, numbers, live
+        self._folder = reads_files(dataset) and dataset.preprocess is not None
 
     def __call__(self, task: Task) -> Answer:
-        ticket, epoch, slot, epoch_key, share = task
-        answer = Answer(ticket, [], [], [], {}, [])
-        places, live = self.slots[slot].numpy(), self.live.numpy()  # torch takes microseconds to look at one number
-        for row, position, index in share:
-            if live[0] != epoch:
+        answer = Answer(task.ticket, [], [], [], {}, [])
+        places, live = self.slots[task.slot].numpy(), self.live.numpy()  # torch takes microseconds to look at one number
+        numbers = self.numbers[task.slot].tolist()
+        for row in range(task.row, task.count, self.workers):
+            if live[0] != task.epoch:
                 break
+            key, index = random.key(task.epoch_key, task.position + row), numbers[row]
             try:
-                used, target = self._fill(places[row], (epoch_key, position), index, answer.faults)
+                used, target = self._fill(places[row], key, index, task.unreadable, answer.faults)
             except Exception as error:
                 error.add_note(f"It is sample {index} of the data set.")
                 answer.errors.append((row, Failure(error)))
@@ -63,31 +76,25 @@ class Reader:
                 answer.targets.append(target)
         return answer
 
-    def _fill(self, place: Pixels, keys: tuple[int, int], index: int, faults: dict[int, str]) -> tuple[int | None, Any]:
-        for attempt in range(1, _REPLACEMENTS + 1):
+    def _fill(
+        self, place: Pixels, key: int, index: int, unreadable: Unreadable, faults: dict[int, str]
+    ) -> tuple[int | None, Any]:
+        for candidate in candidates(index, len(self.dataset)):
             try:
-                return index, self._sample(place, keys, index)
+                return candidate, self._sample(place, key, candidate)
             except DataError as error:
-                if self.on_error == "raise":
+                if unreadable == "raise":
                     raise
-                faults[index] = error.came
-                if self.on_error == "skip":
+                faults[candidate] = error.came
+                if unreadable == "skip":
                     return None, None
-            index = random.key(*keys, _REPLACED, attempt) % len(self.dataset)
-        raise DataError(
-            f"{_REPLACEMENTS} pictures drawn one after the other cannot be read, the last because: {faults[max(faults)]}",
-            "Most pictures of a data set can be read.",
-            "Check that the files were copied or downloaded completely.",
-        )
+        raise too_many(index)
 
-    def _sample(self, place: Pixels, keys: tuple[int, int], index: int) -> Any:
+    def _sample(self, place: Pixels, key: int, index: int) -> Any:
         if self._folder:  # which draws nothing
             place[...] = self.dataset.picture(index).numpy()
             return int(self.dataset.labels[index])
-        key = random.key(*keys)
-        random.reseed(key)
-        python_random.seed(key)
-        np.random.seed(key & 0xFFFFFFFF)
+        random.reseed_host(key)
         picture, target = self.dataset[index]
         pixels = torch.as_tensor(picture).permute(1, 2, 0)
         if pixels.dtype != torch.uint8 or pixels.shape != place.shape:
@@ -100,13 +107,17 @@ class Reader:
         return target.numpy() if isinstance(target, Tensor) else target
 
 
+def reads_files(dataset: Any) -> bool:
+    """Whether a sample is what the file holds, and nothing that a subclass makes of it."""
+    return isinstance(dataset, FolderDataset) and type(dataset).__getitem__ is FolderDataset.__getitem__
+
+
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Samples are read in this process; its own generators go on as if that had been done elsewhere."""
-    torchs, pythons, numpys = random.state(), python_random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.restore(torchs)
-        python_random.setstate(pythons)
-        np.random.set_state(numpys)
+    drawn = torch.get_rng_state()
+    with random.keeping_others():
+        try:
+            yield
+        finally:
+            torch.set_rng_state(drawn)

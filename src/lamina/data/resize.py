@@ -28,7 +28,6 @@ _KERNELS = {
     ),  # and how far it reaches, in pixels of the smaller picture
     "bicubic": (torch.ops.aten._upsample_bicubic2d_aa, 2.0),
 }
-_SEARCH = 16  # columns or rows that are computed too many, at most, so that the cut falls between pixels
 Window = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -37,7 +36,7 @@ def resized(
 ) -> UInt8[Tensor, "h w C"]:
     """The picture scaled to `size` (height, width), or of that picture the `window` ((top, height), (left, width)).
 
-    Only what the window shows is computed. Its grid then lies up to 1/30 of a source pixel beside that of the whole.
+    Little more than what the window shows is computed, and its pixels are those of the whole.
     """
     window = ((0, size[0]), (0, size[1])) if window is None else window
     (top, height), (left, width) = window
@@ -48,41 +47,31 @@ def resized(
         by_pillow = torch.from_numpy(np.array(whole)).view(*size, -1)
         return by_pillow[top : top + height, left : left + width].contiguous()
     kernel, reach = _KERNELS[interpolation]
-    rows, columns = (
+    (top, bottom, skip_rows), (left, right, skip_columns) = (
         _cut(length, outer, first, count, reach)
         for length, outer, (first, count) in zip(picture.shape[:2], size, window, strict=True)
     )
-    source = picture[rows.start : rows.stop, columns.start : columns.stop].contiguous()
+    source = picture[top:bottom, left:right].contiguous()
     scaled: Tensor = kernel(
         source.permute(2, 0, 1)[None],
-        [rows.skip + height, columns.skip + width],
+        [skip_rows + height, skip_columns + width],
         False,  # align_corners
         size[0] / picture.shape[0],
         size[1] / picture.shape[1],
     )[0].permute(1, 2, 0)
-    return scaled[rows.skip :, columns.skip :]  # not copied: whoever keeps it does that
-
-
-class _Cut:
-    """Which part of the source, along one axis, is scaled: `start` to `stop`; the first `skip` of the result are left out."""
-
-    __slots__ = ("skip", "start", "stop")
-
-    def __init__(self, start: int, stop: int, skip: int) -> None:
-        self.start, self.stop, self.skip = start, stop, skip
+    return scaled[skip_rows:, skip_columns:]  # not copied: whoever keeps it does that
 
 
 @functools.lru_cache(maxsize=4096)  # pictures of one camera are of one size
-def _cut(length: int, outer: int, first: int, count: int, reach: float) -> _Cut:
-    """The part for entries first .. first+count-1 of `length` source pixels scaled to `outer`.
+def _cut(length: int, outer: int, first: int, count: int, reach: float) -> tuple[int, int, int]:
+    """The part for entries first .. first+count-1 of `length` source pixels scaled to `outer`: its start, its stop, and how
+    many entries of the result are left out in front.
 
-    A kernel starts at a source pixel, so the cut is where one of the entries before `first` begins nearest to one.
+    The cut is at an entry that begins exactly at a source pixel, so kernels lie where those of the whole do.
     """
     step = length / outer
     margin = math.ceil(reach * max(1.0, 1 / step)) + 1  # entries whose kernels would reach over the cut
-    latest = max(0, first - margin)
-    if step <= 1.0:
-        latest = 0  # enlarging is cheap, and the same share of a source pixel is then more of the result
-    begin = min(range(latest, max(0, latest - _SEARCH) - 1, -1), key=lambda at: abs(at * step - round(at * step)))
+    period = outer // math.gcd(length, outer)
+    begin = max(0, first - margin) // period * period
     stop = min(length, math.ceil((first + count) * step + reach * max(1.0, step)) + 1)
-    return _Cut(round(begin * step), stop, first - begin)
+    return begin * length // outer, stop, first - begin

@@ -6,6 +6,7 @@ whole batch. What a worker draws is a function of (seed, epoch, position in the 
 
 from __future__ import annotations
 
+import copy
 import mmap
 import multiprocessing
 import os
@@ -20,14 +21,15 @@ import torch
 from torch import Tensor
 
 from lamina.core import random
-from lamina.core.errors import DataError, LaminaError
+from lamina.core.errors import DataError
 from lamina.core.warnings import warn
 from lamina.data.augment import Augment, augmented, composed, draw
-from lamina.data.dataset import FolderDataset
+from lamina.data.faults import all_unreadable, first_readable, named
 from lamina.data.fingerprint import fingerprint, spread
 from lamina.data.loader import ArrayBatches, part_of
+from lamina.data.memory import processes_here
 from lamina.data.pool import Pool, start_method
-from lamina.data.reader import Answer, OnError, Reader, undisturbed
+from lamina.data.reader import Answer, Reader, Task, Unreadable, reads_files, undisturbed
 from lamina.structures.batch import Batch
 
 _MOST = 16  # workers that "auto" starts
@@ -40,11 +42,10 @@ class WorkerBatches:
     Samples are (uint8 picture C H W of one size, number or tensor). The interface and the order are those of ArrayBatches,
     and the same `seed` gives the same run: `batch_size` counts the samples of all processes, `shard` is (rank, size).
     `workers` "auto" is one for each core that this process may use, up to 16; 0 reads here. Draws of a data set from torch's,
-    numpy's or Python's global generators are keyed by the position in the epoch too. `augment` acts on whole batches, after
-    `adapt` (an attribute: a function of a batch, set by who trains) has moved them to their device.
+    numpy's or Python's global generators are keyed by the position in the epoch too. `augment` acts on whole batches.
 
-    Unreadable pictures are, by `on_error`, replaced by others drawn from their position's key, left out ("skip": batches
-    are then smaller), or raised as DataError; all are named in one warning. A worker that dies is a LaminaError.
+    Unreadable pictures are in training replaced by others, drawn by a key of their number, and left out of an evaluation;
+    with on_error="raise" they are a DataError. All are named in a warning. A worker that dies is a LaminaError.
     `waited_s` is how long, in seconds, the epoch in progress has waited for data.
     """
 
@@ -59,37 +60,58 @@ class WorkerBatches:
         augment: Augment | None = None,
         weights: Tensor | None = None,
         shard: tuple[int, int] = (0, 1),
-        on_error: OnError = "replace",
+        on_error: Literal["replace", "raise"] = "replace",
         pin_memory: bool = False,
     ) -> None:
-        if on_error not in ("replace", "skip", "raise"):
+        if on_error not in ("replace", "raise"):
             raise DataError(
                 f"on_error is {on_error!r}.",
-                "It is 'replace', 'skip' or 'raise'.",
+                "It is 'replace' or 'raise'.",
                 "Pass 'raise' to stop at the first unreadable picture.",
             )
         self.dataset, self.samples, self.weights = dataset, len(dataset), weights
         self.workers = _count(workers, shard[1])
         self.augment, self.on_error, self.pin_memory = composed(augment), on_error, pin_memory
-        self.adapt: Callable[[Batch], Batch] = _as_it_is
         self._seed = seed
         # Order and shards are those of data in memory: what is batched is the samples' numbers.
         self._plan = ArrayBatches(
             torch.arange(self.samples), batch_size=batch_size, shuffle=shuffle, seed=seed, shard=shard
         )
+        self._adapt: Callable[[Batch], Batch] | None = None
         self._crew: _Crew | None = None
         self._faults: dict[int, str] = {}
-        self._told = False
+        self._told = 0  # of them
+
+    def adapted(self, adapt: Callable[[Batch], Batch], *, shard: tuple[int, int]) -> WorkerBatches:
+        """The same for who trains: a part of the batches, each passed through `adapt` before it is augmented.
+
+        It has workers of its own, which whoever asked for it closes; this object's are ended.
+        """
+        self.close()
+        made = copy.copy(self)
+        made._plan, made._adapt, made._faults = copy.copy(self._plan), adapt, {}
+        made._plan.shard = shard
+        return made
+
+    @property
+    def shard(self) -> tuple[int, int]:
+        """(rank, size), as it was given."""
+        return self._plan.shard
 
     @property
     def batch_size(self) -> int:
-        """Samples in a batch of all processes."""
+        """Samples in a batch of all processes. Setting it ends the workers, whose places are of the old size."""
         return self._plan.batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self.close()
+        self._plan.batch_size = size
 
     @property
     def _share(self) -> int:
         """Samples in this process's part of a batch, at most."""
-        return -(-self.batch_size // self._plan.shard[1])
+        return -(-self.batch_size // self.shard[1])
 
     @property
     def waited_s(self) -> float:
@@ -100,24 +122,26 @@ class WorkerBatches:
         return len(self._plan)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Each sample once, over all processes."""
-        first, _ = part_of(self.samples, self._plan.shard)
+        """Each sample once, over all processes, as it is: to look at and to evaluate. Unreadable pictures are left out."""
+        return self._each("skip" if self.on_error == "replace" else "raise")
 
-        def work() -> Iterator[_Part]:
-            at = first
-            for batch in self._plan:
-                assert isinstance(batch.inputs, Tensor)
-                for indices in torch.split(batch.inputs, self._share):  # a batch of an evaluation is that of one process alone
-                    yield _Part(at, indices)
-                    at += len(indices)
-
-        return self._batches(0, work())
+    def complete(self) -> Iterator[Batch]:
+        """As iterating, for who needs an answer to each sample: an unreadable picture is a DataError."""
+        return self._each("raise")
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch of training from the `start`-th on; nothing before it is read."""
         parts = enumerate(self._plan.epoch(epoch, start=start), start)
         work = (_Part(self._plan.positions(number)[0], batch.inputs) for number, batch in parts)  # type: ignore[arg-type]
-        return self._batches(epoch, work)
+        for part, read in self._read(epoch, work, "replace" if self.on_error == "replace" else "raise"):
+            batch = self._batch(read)
+            if self.augment is not None:
+                # Which sample it is goes by the place: what was drawn to replace it is augmented in its stead.
+                positions, samples = part.first + read.rows, part.indices[read.rows]
+                uniforms = draw(self.augment, positions, seed=self._seed, epoch=epoch, samples=samples)
+                inputs, targets = augmented(self.augment, batch.inputs, batch.targets, uniforms)
+                batch = Batch(inputs, targets, batch.weights)
+            yield batch
 
     def positions(self, batch: int) -> tuple[int, int]:
         """As ArrayBatches.positions."""
@@ -131,11 +155,13 @@ class WorkerBatches:
         """What `data.fingerprint` tells of the same pictures in memory."""
         height, width, channels = _shape(self.dataset)
         few = []
-        for index in spread(self.samples, height * width * channels).tolist():
-            try:
-                few.append(torch.as_tensor(self.dataset[index][0]))
-            except DataError:
-                few.append(torch.zeros(channels, height, width, dtype=torch.uint8))
+        with undisturbed():
+            for index in spread(self.samples, height * width * channels).tolist():
+                random.reseed_host(random.key(index))
+                try:
+                    few.append(torch.as_tensor(self.dataset[index][0]))
+                except DataError:
+                    few.append(torch.zeros(channels, height, width, dtype=torch.uint8))
         labels = getattr(self.dataset, "labels", None)
         told = SimpleNamespace(samples=self.samples, inputs=torch.stack(few), targets=labels, weights=self.weights)
         return fingerprint(told)
@@ -146,44 +172,63 @@ class WorkerBatches:
             self._crew.close()
             self._crew = None
 
-    def _batches(self, epoch: int, parts: Iterator[_Part]) -> Iterator[Batch]:
-        if self._crew is None:
-            self._crew = _Crew(
-                self.dataset, self._share, workers=self.workers, on_error=self.on_error, pin_memory=self.pin_memory
-            )
-        reading = self._crew.read(random.key(self._seed, epoch), parts)
+    def _each(self, unreadable: Unreadable) -> Iterator[Batch]:
+        first, last = part_of(self.samples, self.shard)
+        seen = 0
+
+        def work() -> Iterator[_Part]:
+            at = first
+            for batch in self._plan:
+                assert isinstance(batch.inputs, Tensor)
+                for indices in torch.split(batch.inputs, self._share):  # a batch of an evaluation is that of one process alone
+                    yield _Part(at, indices)
+                    at += len(indices)
+
+        for _, read in self._read(0, work(), unreadable):
+            seen += len(read.used)
+            if len(read.used):
+                yield self._batch(read)
+        if not seen and first < last:
+            raise all_unreadable(f"{last - first:,} pictures", self._faults)
+
+    def _read(
+        self, epoch: int, parts: Iterator[_Part], unreadable: Unreadable
+    ) -> Generator[tuple[_Part, _Read], None, None]:
+        crew = self._crew
+        if crew is None or crew.busy:  # with an epoch, in whose midst somebody looks at a few batches
+            crew = _Crew(self.dataset, self._share, workers=self.workers, pin_memory=self.pin_memory)
+            self._crew = self._crew or crew
+        reading = crew.read(random.key(self._seed, epoch), parts, unreadable)
+        wanted = False
         try:
             for part, read in reading:
                 self._faults.update(read.faults)
-                if read.used.numel():
-                    yield self._batch(epoch, part, read)
-        except (GeneratorExit, _OvertakenError):  # the rest of the epoch is not wanted
-            reading.close()
-            raise
-        except BaseException:  # Ctrl-C may have come in the middle of an answer
-            self.close()
+                yield part, read
+            wanted = True
+        except GeneratorExit:  # the rest of the epoch is not wanted
+            wanted = True
             raise
         finally:
-            self._tell()
+            reading.close()
+            if crew is not self._crew:
+                crew.close()
+            elif not wanted:  # Ctrl-C may have come in the middle of an answer
+                self.close()
+            self._tell(unreadable)
 
-    def _batch(self, epoch: int, part: _Part, read: _Read) -> Batch:
-        weights = None if self.weights is None else self.weights[read.used]
-        batch = self.adapt(Batch(read.images, read.targets, weights))
-        if self.augment is None:
-            return batch
-        uniforms = draw(self.augment, part.first + read.rows, seed=self._seed, epoch=epoch, samples=read.used)
-        inputs, targets = augmented(self.augment, batch.inputs, batch.targets, uniforms)
-        return Batch(inputs, targets, batch.weights)
+    def _batch(self, read: _Read) -> Batch:
+        batch = Batch(read.images, read.targets, None if self.weights is None else self.weights[read.used])
+        return batch if self._adapt is None else self._adapt(batch)
 
-    def _tell(self) -> None:
-        if not self._faults or self._told:
+    def _tell(self, unreadable: Unreadable) -> None:
+        new = dict(list(self._faults.items())[self._told :])
+        self._told = len(self._faults)
+        if not new or unreadable == "raise":
             return
-        self._told = True
-        listed = "\n".join(f"  {self._faults[index]}" for index in sorted(self._faults))
-        done = "others are drawn in their place" if self.on_error == "replace" else "they are left out"
+        done = "others are drawn in their place" if unreadable == "replace" else "they are left out"
         warn(
-            f"{len(self._faults):,} of {self.samples:,} pictures cannot be read; {done}:\n{listed}\n"
-            "Repair or delete these files, or pass on_error='raise'."
+            f"{len(new):,}{' more' * (len(new) < self._told)} of {self.samples:,} pictures cannot be read; {done}:\n"
+            f"{named(new)}\nRepair these files, or delete them; data.WorkerBatches(dataset, on_error='raise') stops at them."
         )
 
 
@@ -204,59 +249,49 @@ class _Read(NamedTuple):
     faults: dict[int, str]
 
 
-class _OvertakenError(LaminaError):
-    """Another epoch was begun before this one was read."""
-
-
 class _Crew:
     """The workers, the shared memory that they write to, and who does what."""
 
-    def __init__(self, dataset: Any, share: int, *, workers: int, on_error: OnError, pin_memory: bool) -> None:
-        self.waited_s, self._workers, self._pin_memory = 0.0, max(workers, 1), pin_memory
+    def __init__(self, dataset: Any, share: int, *, workers: int, pin_memory: bool) -> None:
+        self.busy, self.waited_s = False, 0.0
+        self._workers, self._pin_memory = max(workers, 1), pin_memory
         self._depth = 1 if workers == 0 else _AHEAD + 1 + 2 * workers // share
         self._slots = _shared((self._depth, share, *_shape(dataset)), shared=workers > 0)
+        self._numbers = _shared((self._depth, share * 8), shared=workers > 0).view(torch.int64)
         self._live = _shared((8,), shared=workers > 0).view(torch.int64)  # the newest epoch; older work is dropped
-        self._work = Reader(dataset, self._slots, self._live, on_error)
+        self._work = Reader(dataset, self._slots, self._numbers, self._live, self._workers)
         self._pool = Pool(self._work, workers) if workers else None
         self._tickets = 0
         self._expected: dict[int, int] = {}  # shares that are still to come, by ticket
         self._answers: dict[int, list[Answer]] = {}
 
-    def read(self, epoch_key: int, parts: Iterator[_Part]) -> Generator[tuple[_Part, _Read], None, None]:
+    def read(
+        self, epoch_key: int, parts: Iterator[_Part], unreadable: Unreadable
+    ) -> Generator[tuple[_Part, _Read], None, None]:
         """The parts and what was read for them, in order; several are read ahead."""
-        self.drop()
-        self.waited_s = 0.0
-        mine = int(self._live[0])
-        try:
-            yield from self._in_order(epoch_key, parts, mine)
-        except GeneratorExit:
-            if mine == int(self._live[0]):
-                self.drop()
-            raise
-
-    def _in_order(self, epoch_key: int, parts: Iterator[_Part], mine: int) -> Iterator[tuple[_Part, _Read]]:
+        self.busy, self.waited_s = True, 0.0
         free, pending = list(range(self._depth)), deque[tuple[int, int, _Part]]()
-        while True:
-            began = time.perf_counter()
-            while free and (part := next(parts, None)) is not None:
-                slot = free.pop()
-                pending.append((self._start(epoch_key, mine, slot, part), slot, part))
-            if not pending:
-                return
-            ticket, slot, part = pending.popleft()
-            answers = self._finish(ticket)
-            self.waited_s += time.perf_counter() - began
-            read = self._collected(slot, answers)
-            free.append(slot)
-            yield part, read
-            if mine != int(self._live[0]):
-                raise _OvertakenError(
-                    "Another epoch was begun while this one was still read.",
-                    "A WorkerBatches reads one epoch at a time.",
-                    "Make a second WorkerBatches of the data set.",
-                )
+        try:
+            while True:
+                began = time.perf_counter()
+                while free and (part := next(parts, None)) is not None:
+                    slot = free.pop()
+                    pending.append((self._start(epoch_key, slot, part, unreadable), slot, part))
+                if not pending:
+                    return
+                ticket, slot, part = pending.popleft()
+                answers = self._finish(ticket)
+                self.waited_s += time.perf_counter() - began
+                read = self._collected(slot, answers)
+                free.append(slot)
+                yield part, read
+        except GeneratorExit:
+            self._drop()
+            raise
+        finally:
+            self.busy = False
 
-    def drop(self) -> None:
+    def _drop(self) -> None:
         """Tells the workers that nobody waits for what they are reading, and waits until they have stopped writing."""
         self._live[0] += 1
         while self._pool is not None and not self._pool.closed and self._expected:
@@ -269,20 +304,20 @@ class _Crew:
         if self._pool is not None:
             self._pool.close()
 
-    def _start(self, epoch_key: int, epoch: int, slot: int, part: _Part) -> int:
+    def _start(self, epoch_key: int, slot: int, part: _Part, unreadable: Unreadable) -> int:
         self._tickets += 1
-        shares: list[list[tuple[int, int, int]]] = [[] for _ in range(self._workers)]
-        for row, index in enumerate(part.indices.tolist()):
-            shares[(part.first + row) % self._workers].append((row, part.first + row, index))
-        self._expected[self._tickets] = sum(1 for share in shares if share)
-        for worker, share in enumerate(shares):
-            if share:
-                task = (self._tickets, epoch, slot, epoch_key, share)
-                if self._pool is None:
-                    with undisturbed():
-                        self._take(self._work(task))
-                else:
-                    self._pool.send(worker, task)
+        count = len(part.indices)
+        self._numbers[slot, :count] = part.indices
+        self._expected[self._tickets] = min(count, self._workers)
+        for row in range(min(count, self._workers)):
+            task = Task(
+                self._tickets, int(self._live[0]), slot, epoch_key, part.first, row=row, count=count, unreadable=unreadable
+            )
+            if self._pool is None:
+                with undisturbed():
+                    self._take(self._work(task))
+            else:
+                self._pool.send((part.first + row) % self._workers, task)
         return self._tickets
 
     def _finish(self, ticket: int) -> list[Answer]:
@@ -330,7 +365,7 @@ def _shared(shape: tuple[int, ...], *, shared: bool) -> Tensor:
 
 def _shape(dataset: Any) -> tuple[int, int, int]:
     """(H, W, C) of the pictures."""
-    if isinstance(dataset, FolderDataset):
+    if reads_files(dataset):
         if dataset.preprocess is None:
             raise DataError(
                 "The pictures of the folder have no common size.",
@@ -339,7 +374,7 @@ def _shape(dataset: Any) -> tuple[int, int, int]:
             )
         return (*dataset.preprocess.size, dataset.preprocess.channels)
     with undisturbed():
-        channels, height, width = dataset[0][0].shape
+        channels, height, width = first_readable(dataset).shape
     return height, width, channels
 
 
@@ -348,11 +383,7 @@ def _count(workers: int | str, processes: int) -> int:
         if multiprocessing.current_process().daemon:  # which may have no children
             return 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(cores // processes, _MOST))
+        return max(1, min(cores // processes_here(processes), _MOST))
     if not isinstance(workers, int) or workers < 0:
         raise DataError(f"workers is {workers!r}.", '"auto" or a number, 0 or more, was expected.', "Leave it out.")
     return workers
-
-
-def _as_it_is(batch: Batch) -> Batch:
-    return batch

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lamina.core.errors import DataError, LaminaError
+from lamina.core.errors import DataError, LaminaError, unknown_name
+from lamina.core.warnings import warn
+from lamina.optimizers.schedules.schedule import require_share
 from lamina.training.runtime import evaluating
-from lamina.training.world import spread
+from lamina.training.world import World, spread, wide
 
 _RECALIBRATED = 64  # batches that BatchNorm's statistics are measured on
 
@@ -37,7 +39,7 @@ class EMA:
     decay: float = 0.999
 
     def __post_init__(self) -> None:
-        _require_share("EMA", "decay", self.decay)
+        require_share("EMA: decay", self.decay)
 
     def share(self, made: int, progress: float) -> float:
         """1 - d."""
@@ -54,14 +56,32 @@ class SWA:
     start: float = 0.75
 
     def __post_init__(self) -> None:
-        _require_share("SWA", "start", self.start)
+        require_share("SWA: start", self.start)
 
     def share(self, made: int, progress: float) -> float:
         """1 / (n + 1), and 0 before the start."""
         return 0.0 if progress <= self.start else 1.0 / (made + 1)
 
 
-class Averages:
+AVERAGES: dict[str, Callable[[], Average]] = {"ema": EMA, "swa": SWA}
+
+
+def get(average: Average | str) -> Average:
+    """The average of a name, with its usual settings, or the object itself. Raises UnknownNameError and LaminaError."""
+    if isinstance(average, str):
+        if average not in AVERAGES:
+            raise unknown_name("average", average, AVERAGES)
+        return AVERAGES[average]()
+    if isinstance(average, type) or not hasattr(average, "share"):
+        raise LaminaError(
+            f"average is {average!r}.",
+            "An object such as EMA(decay=0.999) or SWA(start=0.75) was expected.",
+            "Write training.EMA() for a moving average.",
+        )
+    return average
+
+
+class AveragedWeights:
     """The averaged parameters and floating buffers of some networks. Half precisions are averaged in float32.
 
     Buffers that are not finite (a mask of -inf) and integers are left as the networks have them.
@@ -73,10 +93,18 @@ class Averages:
         self._modules = list(dict.fromkeys(module for network in networks for module in network.modules()))
         self._owners: list[tuple[nn.Module, str]] = []  # of the buffers in the average: modules may replace the tensors
         self._tensors: list[Tensor] = []
+        self._measured: tuple[Any, list[Tensor]] = (None, [])  # BatchNorm's statistics, and what they belong to
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is a moving average, which BatchNorm's buffers move with. Of any other they are measured anew, and it may ask
+        how far training has come.
+        """
+        return isinstance(self.rule, EMA)
 
     def restart(self) -> None:
         """Forgets what was averaged."""
-        self.made, self._tensors = 0, []
+        self.made, self._tensors, self._measured = 0, [], (None, [])
 
     @torch.no_grad()
     def follow(self, progress: float) -> None:
@@ -100,10 +128,24 @@ class Averages:
         whole = [*self._parameters, *(b for module in self._modules for b in module._buffers.values() if b is not None)]
         kept = [tensor.detach().clone() for tensor in whole]
         _put(self._live(), self._tensors)
+        _reshard(self._modules)
         try:
             yield
         finally:
             _put(whole, kept)
+            _reshard(self._modules)
+
+    @torch.no_grad()
+    def measure(self, age: Any, step: Any, batches: Iterable[Any]) -> None:
+        """Gives BatchNorms the statistics under the averaged weights; those of the same `age` (updates made) are still known."""
+        net = nn.ModuleList(step.networks.values())
+        buffers = [buffer for norm in _followers(net) for buffer in norm.buffers()]
+        if self._measured[0] != age:
+            with _aside(batches) as some:
+                recalibrate(net, itertools.islice(some, _RECALIBRATED), forward=step.forward)
+            World.current().broadcast(net, buffers_only=True)
+            self._measured = (age, [buffer.clone() for buffer in buffers])
+        _put(buffers, self._measured[1])
 
     def _live(self) -> list[Tensor]:
         buffers = [module._buffers[name] for module, name in self._owners]
@@ -128,7 +170,7 @@ class Averages:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
-        self.made = state["made"]
+        self.made, self._measured = state["made"], (None, [])
         self._owners = [(self._modules[index], name) for index, name in state["buffers"]]
         like = self._live() if self.made else []
         self._tensors = [
@@ -148,7 +190,7 @@ class Lookahead:
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
-        _require_share("Lookahead", "alpha", self.alpha)
+        require_share("Lookahead: alpha", self.alpha)
         if self.k < 1 or self.k != int(self.k):
             raise LaminaError(
                 f"Lookahead: k is {self.k}.", "A number of updates, at least 1, was expected.", "Usual is 5."
@@ -158,10 +200,15 @@ class Lookahead:
 class SlowWeights:
     """The slow weights of `Lookahead`; at first those before the first update."""
 
-    def __init__(self, rule: Lookahead, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, rule: Lookahead, networks: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:
         self.rule = rule
         self._parameters = list(parameters)
+        self._modules = [module for network in networks for module in network.modules()]
         self._slow: list[Tensor] = []
+
+    def restart(self) -> None:
+        """Forgets the slow weights: others have taken the place of the fast ones."""
+        self._slow = []
 
     def begin(self) -> None:
         """Before an update."""
@@ -175,6 +222,7 @@ class SlowWeights:
             fast = [p.detach() for p in self._parameters]
             torch._foreach_lerp_(self._slow, fast, self.rule.alpha)
             _put(fast, self._slow)
+            _reshard(self._modules)
 
     def state_dict(self) -> dict[str, Any]:
         """The slow weights."""
@@ -193,9 +241,9 @@ def recalibrate(net: nn.Module, batches: Iterable[Any], *, forward: Callable[[An
     """Sets the running statistics of BatchNorm to their means over the batches, each weighed by its size, as evaluation sees them.
 
     `forward` passes a batch through the network (default: `net` takes its inputs). All else is in eval mode: dropout would change the
-    variances. A frozen BatchNorm (requires_grad off) stays. Raises DataError where there is no batch.
+    variances. A frozen BatchNorm (requires_grad off) stays, as does one that no batch passes through. Raises DataError where there is no batch.
     """
-    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None and not _frozen(m)]
+    norms = _followers(net)
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
@@ -221,7 +269,7 @@ def recalibrate(net: nn.Module, batches: Iterable[Any], *, forward: Callable[[An
     finally:
         for norm, momentum, before in zip(norms, momenta, kept, strict=True):
             norm.momentum = momentum
-            if not seen:
+            if not seen or norm.num_batches_tracked == 0:
                 for buffer, value in zip(norm.buffers(), before, strict=True):
                     buffer.copy_(value)
     if not seen:
@@ -236,15 +284,49 @@ def recalibrate(net: nn.Module, batches: Iterable[Any], *, forward: Callable[[An
 def averaged(step: Any, batches: Iterable[Any]) -> Iterator[None]:
     """The averaged weights stand in a step's networks, to evaluate or to save; afterwards all is as it was, bit for bit.
 
-    BatchNorm's statistics are those of an average that moves with it; for an equal one they are measured on the first batches.
+    BatchNorm's statistics are those of an average that moves with it; for any other they are measured on the first batches, once
+    for each state of the weights. All processes must call it alike, and have the same networks then.
     """
+    made = [update.average for update in step.updates.values() if update.average is not None and update.average.made]
+    equal = [average for average in made if not average.moves]
     with contextlib.ExitStack() as stack:
-        for update in step.updates.values():
-            if update.averages:
-                stack.enter_context(update.averaged())
-                if update.is_equal_average and hasattr(step, "forward") and not hasattr(batches, "__next__"):
-                    recalibrate(step.net, itertools.islice(iter(batches), _RECALIBRATED), forward=step.forward)
+        for average in made:
+            stack.enter_context(average.swapped())
+        if equal and hasattr(step, "forward") and not hasattr(batches, "__next__"):
+            equal[0].measure([(update.count, update.skipped) for update in step.updates.values()], step, batches)
+        elif equal and any(_followers(net) for net in step.networks.values()):
+            _warn_unmeasured(step, batches)
+        if made:  # each process has averaged the statistics of its own batches
+            World.current().broadcast(step.networks.values(), buffers_only=True)
         yield
+
+
+def _warn_unmeasured(step: Any, batches: Iterable[Any]) -> None:
+    why = "an iterator's batches are gone once used" if hasattr(step, "forward") else "the step has no method forward(batch)"
+    warn(
+        f"BatchNorm's statistics are not measured under the averaged weights, for {why}: figures and saved models of these weights "
+        "may be worse than they are. Give batches that can be begun anew and the step a forward(batch), or average by EMA()."
+    )
+
+
+@contextlib.contextmanager
+def _aside(batches: Iterable[Any]) -> Iterator[Iterator[Any]]:
+    """Training batches beside an epoch that may be under way; as many on each process, whose batches must keep step in a
+    synchronised BatchNorm.
+    """
+    other: Any = batches.aside() if hasattr(batches, "aside") else batches
+    try:
+        yield other.epoch(0) if hasattr(other, "epoch") else iter(other)
+    finally:
+        if other is not batches and hasattr(other, "close"):
+            other.close()
+
+
+def _reshard(modules: Sequence[nn.Module]) -> None:
+    """Lets parameters that are spread over processes be gathered anew: a pass without a backward leaves the root's whole."""
+    for module in modules:
+        if hasattr(module, "reshard"):
+            module.reshard()
 
 
 @torch.no_grad()
@@ -262,17 +344,15 @@ def _inputs(batch: Any) -> Tensor:
     return torch.as_tensor(first)
 
 
+def _followers(net: nn.Module) -> list[_BatchNorm]:
+    """The BatchNorms with running statistics, but for frozen ones."""
+    return [m for m in net.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None and not _frozen(m)]
+
+
 def _frozen(norm: _BatchNorm) -> bool:
     return norm.weight is not None and not norm.weight.requires_grad
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach()
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return tensor.detach().to(wide(tensor.dtype))
 
-
-def _require_share(kind: str, name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise LaminaError(
-            f"{kind}: {name} is {value}.", "A share from 0 to 1 was expected.", "Leave it out for the usual one."
-        )

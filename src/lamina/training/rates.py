@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from lamina.core.errors import LaminaError
-
-Schedule = Callable[[float], float]
+from lamina.optimizers.schedules.schedule import Schedule
 
 
 class Rates:
@@ -21,7 +20,7 @@ class Rates:
 
     def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule | None) -> None:
         self._optimizer, self.schedule = optimizer, schedule
-        self.start, self.updates, self.epochs = 0, 1, 1.0
+        self.start, self.updates, self.epochs = 0, 0, 1.0  # 0 updates: no plan yet
         self._by_epoch = getattr(schedule, "unit", "progress") == "epochs"
         self._momentum: Callable[[float], float] | None = getattr(schedule, "momentum", None)
         groups = optimizer.param_groups
@@ -62,14 +61,30 @@ class Rates:
             )
         self.start, self.updates, self.epochs = start, max(updates, 1), 1.0 if epochs is None else epochs
 
+    @property
+    def planned(self) -> bool:
+        """Whether somebody has said how many updates there will be."""
+        return self.updates > 0
+
+    def require_plan(self) -> None:
+        """Raises LaminaError where nobody has said how many updates there will be."""
+        if not self.planned:
+            raise LaminaError(
+                "An update was asked for whose schedule or average goes by how far training has come, and there is no plan.",
+                "How many updates are to come must be known before the first.",
+                "Call update.plan(updates, epochs=...), or train by Loop.fit on batches that have a length.",
+            )
+
     def progress(self, count: int) -> float:
         """The share of the planned updates that is made after `count` of all, 0 to 1."""
+        self.require_plan()
         return min((count - self.start) / self.updates, 1.0)
 
     def follow(self, count: int) -> None:
         """Sets rates and momentum for the update that follows `count` others."""
         if self.schedule is None:
             return
+        self.require_plan()
         done = min(count - self.start, self.updates)
         # Multiplied first: then the first update of an epoch is asked with a whole number.
         place = done * self.epochs / self.updates if self._by_epoch else done / self.updates

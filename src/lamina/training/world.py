@@ -114,7 +114,7 @@ class World:
         for index, bucket in enumerate(buckets):
             sizes = [p.numel() for p in bucket]
             tail = 1 + len(plain) if index == 0 else 0  # the first also carries the count, and who has which gradient
-            flat = torch.empty(sum(sizes) + tail, dtype=_wide(bucket[0].dtype), device=bucket[0].device)
+            flat = torch.empty(sum(sizes) + tail, dtype=wide(bucket[0].dtype), device=bucket[0].device)
             views = _views(flat, bucket)
             there = [(view, p.grad) for view, p in zip(views, bucket, strict=True) if p.grad is not None]
             if len(there) < len(bucket):
@@ -153,7 +153,7 @@ class World:
         """fully_shard has taken the plain mean over processes already."""
         if not sharded:
             return
-        total = count if summed else self.sum(count)
+        total = count if summed else self.sum(count).clamp(min=1e-12)
         for p in sharded:
             if p.grad is not None:
                 p.grad.mul_(self.size / total)
@@ -316,6 +316,11 @@ def is_spread(net: nn.Module) -> bool:
     return module is not None and isinstance(net, module.FSDPModule)
 
 
+def abandon() -> None:
+    """For a process that has failed: at its end it waits for nobody, and the others notice that it is gone."""
+    atexit.unregister(_leave)
+
+
 def _leave() -> None:
     if dist.is_available() and dist.is_initialized() and not hasattr(sys, "last_value"):  # a failed one must not wait
         dist.destroy_process_group()
@@ -327,7 +332,8 @@ def _words_device() -> torch.device:
     return torch.device("cpu") if on_host else torch.device("cuda", torch.cuda.current_device())
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type in which numbers of a type are summed up: float32 for halves."""
     return torch.promote_types(dtype, torch.float32)
 
 

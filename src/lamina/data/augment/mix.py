@@ -19,6 +19,7 @@ from lamina.data.augment.erase import inside
 from lamina.data.augment.transform import Images, Shares, Uniforms, check, each, require, require_share
 
 _CELLS = 1024  # of the table of a beta distribution's quantiles
+_MOST = 32.0  # alpha: beyond, the ends of the table are no numbers any more, and all shares are near 1/2
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Mixup:
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        require("alpha", self.alpha, self.alpha > 0, "above 0 (leave Mixup out for none)")
+        _require_alpha("Mixup", self.alpha)
         require_share("p", self.p)
 
     @property
@@ -60,7 +61,7 @@ class CutMix:
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        require("alpha", self.alpha, self.alpha > 0, "above 0 (leave CutMix out for none)")
+        _require_alpha("CutMix", self.alpha)
         require_share("p", self.p)
 
     @property
@@ -116,6 +117,10 @@ def _table(alpha: float, device: torch.device) -> Tensor:
     between = (wanted - mass[right - 1]) / (mass[right] - mass[right - 1])
     lower = (s[right - 1] + between * (s[right] - s[right - 1])) ** (1 / alpha)
     return torch.cat((lower, 1 - lower[:-1].flip(0))).to(device, torch.float32)
+
+
+def _require_alpha(kind: str, alpha: float) -> None:
+    require("alpha", alpha, 0 < alpha <= _MOST, f"above 0 and at most {_MOST:g} (leave {kind} out for none)")
 
 
 def _partners(values: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from lamina import tuner
 from lamina.core.errors import FileFormatError, LaminaError, MissingExtraError
-from lamina.training import space as spaces
-from lamina.training import study as studies
-from lamina.training import study_file
+from lamina.training.tuner import study as studies
+from lamina.training.tuner import file as study_file
+from lamina.training.tuner import space as spaces
 
 optuna = pytest.importorskip("optuna")
 

@@ -4,7 +4,7 @@ import pytest
 
 from lamina import tuner
 from lamina.core.errors import LaminaError, UnknownNameError
-from lamina.training import space as spaces
+from lamina.training.tuner import space as spaces
 
 
 class Lowest:

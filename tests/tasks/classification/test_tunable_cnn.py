@@ -7,10 +7,10 @@ from torch import nn
 from lamina import losses, optimizers
 from lamina.core.errors import LaminaError, ShapeError, UnknownNameError
 from lamina.data.preprocess import Preprocess
-from lamina.recipes import tunable_cnn
-from lamina.recipes.tunable_cnn import TunableCNN
-from lamina.training import space as spaces
+from lamina.tasks.classification import tunable_cnn
+from lamina.tasks.classification.tunable_cnn import TunableCNN
 from lamina.training.runtime import Runtime
+from lamina.training.tuner import space as spaces
 
 GREY = Preprocess(channels=1, size=(28, 28), mean=(0.0,), std=(1.0,))
 

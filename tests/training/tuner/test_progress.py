@@ -7,8 +7,8 @@ from rich.console import Console
 
 from lamina import tuner
 from lamina.core.errors import LaminaError
-from lamina.training.study import Trial
-from lamina.training.study_progress import SearchReport, reporter
+from lamina.training.tuner.progress import SearchReport, reporter
+from lamina.training.tuner.study import Trial
 
 SPACE = {"lr": tuner.uniform(0.0, 1.0)}
 

@@ -1,17 +1,4 @@
-"""Finding settings: trial after trial is drawn from a space, trained, and measured on validation data. On optuna (extra `tune`).
-
-from lamina import tuner
-
-space = {"lr": tuner.log_uniform(1e-4, 1e-1), "batch_size": tuner.choice(64, 128), "epochs": 5, "validation_split": 0.2}
-
-def build(trial):
-    model = ...
-    model.compile(optimizers.Adam(lr=trial["lr"]), loss="sparse_categorical_crossentropy")
-    return model
-
-study = tuner.search(build, space, data=(x, y), storage="runs/tune/study.db")
-print(study.best)
-"""
+"""The search itself: trial after trial."""
 
 from __future__ import annotations
 
@@ -28,18 +15,15 @@ import torch
 from lamina.core import random
 from lamina.core.errors import DataError, LaminaError, ShapeError, UnknownNameError
 from lamina.core.warnings import warn
-from lamina.training import space as spaces
-from lamina.training import study as studies
-from lamina.training import study_file
 from lamina.training.callbacks import _Monitor
-from lamina.training.space import choice, integer, log_uniform, uniform
-from lamina.training.study import DONE, FAILED, IMPOSSIBLE, STOPPED, Study, Trial
-from lamina.training.study_progress import SearchReport, reporter
+from lamina.training.tuner import file as study_file
+from lamina.training.tuner import space as spaces
+from lamina.training.tuner import study as studies
+from lamina.training.tuner.progress import SearchReport, reporter
+from lamina.training.tuner.study import DONE, FAILED, IMPOSSIBLE, STOPPED, Study, Trial
 
 if TYPE_CHECKING:
     import optuna
-
-__all__ = ["Study", "Trial", "choice", "integer", "log_uniform", "search", "uniform"]
 
 # What search itself hands to fit.
 _ITS_OWN = ("x", "y", "validation_data", "callbacks", "verbose", "seed", "run", "resume", "initial_epoch")
@@ -216,8 +200,7 @@ class _Search:
                 return None
             finally:
                 self.used |= trial.asked
-            if outcome != DONE:
-                gc.collect()  # a network that failed is held by its traceback's circles, and may be large
+            gc.collect()  # model, loop and callbacks hold each other, and the network may be large
             trial.outcome, trial.reason = outcome, reason
             trial.figures, trial.seconds = tuple(watch.figures), time.monotonic() - began
             asked.set_user_attr("outcome", outcome)

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from lamina.core.errors import LaminaError
-from lamina.training.study import DONE, IMPOSSIBLE, Study, Trial, figure_shown
+from lamina.training.tuner.study import DONE, IMPOSSIBLE, Study, Trial, figure_shown
 
 _REFRESH_S = 0.5
 _BAR_WIDTH = 20  # characters

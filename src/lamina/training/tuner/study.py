@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lamina.core.errors import LaminaError
 from lamina.core.files import replacing
-from lamina.training import space as spaces
-from lamina.training import study_file
-from lamina.training.study_file import keeping, quiet
+from lamina.training.tuner import file as study_file
+from lamina.training.tuner import space as spaces
+from lamina.training.tuner.file import keeping, quiet
 
 if TYPE_CHECKING:
     import optuna
@@ -133,7 +133,7 @@ class Study:
         """Writes trials.csv, slices.png and, where it can be told, importance.png into the folder; returns their paths."""
         import csv
 
-        from lamina.training import study_figures
+        from lamina.training.tuner import figures as study_figures
 
         folder = Path(folder)
         names = self._names()

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from lamina import tuner
-from lamina.training import study_figures
-from lamina.training.study import Trial
+from lamina.training.tuner import figures as study_figures
+from lamina.training.tuner.study import Trial
 
 SPACE = {
     "lr": tuner.log_uniform(1e-4, 1e-1),

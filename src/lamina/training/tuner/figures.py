@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from lamina.training.space import Choice, Range
+from lamina.training.tuner.space import Choice, Range
 
 if TYPE_CHECKING:
-    from lamina.training.study import Study, Trial
+    from lamina.training.tuner.study import Study, Trial
 
 INK, RULE, POINT, BEST = "#4b4843", "#d9d5cd", "#8a857c", "#b4430f"
 _COLUMNS = 4

@@ -193,7 +193,7 @@ def test_no_epoch_begins_after_the_time_is_up(tmp_path):
 WORKER = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
-import test_tuner as here
+import test_search as here
 def build(trial):
     print(trial.number, flush=True)
     return here.build(trial)
