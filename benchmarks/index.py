@@ -23,7 +23,7 @@ from lamina import Preprocess
 from lamina.data import FolderDataset, WorkerBatches
 
 BATCH_SIZE = 4096
-FIRST = 20  # batches after which memory is taken for settled
+FIRST = 0.02  # of the batches, after which memory is taken for settled
 MOST = 0.05
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     batches = WorkerBatches(dataset, BATCH_SIZE, shuffle=True, workers=asked.workers)
     began, before = time.perf_counter(), {}
     for number, _ in enumerate(batches.epoch(0)):
-        if number == FIRST:
+        if number == int(FIRST * len(batches)):
             before = memory()
     after = memory()
     seconds = time.perf_counter() - began

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lamina.core.files import remove_leftovers, replacing
+from lamina.core.files import creating, remove_leftovers, replacing
 
 
 def test_replaces_a_file_when_the_block_ends_well(tmp_path):
@@ -82,3 +82,13 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
         (tmp_path / name).write_text("")
     remove_leftovers(tmp_path / "file.txt")
     assert sorted(os.listdir(tmp_path)) == sorted(keep)
+
+
+def test_of_several_who_create_a_file_the_first_one_s_stays(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with creating(path) as mine:
+        mine.write_text("mine")
+        with creating(path) as theirs:
+            theirs.write_text("theirs")
+    assert path.read_text() == "theirs"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]

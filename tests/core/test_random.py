@@ -1,5 +1,8 @@
 """Every draw is a function of its key."""
 
+import random as python_random
+
+import numpy as np
 import torch
 
 from lamina.core import random
@@ -46,3 +49,18 @@ def test_reseeding_repeats_what_dropout_draws():
     one = torch.rand(5)
     random.reseed(11)
     assert torch.equal(one, torch.rand(5))
+
+
+def test_what_a_worker_draws_from_is_set_without_a_look_at_other_devices(monkeypatch):
+    def touched(*_):
+        raise AssertionError("another device was asked")
+
+    for name in ("is_initialized", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, touched)
+    monkeypatch.setattr(torch.mps, "manual_seed", touched)
+    with random.keeping_others():
+        drawn = []
+        for _ in range(2):
+            random.reseed_host(7)
+            drawn.append((torch.rand(()).item(), np.random.rand(), python_random.random()))
+    assert drawn[0] == drawn[1]

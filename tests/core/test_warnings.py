@@ -63,3 +63,10 @@ def test_no_file_warns_by_another_way(path: Path) -> None:
         return
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     assert [call.lineno for call in calls if ast.unparse(call.func) == "warnings.warn"] == []
+
+
+def test_a_package_whose_name_begins_like_ours_is_the_users() -> None:
+    code = compile("from lamina.core.warnings import warn\nwarn('told')", f"{PACKAGE}_of_mine/own.py", "exec")
+    with pytest.warns(UserWarning, match="told") as caught:
+        exec(code, {"__name__": "own"})
+    assert caught[0].filename == f"{PACKAGE}_of_mine/own.py"

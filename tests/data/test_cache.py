@@ -1,7 +1,10 @@
 """Pictures decoded once."""
 
+import errno
 import os
 import pickle
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image
 
 from lamina.core.errors import DataError
 from lamina.data import FolderDataset, Preprocess, WorkerBatches
+from lamina.data.cache import DecodedCache
 
 SIZE = Preprocess(size=(9, 8))
 
@@ -115,3 +119,49 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(folder, tmp
     with pytest.raises(DataError, match="fit on the disk"):
         folder.cached(tmp_path / "c.cache").prepared(SIZE)
     assert not (tmp_path / "c.cache").exists()
+
+
+def test_a_disk_that_fills_up_is_told_once_and_pictures_go_on_being_decoded(folder, tmp_path, monkeypatch):
+    wanted = images(folder.prepared(SIZE))
+    kept = folder.cached(tmp_path / "c.cache").prepared(SIZE)
+    kept[0]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.warns(UserWarning, match=r"c\.cache cannot be written \(No space left"):
+        assert torch.equal(images(kept), wanted)
+    (batch,) = WorkerBatches(kept, 7, workers=0).epoch(0)  # no second warning, and no other picture in its place
+    assert torch.equal(batch.inputs, wanted)
+    assert kept._cache.filled() == 1
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_those_who_begin_together_share_one_file(folder, tmp_path, monkeypatch, stale):
+    where = tmp_path / "c.cache"
+    if stale:
+        folder.subset([0]).cached(where).prepared(SIZE)
+    together, looked = threading.Barrier(2, timeout=10), threading.local()
+    fault = DecodedCache._fault
+
+    def meeting(self, *arguments):
+        found = fault(self, *arguments)
+        if not hasattr(looked, "once"):  # both have seen what is there before one of them makes it
+            looked.once = True
+            together.wait()
+        return found
+
+    monkeypatch.setattr(DecodedCache, "_fault", meeting)
+    made = []
+    begin = [threading.Thread(target=lambda: made.append(folder.cached(where).prepared(SIZE))) for _ in range(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for thread in begin:
+            thread.start()
+        for thread in begin:
+            thread.join()
+    monkeypatch.setattr(DecodedCache, "_fault", fault)
+    images(made[0])
+    assert made[1]._cache.filled() == 7
+    assert not list(tmp_path.glob(".c.cache.*"))

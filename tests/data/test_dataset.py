@@ -197,3 +197,29 @@ def test_splits_know_their_classes_and_refuse_to_be_empty():
     assert Splits(None, make()).classes == ("a", "b", "c")
     with pytest.raises(DataError, match="no part"):
         Splits(None, None, name="nothing")
+
+
+@pytest.mark.parametrize("indices", [[-1, 0], torch.tensor([True, False, False, False, False, True]).flip(0)])
+def test_a_subset_counts_from_the_end_and_takes_masks(folder, indices):
+    wanted = [5, 0] if isinstance(indices, list) else [0, 5]
+    part, loaded = folder.subset(indices), folder.in_memory(Preprocess(size=(4, 4)))
+    assert list(part.paths) == [folder.paths[index] for index in wanted]
+    assert part.labels.tolist() == folder.labels[wanted].tolist()
+    assert torch.equal(loaded.subset(indices).images, loaded.images[wanted])
+
+
+@pytest.mark.parametrize("indices", [[6], [-7], torch.tensor([True])])
+def test_positions_that_are_not_there_are_refused(folder, indices):
+    for dataset in (folder, folder.in_memory(Preprocess(size=(4, 4)))):
+        with pytest.raises(DataError, match="Numbers below 6, or a mask of 6, were expected"):
+            dataset.subset(indices)
+
+
+def test_a_subset_without_a_cache_does_not_keep_the_names_of_all(folder):
+    assert folder.subset([3])._known[0] == [folder.paths[3]]
+
+
+def test_pictures_in_memory_count_once_for_each_process_of_this_machine(folder, monkeypatch):
+    monkeypatch.setattr("lamina.data.dataset.free_bytes", lambda: 4 * 1801)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert not folder.fits_in_memory(Preprocess(size=(10, 10)))

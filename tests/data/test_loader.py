@@ -153,3 +153,12 @@ def test_weights_that_nothing_can_be_drawn_by_are_refused(weights):
 def test_a_batch_too_small_for_all_processes_is_refused():
     with pytest.raises(ValueError, match="batch_size is 2, and 3 processes"):
         ArrayBatches(DATA, batch_size=2, shard=(0, 3)).epoch(0)
+
+
+def test_iterating_shows_each_sample_once_and_as_it_is():
+    images = torch.randint(0, 256, (10, 1, 6, 6), dtype=torch.uint8)
+    options = {"shuffle": True, "batch_size": 3, "augment": Compose([Mixup(1.0)], num_classes=10)}
+    for batches in (ArrayBatches(images, DATA, **options), ArrayBatches(images, DATA, sample_by=DATA == 1, **options)):
+        targets = torch.cat([batch.targets for batch in batches])
+        assert sorted(targets.tolist()) == DATA.tolist()
+        assert torch.equal(torch.cat([batch.inputs for batch in batches]), images[targets])

@@ -36,3 +36,16 @@ def test_names_that_share_nothing_or_are_one_another_s_beginning_stay_whole():
 def test_takes_little_more_room_than_the_names():
     many = Paths([f"/somewhere/far/away/{index:08d}.jpg" for index in range(100_000)])
     assert len(pickle.dumps(many)) < 100_000 * (12 + 8 + 1)
+
+
+def test_is_equal_to_the_same_paths_and_to_nothing_else():
+    assert Paths(["q", "r"]) == Paths(["q", "r"]) == [Path("q"), Path("r")]
+    assert Paths(["q", "r"]) != ["q", "r"]
+    assert Paths(["q", "r"]) != ["s", "t"]
+
+
+def test_counts_from_the_end_and_refuses_what_is_outside():
+    assert list(Paths(NAMES).take([-1, 0, -200])) == [Path(NAMES[-1]), Path(NAMES[0]), Path(NAMES[0])]
+    for outside in (200, -201):
+        with pytest.raises(IndexError):
+            Paths(NAMES).take([outside])

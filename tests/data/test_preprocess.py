@@ -26,15 +26,16 @@ def test_every_picture_gets_the_size(resize, shape):
     assert image.shape == (3, 32, 48)
 
 
-def test_crop_is_what_torchvision_does_with_resize_256_and_centre_crop_224():
+@pytest.mark.parametrize("shape", [(301, 403), (500, 375), (276, 276), (257, 900), (100, 130)])
+def test_crop_is_what_torchvision_does_with_resize_256_and_centre_crop_224(shape):
     transforms = pytest.importorskip("torchvision.transforms")
-    noise = np.random.default_rng(0).integers(0, 256, (301, 403, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     theirs = transforms.CenterCrop(224)(transforms.Resize(256)(picture))
     ours = Preprocess(crop=0.875).host(picture).numpy().transpose(1, 2, 0)
     off = np.abs(ours.astype(int) - np.asarray(theirs))
-    assert off.max() <= 4  # of noise, in which a shift by 1/30 pixel shows most
-    assert off.mean() < 0.7
+    assert off.max() <= 1  # torch rounds a pixel in 200 the other way than Pillow
+    assert off.mean() < 0.01
 
 
 def test_crop_keeps_the_middle_and_pad_keeps_everything():

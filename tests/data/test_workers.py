@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random as python_random
 import signal
 import time
 
@@ -70,13 +71,40 @@ def test_a_run_is_the_same_for_any_number_of_workers_and_goes_on_in_the_middle(f
     assert len(first[0]) == 6
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [2, 4])
-def test_spawned_workers_give_the_same_run(folder, workers, monkeypatch):
-    here = run(folder, 0), run(Restless(), 0)
-    monkeypatch.setattr("lamina.data.pool.start_method", lambda: "spawn")
-    monkeypatch.setattr("lamina.data.workers.start_method", lambda: "spawn")
-    assert (run(folder, workers), run(Restless(), workers)) == here
+@pytest.mark.parametrize(
+    ("method", "workers", "own"),
+    [
+        ("spawn", 2, False),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("spawn", 2, True), ("spawn", 4, False), ("forkserver", 2, False))
+        ),
+    ],
+)
+def test_workers_that_are_not_forked_give_the_same_run(folder, method, workers, own, monkeypatch):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    dataset = Restless() if own else folder
+    here = run(dataset, 0)
+    monkeypatch.setattr("lamina.data.pool.start_method", lambda: method)
+    monkeypatch.setattr("lamina.data.crew.start_method", lambda: method)
+    assert run(dataset, workers) == here
+
+
+class Wide(Dataset):
+    """Many tiny pictures with targets of eight numbers."""
+
+    def __len__(self):
+        return 3 * 16384
+
+    def __getitem__(self, index):
+        return torch.full((1, 1, 1), index % 256, dtype=torch.uint8), torch.full((8,), float(index))
+
+
+def test_large_batches_with_large_targets_do_not_block_the_pipes(within):
+    with within(60):
+        batches = list(WorkerBatches(Wide(), 16384, workers=1).epoch(0))
+    assert torch.equal(torch.cat([batch.targets for batch in batches])[:, 7], torch.arange(3 * 16384.0))
 
 
 def test_order_augmentation_weights_and_fingerprint_are_those_of_arrays(folder):
@@ -114,11 +142,89 @@ def test_batches_are_uint8_and_stay_as_they_are_when_others_are_read(folder):
     assert batches.waited_s > 0
 
 
-def test_reading_here_leaves_the_callers_generators_alone():
+def drawn():
+    return torch.rand(()).item(), np.random.rand(), python_random.random()
+
+
+def reseed():
     torch.manual_seed(0)
-    before = torch.get_rng_state()
-    list(WorkerBatches(Restless(), 4, workers=0))
-    assert torch.equal(torch.get_rng_state(), before)
+    np.random.seed(0)
+    python_random.seed(0)
+
+
+@pytest.mark.parametrize("use", [list, lambda batches: list(batches.epoch(0)), fingerprint])
+def test_reading_here_leaves_the_callers_generators_alone(use):
+    reseed()
+    wanted = drawn()
+    reseed()
+    use(WorkerBatches(Restless(), 4, workers=0))
+    assert drawn() == wanted
+
+
+def test_the_fingerprint_of_a_data_set_that_draws_is_always_the_same():
+    assert fingerprint(WorkerBatches(Restless(), 4)) == fingerprint(WorkerBatches(Restless(), 4))
+
+
+def test_a_folder_whose_subclass_makes_its_own_samples_is_asked_for_them(folder):
+    class Inverted(FolderDataset):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return 255 - image[:, :4, :4], label + 10
+
+    inverted = Inverted(folder.paths, folder.labels, "abc", root=folder.root, preprocess=SIZE)
+    (batch,) = WorkerBatches(inverted, COUNT, workers=0)
+    assert torch.equal(batch.inputs, 255 - folder.in_memory(SIZE).images[:, :, :4, :4])
+    assert torch.equal(batch.targets, folder.labels + 10)
+
+
+def test_iterating_shows_the_samples_as_they_are(folder):
+    batches = WorkerBatches(folder, 4, workers=0, augment=RandomShift(2))
+    assert torch.equal(torch.cat([batch.inputs for batch in batches]), folder.in_memory(SIZE).images)
+
+
+def test_batches_can_be_looked_at_in_the_midst_of_an_epoch(folder):
+    batches = WorkerBatches(folder, 4, shuffle=True, workers=1)
+    wanted = told(batches.epoch(0))
+    epoch = batches.epoch(0)
+    seen = [next(epoch)]
+    assert len(list(batches)) == 6
+    seen.append(next(epoch))
+    assert told(batches.epoch(0)) == wanted
+    assert told([*seen, *epoch]) == wanted
+
+
+def test_what_is_adapted_has_a_part_and_workers_of_its_own(folder):
+    batches = WorkerBatches(folder, 6, workers=1)
+    list(batches)
+    made = batches.adapted(lambda batch: batch._replace(targets=-batch.targets), shard=(1, 2))
+    assert batches._crew is None
+    assert next(made.epoch(0)).targets.tolist() == (-folder.labels[3:6]).tolist()
+    assert (batches.shard, made.shard) == ((0, 1), (1, 2))
+    assert len(next(iter(batches.epoch(0))).targets) == 6
+
+
+def test_who_trains_is_told_of_faults_that_were_told_before(torn):
+    batches = WorkerBatches(torn, 5, workers=0)
+    for one in (batches, batches.adapted(lambda batch: batch, shard=(0, 1))):
+        with pytest.warns(UserWarning, match="3 of 24"):
+            list(one)
+
+
+def test_a_batch_size_can_be_changed_between_epochs(folder):
+    batches = WorkerBatches(folder, 4, workers=1)
+    list(batches.epoch(0))
+    batches.batch_size = 10
+    assert [len(batch.targets) for batch in batches.epoch(0)] == [10, 10, 1]
+
+
+@pytest.mark.parametrize(("told_by_torchrun", "workers"), [(None, 4), ("2", 8)])
+def test_the_cores_are_shared_by_the_processes_of_this_machine(folder, monkeypatch, told_by_torchrun, workers):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    if told_by_torchrun is None:
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", told_by_torchrun)
+    assert WorkerBatches(folder, 8, shard=(0, 4)).workers == workers
 
 
 @pytest.fixture
@@ -143,14 +249,55 @@ def test_unreadable_pictures_are_replaced_by_draws_of_their_key_and_named_once(t
     assert again == epochs[0]
 
 
-def test_unreadable_pictures_can_be_left_out_or_be_an_error(torn):
-    with pytest.warns(UserWarning, match="left out"):
-        whole = list(WorkerBatches(torn, 6, workers=2, on_error="skip"))
-    assert sum(len(batch.targets) for batch in whole) == COUNT
-    batches = WorkerBatches(torn, 6, workers=2, on_error="raise")
+def test_unreadable_pictures_are_left_out_of_an_evaluation(torn):
+    with pytest.warns(UserWarning, match="they are left out"):
+        whole = list(WorkerBatches(torn, 6, workers=2))
+    assert [len(batch.targets) for batch in whole] == [6, 6, 6, 3]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda torn: list(WorkerBatches(torn, 6, workers=2, on_error="raise")),
+        lambda torn: list(WorkerBatches(torn, 6, workers=2, on_error="raise").epoch(0)),
+        lambda torn: list(WorkerBatches(torn, 6, workers=2).complete()),
+    ],
+)
+def test_unreadable_pictures_can_be_an_error(torn, read):
     with pytest.raises(DataError, match=r"bad0\.png cannot be read") as caught:
-        list(batches)
+        read(torn)
     assert any("sample 21" in note for note in caught.value.__notes__)
+
+
+def test_the_same_pictures_take_their_place_in_memory(torn):
+    with pytest.warns(UserWarning, match="3 of 24"):
+        loaded, used = torn.loaded(SIZE, on_error="replace")
+    arguments = {"shuffle": True, "seed": 4, "augment": RandomShift(2)}
+    with pytest.warns(UserWarning, match="3 of 24"):
+        read = told(WorkerBatches(torn, 5, workers=2, **arguments).epoch(3))
+    assert read == told(ArrayBatches(loaded.images, loaded.labels, batch_size=5, **arguments).epoch(3))
+    assert used[:COUNT].tolist() == list(range(COUNT))
+    assert max(used[COUNT:]) < COUNT
+
+
+def test_faults_that_come_later_are_told_too_and_no_list_is_endless(folder, tmp_path):
+    copies = [tmp_path / f"copy{index}.png" for index in range(30)]
+    for path in copies:
+        path.write_bytes(folder.paths[0].read_bytes())
+    many = FolderDataset([*folder.paths, *copies], [0] * (COUNT + 30), "abc", root=tmp_path).prepared(SIZE)
+    batches = WorkerBatches(many, 17, workers=0)
+    copies[0].write_bytes(b"")
+    with pytest.warns(UserWarning, match="1 of 51"):
+        list(batches.epoch(0))
+    for path in copies:
+        path.write_bytes(b"")
+    with pytest.warns(UserWarning, match="29 more of 51") as caught:
+        list(batches.epoch(1))
+    assert str(caught[0].message).count("cannot be read (") == 20
+    assert "... and 9 more" in str(caught[0].message)
+    with pytest.warns(UserWarning, match="30 of 51") as caught:
+        many.in_memory(SIZE)
+    assert "... and 10 more" in str(caught[0].message)
 
 
 def test_data_of_which_nothing_can_be_read_is_an_error(tmp_path):
@@ -159,6 +306,8 @@ def test_data_of_which_nothing_can_be_read_is_an_error(tmp_path):
     nothing = FolderDataset([path] * 4, [0] * 4, "a", root=tmp_path).prepared(SIZE)
     batches = WorkerBatches(nothing, 2, workers=1)
     with pytest.raises(DataError, match="20 pictures drawn"):
+        list(batches.epoch(0))
+    with pytest.warns(UserWarning, match="4 of 4"), pytest.raises(DataError, match="None of the 4 pictures"):
         list(batches)
 
 
@@ -169,7 +318,7 @@ def test_a_killed_worker_is_an_error_at_once_and_the_next_epoch_has_others(folde
     victim, other = batches._crew._pool.pids()
     os.kill(victim, signal.SIGKILL)
     began = time.monotonic()
-    with pytest.raises(LaminaError, match=r"was killed \(SIGKILL\).*workers=1"):
+    with pytest.raises(LaminaError, match=r"was killed \(SIGKILL\).*WorkerBatches\(dataset, workers=1\)"):
         list(epoch)
     assert time.monotonic() - began < 5
     assert not alive(other)
@@ -202,6 +351,7 @@ def test_a_stopped_training_leaves_no_process_behind(folder, number):
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=train_for_long, args=(folder, theirs))
     process.start()
+    assert ours.poll(30)
     workers = ours.recv()
     assert all(alive(worker) for worker in workers)
     if number == signal.SIGINT:
@@ -226,17 +376,8 @@ def test_workers_end_with_the_batches_and_live_over_epochs(folder):
     assert not any(alive(worker) for worker in workers)
 
 
-def test_two_epochs_at_once_are_refused(folder):
-    batches = WorkerBatches(folder, 4, workers=1)
-    first, second = batches.epoch(0), batches.epoch(1)
-    next(first)
-    next(second)
-    with pytest.raises(LaminaError, match="one epoch at a time"):
-        next(first)
-
-
 @pytest.mark.parametrize(
-    ("arguments", "named"), [({"workers": -1}, "workers is -1"), ({"on_error": "hope"}, "on_error is 'hope'")]
+    ("arguments", "named"), [({"workers": -1}, "workers is -1"), ({"on_error": "skip"}, "on_error is 'skip'")]
 )
 def test_arguments_that_mean_nothing_are_refused(folder, arguments, named):
     with pytest.raises(DataError, match=named):

@@ -1,6 +1,7 @@
 """BatchNorm over the batches of several processes is BatchNorm of the joined batch."""
 
 import copy
+import io
 
 import pytest
 import torch
@@ -111,3 +112,15 @@ def test_a_batchnorm_with_a_forward_of_its_own_is_refused():
 
     with pytest.raises(ValueError, match=r"'0' is a Doubled.*can be synchronised"):
         synchronise(nn.Sequential(Doubled(3)))
+
+
+def test_a_synchronised_network_is_saved_and_copied_whole():
+    net = synchronise(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), BiasedBatchNorm1d(3)))
+    net(torch.randn(4, 3))
+    stream = io.BytesIO()
+    torch.save(net, stream)
+    stream.seek(0)
+    for other in (torch.load(stream, weights_only=False), copy.deepcopy(net)):
+        assert [type(module) for module in other] == [type(module) for module in net]
+        assert all(torch.equal(other.state_dict()[name], value) for name, value in net.state_dict().items())
+        other.eval()(torch.randn(4, 3))

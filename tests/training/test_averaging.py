@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from lamina.data.workers import WorkerBatches
+from lamina.structures.batch import Logs
 from lamina.training import Runtime, Update
-from lamina.training.averaging import EMA, SWA, Averages, Lookahead, recalibrate
+from lamina.training.averaging import EMA, SWA, AveragedWeights, Lookahead, averaged, recalibrate
 
 FLOAT32 = Runtime("cpu", precision="float32")
 X = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
@@ -71,9 +73,9 @@ def test_swa_is_the_mean_from_its_start_on():
 
 def test_swa_begins_anew_with_a_new_plan_and_has_nothing_to_show_before_its_start():
     net, update, _ = trained(4, average=SWA(start=0.5))
-    assert update.averages
+    assert update.average.made
     update.plan(10)
-    assert not update.averages
+    assert not update.average.made
     before = copied(net)
     with update.averaged():
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
@@ -105,7 +107,7 @@ def test_half_precision_is_averaged_in_float32():
             return 0.001
 
     net = nn.Linear(2, 1, bias=False, dtype=torch.bfloat16)
-    averages = Averages(Thousandth(), [net], list(net.parameters()))
+    averages = AveragedWeights(Thousandth(), [net], list(net.parameters()))
     for value in (0.0, *[1.0] * 693):
         nn.init.constant_(net.weight, value)
         averages.follow(0.0)
@@ -214,3 +216,106 @@ def test_settings_that_mean_nothing_are_refused(make):
 def test_an_average_that_is_none_is_refused_with_advice():
     with pytest.raises(ValueError, match=r"EMA\("):
         Update(Net(), "sgd", runtime=FLOAT32, average=EMA)
+
+
+@pytest.mark.parametrize(("name", "rule"), [("ema", EMA()), ("swa", SWA())])
+def test_an_average_is_known_by_its_name(name, rule):
+    assert Update(Net(), "sgd", runtime=FLOAT32, average=name).average.rule == rule
+
+
+def test_a_name_that_no_average_has_lists_the_known():
+    with pytest.raises(ValueError, match="'ema'"):
+        Update(Net(), "sgd", runtime=FLOAT32, average="mean")
+
+
+def test_an_average_of_ones_own_is_told_the_progress():
+    told = []
+
+    class Own:
+        def share(self, made, progress):
+            told.append(progress)
+            return 0.5
+
+    update = Update(net := Net(), "sgd", runtime=FLOAT32, average=Own())
+    assert update.needs_plan
+    with pytest.raises(ValueError, match="no plan"):
+        step(net, update, 0)
+    update.plan(4)
+    for index in range(4):
+        step(net, update, index)
+    assert told == [0.25, 0.5, 0.75, 1.0]
+
+
+class Steps:
+    """A step over two networks; the second is not passed by `forward`."""
+
+    def __init__(self, average):
+        self.body, self.critic = Net(), Net()
+        self.networks = {"body": self.body, "critic": self.critic}
+        self.updates = {"body": Update(self.networks.values(), "sgd", runtime=FLOAT32, average=average)}
+        self.metrics, self.passes = {}, 0
+
+    def train(self, batch):
+        return Logs(len(batch), loss=self.updates["body"]((self.body(batch) ** 2).mean() + self.critic(batch).sum()))
+
+    def evaluate(self, batch):
+        return Logs(len(batch), loss=self.body(batch).mean())
+
+
+class Forward(Steps):
+    def forward(self, batch):
+        self.passes += 1
+        return self.body(batch)
+
+
+def averaging_step(kind=Forward):
+    made = kind(SWA(start=0.0))
+    made.updates["body"].plan(4)
+    for _ in range(2):
+        made.train(X)
+    return made
+
+
+def test_a_step_with_forward_and_no_net_has_its_statistics_measured_once_for_each_state_of_the_weights():
+    made = averaging_step()
+    counted = made.critic.body[1].num_batches_tracked.item()
+    for passes in (4, 4):
+        with averaged(made, X.split(8)):
+            assert torch.allclose(made.body.body[1].running_mean, made.body.body[0](X).mean(dim=0), atol=1e-6)
+            assert made.critic.body[1].num_batches_tracked == counted  # no batch passed
+            statistics = copied(made.body)
+        assert made.passes == passes
+    made.train(X)
+    with averaged(made, X.split(8)):
+        assert not torch.equal(statistics["body.1.running_mean"], made.body.body[1].running_mean)
+    assert made.passes == 8
+
+
+@pytest.mark.parametrize("kind", [Steps, Forward])
+def test_statistics_that_cannot_be_measured_are_told_once(kind):
+    made = averaging_step(kind)
+    with pytest.warns(UserWarning, match="not measured under the averaged weights"), averaged(made, iter([X])):
+        pass
+    with averaged(made, iter([X])):
+        pass
+
+
+def test_looking_in_the_midst_of_an_epoch_that_workers_read_leaves_the_epoch_alone():
+    pictures = [(torch.full((1, 2, 2), index, dtype=torch.uint8), 0) for index in range(12)]
+    batches = WorkerBatches(pictures, 3, workers=0)
+    made = averaging_step()
+    made.forward = lambda batch: made.body(batch.inputs.flatten(1)[:, :3].float())
+    seen = []
+    for batch in batches.epoch(0):
+        seen += batch.inputs[:, 0, 0, 0].tolist()
+        made.train(X)
+        with averaged(made, batches):
+            pass
+    assert seen == list(range(12))
+
+
+def test_other_weights_make_the_average_and_the_slow_weights_begin_anew():
+    _, update, _ = trained(6, average=EMA(), lookahead=Lookahead())
+    update.forget_averages()
+    assert update.average.made == 0
+    assert update.state_dict()["lookahead"] == {"tensors": []}

@@ -102,7 +102,7 @@ from lamina.training import batch_size
 batch_size._free_memory = lambda: 120 << 20
 net = torch.nn.Linear(2, 2)
 class Step:
-    networks = {"net": net}
+    networks, updates = {"net": net}, {}
     def train(self, batch):
         from lamina.structures.batch import Logs
         return Logs(1, loss=batch.sum())

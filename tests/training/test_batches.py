@@ -22,6 +22,32 @@ def loader(workers=0):
     return torch.utils.data.DataLoader(Noise(), batch_size=3, shuffle=True, num_workers=workers)
 
 
+class OwnNoise(Noise):
+    """Samples drawn from generators of its own."""
+
+    def __init__(self):
+        self.drawn = np.random.default_rng(), np.random.RandomState(), python_random.Random()
+        self.numpy, self.old, self.python = self.drawn
+
+    def __getitem__(self, index):
+        return torch.tensor([index, self.numpy.random(), self.old.rand(), self.python.random()])
+
+
+def test_a_loader_with_generators_of_its_own_gives_what_one_does_that_was_never_interrupted():
+    def own():
+        generator = torch.Generator().manual_seed(int(torch.randint(1000, ())))
+        return torch.utils.data.DataLoader(OwnNoise(), batch_size=3, shuffle=True, generator=generator)
+
+    first = own()
+    epochs = [torch.stack(list(batches_of(first, epoch, seed=1))) for epoch in (0, 1)]
+    again = own()
+    stood = again.generator.get_state()
+    rest = list(batches_of(again, 1, seed=1, start=2))
+    assert torch.equal(torch.stack(rest), epochs[1][2:])
+    assert not torch.equal(*epochs)
+    assert torch.equal(again.generator.get_state(), stood)  # who drew from it draws on
+
+
 def test_an_epoch_of_a_loader_begun_in_its_midst_gives_the_batches_that_were_left():
     whole = list(batches_of(loader(), 4, seed=1))
     torch.rand(7)

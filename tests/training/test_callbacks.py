@@ -14,6 +14,7 @@ from torch import nn
 from lamina.core.errors import LaminaError
 from lamina.structures.batch import Logs
 from lamina.training import Callback, Loop, Runtime, Update, callbacks, curves, tensorboard
+from lamina.training.averaging import Lookahead
 from lamina.training.callbacks import (
     EarlyStopping,
     LambdaCallback,
@@ -22,6 +23,7 @@ from lamina.training.callbacks import (
     ReduceLROnPlateau,
     TerminateOnNaN,
 )
+from lamina.training.world import World
 
 
 class Figures:
@@ -214,3 +216,47 @@ def test_functions_are_called_at_their_moments() -> None:
 def test_those_that_write_curves_are_found_here_too() -> None:
     assert (callbacks.CSVLogger, callbacks.StepLogger) == (curves.CSVLogger, curves.StepLogger)
     assert callbacks.TensorBoard is tensorboard.TensorBoard
+
+
+def test_a_look_at_nan_guards_the_updates_of_its_own_training_alone() -> None:
+    step = Figures([1.0] * 6)
+    Loop(step, callbacks=[TerminateOnNaN(every=1)]).fit([0, 1, 2])
+    assert step.updates["net"].guard(False) is False
+
+
+def test_of_many_processes_the_first_alone_tells_what_callbacks_do(capsys: Any, monkeypatch: Any) -> None:
+    other = LearningRateScheduler(lambda epoch: 0.1, verbose=1)
+    for is_main in (True, False):
+        other.loop = Loop(Figures([1.0] * 6))
+        other.loop.world = World(rank=0 if is_main else 1)
+        other.on_epoch_begin(0, {})
+        assert bool(capsys.readouterr().out) == is_main
+
+
+def test_weights_put_back_are_not_pulled_to_what_followed_others() -> None:
+    class Averaged(Figures):
+        def __init__(self) -> None:
+            super().__init__([3.0, 1.0, 2.0, 2.0])
+            runtime = Runtime("cpu", precision="float32")
+            self.updates = {"net": Update(self.net, "sgd", runtime=runtime, average="ema", lookahead=Lookahead())}
+
+    step = Averaged()
+    for _ in range(3):
+        step.updates["net"](step.net(torch.ones(1, 1)).sum())
+    stopping = EarlyStopping("loss", restore_best_weights=True, patience=1)
+    Loop(step, callbacks=[stopping]).fit([0], epochs=3)
+    assert step.updates["net"].average.made == 0
+
+
+def test_where_training_failed_weights_stay_as_they_are() -> None:
+    def fail(batch: int, logs: Any) -> None:
+        raise RuntimeError("boom")
+
+    step = Figures([1.0])
+    step.updates["net"] = Update(step.net, "sgd", runtime=Runtime("cpu", precision="float32"), average="ema")
+    step.updates["net"](step.net(torch.ones(1, 1)).sum())
+    loop = Loop(step, callbacks=[callbacks.AveragesStay(), LambdaCallback(on_train_batch_end=fail)])
+    with pytest.raises(RuntimeError, match="boom"):
+        loop.fit([0])
+    assert loop.failed
+    assert step.updates["net"].average.made == 1

@@ -71,13 +71,41 @@ def test_a_csv_has_a_row_an_epoch_and_goes_on_if_asked(tmp_path: Path) -> None:
     assert rows(path) == [["epoch", "doubled", "latest", "loss"], one, two]
     train(CSVLogger(path, append=True), 1, [1, 3])
     assert rows(path)[2:] == [two, one]
-    logger = CSVLogger(path)
-    train(logger, 1, [1, 3])
-    assert rows(path)[1:] == [one]
-    resumed = CSVLogger(path)
-    resumed.load_state_dict(logger.state_dict())
-    train(resumed, 1, [1, 3])
-    assert rows(path)[1:] == [one, one]
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_row_that_was_written_before_a_kill_and_after_the_checkpoint_is_not_there_twice(
+    tmp_path: Path, before: int
+) -> None:
+    path = tmp_path / "log.csv"
+    if before:  # of another run
+        train(CSVLogger(path), 1, [1, 3])
+    loop = train(CSVLogger(path, append=True), 2, [1, 3])
+    state = loop.state_dict()
+    state["history"]["epoch"].pop()  # as it was saved an epoch earlier
+    state["position"] |= {"epoch": 0, "epochs_done": 1, "steps_done": 2}
+    again = Loop(Figures(), callbacks=[CSVLogger(path, append=True)])
+    again.load_state_dict(state)
+    again.fit([1, 3], epochs=3, initial_epoch=1)
+    assert [row[0] for row in rows(path)] == ["epoch", *["0"] * before, "0", "1", "2"]
+
+
+def test_rows_are_taken_away_without_a_moment_at_which_the_file_is_half_written(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    path = tmp_path / "steps.csv"
+    loop = train(StepLogger(path, every=2))
+    whole = path.read_bytes()
+    again = Loop(Figures(), callbacks=[StepLogger(path, every=2)])
+    again.load_state_dict(loop.state_dict())
+
+    def killed(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        again.fit([1, 2], epochs=2, initial_epoch=1)
+    assert path.read_bytes() == whole
 
 
 def test_a_row_every_few_steps_tells_the_means_since_the_last(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """One loop for every kind of step; examples/ holds a GAN and an L-BFGS step of their own."""
 
+import copy
 import os
 import signal
 
@@ -287,3 +288,104 @@ def test_sums_that_are_taken_back_go_to_where_the_networks_are():
     loop.load_state_dict(state)
     assert loop.step.metrics["accuracy"].sums[0].device.type == "meta"
     assert loop.step.metrics["accuracy"].sums[1] == 4
+
+
+def test_fit_lays_a_schedule_that_nobody_has_laid():
+    x, y = digits(64)
+    net, seen = small_net(), []
+    target = Target(losses.get("sparse_categorical_crossentropy"))
+    update = Update(net, "sgd", runtime=FLOAT32, accumulate=3, schedule=lambda q: seen.append(q) or 1 - q)
+    loop = Loop(SupervisedStep(net, update, targets=[target], runtime=FLOAT32))
+    loop.fit(ArrayBatches(x, y, batch_size=8), epochs=2)
+    assert seen == [index / 6 for index in range(6)]  # 8 batches an epoch are 3 updates
+
+
+def test_what_training_that_broke_off_has_gathered_is_in_no_later_update():
+    x, y = digits(64)
+
+    class Break(Callback):
+        def on_train_batch_end(self, batch, logs):
+            if batch == 1:
+                raise RuntimeError("boom")
+
+    def update_of(net):
+        return Update(net, "sgd", runtime=FLOAT32, accumulate=4)
+
+    net, other = small_net(), small_net()
+    target = Target(losses.get("sparse_categorical_crossentropy"))
+    step, plain = (SupervisedStep(n, update_of(n), targets=[target], runtime=FLOAT32) for n in (net, other))
+    with pytest.raises(RuntimeError, match="boom"):
+        Loop(step, callbacks=[Break()]).fit(ArrayBatches(x, y, batch_size=8))
+    net.load_state_dict(other.state_dict())
+    for each in (step, plain):
+        Loop(each).fit(ArrayBatches(x, y, batch_size=8))
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM] * 3, [signal.SIGINT, signal.SIGTERM]], ids=str)
+def test_a_second_sigterm_does_not_disturb_the_saving(numbers):
+    class Press(Callback):
+        saved = False
+
+        def on_train_batch_end(self, batch, logs):
+            os.kill(os.getpid(), numbers[0])
+
+        def on_interrupt(self):
+            for number in numbers[1:]:
+                os.kill(os.getpid(), number)
+            self.saved = True
+
+    press = Press()
+    with pytest.raises((SystemExit, Interrupted), match="Stopped by"):
+        Loop(supervised(small_net()), callbacks=[press]).fit(ArrayBatches(*digits(), batch_size=8))
+    assert press.saved
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    class Press(Callback):
+        def on_train_batch_end(self, batch, logs):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        Loop(supervised(small_net()), callbacks=[Press()]).fit(ArrayBatches(*digits(), batch_size=8))
+    assert not isinstance(stopped.value, Interrupted)
+
+
+@pytest.mark.parametrize("where", ["last step", "validation"])
+def test_a_signal_in_or_before_a_validation_waits_for_no_end_of_it_and_nothing_is_lost(where):
+    seen, states = [], []
+
+    class Slow(ArrayBatches):
+        press = where == "validation"
+
+        def __iter__(self):
+            for batch in super().__iter__():
+                seen.append(1)
+                if self.press:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield batch
+
+    class Save(Callback):
+        def on_train_batch_end(self, batch, logs):
+            if where == "last step" and batch == 6 and not states:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def on_interrupt(self):
+            states.append(copy.deepcopy(self.loop.state_dict()))
+
+    def loop_of(*callbacks):
+        return Loop(supervised(small_net(), metric_names=["accuracy"]), seed=3, callbacks=callbacks)
+
+    x, y = digits()
+    loop, held = loop_of(Save()), Slow(x, y, batch_size=8)
+    with pytest.raises(SystemExit):
+        loop.fit(ArrayBatches(x, y, batch_size=8), epochs=2, validation=held)
+    assert len(seen) == (1 if where == "validation" else 0)
+    again, whole = loop_of(), loop_of()
+    again.load_state_dict(states[0])
+    held.press = False
+    again.fit(ArrayBatches(x, y, batch_size=8), epochs=2, initial_epoch=again.epoch, validation=held)
+    whole.fit(ArrayBatches(x, y, batch_size=8), epochs=2, validation=held)
+    assert again.history.history == whole.history.history
+    assert all(torch.equal(a, b) for a, b in zip(again.step.net.parameters(), whole.step.net.parameters(), strict=True))

@@ -91,3 +91,12 @@ def test_compiling_is_done_in_place_and_only_where_it_was_chosen(monkeypatch):
     assert not compiled
     assert Runtime("cpu", compile=True).compile(net) is net
     assert compiled == [net]
+
+
+def test_one_gpu_for_several_processes_is_refused(monkeypatch):
+    monkeypatch.setattr(runtime.World, "current", lambda: runtime.World(rank=1, local_rank=1, size=2))
+    with pytest.raises(ValueError, match=r"'cuda:1' came in each of 2 processes.*'cuda' or \"auto\""):
+        Runtime("cuda:1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # two machines with a process each
+    with pytest.raises(ValueError, match="cannot be used"):  # for there is none here
+        Runtime("cuda:99")

@@ -139,3 +139,38 @@ def test_a_guarded_update_leaves_out_what_is_not_finite_in_any_precision():
     update(loss_of(model))
     assert update.count == 1
     assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def test_an_overflow_under_a_guard_is_left_out_once_and_the_next_update_is_made():
+    model = net()
+    update = Update(model, sgd, runtime=FLOAT16)
+    update.guard()
+    with pytest.warns(UserWarning, match="overflowed"):
+        update(loss_of(model, torch.inf))
+    update(loss_of(model))
+    assert (update.count, update.skipped) == (1, 1)
+
+
+def test_a_guard_can_be_taken_off():
+    model = net()
+    update = Update(model, sgd, runtime=FLOAT32)
+    assert update.guard() is False
+    assert update.guard(False) is True
+    update(loss_of(model, torch.nan))
+    assert (update.count, update.skipped) == (1, 0)
+
+
+@pytest.mark.parametrize("precisions", [(FLOAT16, FLOAT32), (FLOAT32, FLOAT16)], ids=["down", "up"])
+def test_a_run_goes_on_in_another_precision_also_in_the_midst_of_a_window(precisions):
+    def run(before, after):
+        model = net()
+        update = Update(model, sgd, runtime=before, accumulate=2)
+        for _ in range(3):
+            update(loss_of(model))
+        other = Update(model, sgd, runtime=after, accumulate=2)
+        other.load_state_dict(update.state_dict())
+        other(loss_of(model))
+        return model.state_dict()
+
+    for name, value in run(*precisions).items():
+        torch.testing.assert_close(value, run(FLOAT32, FLOAT32)[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import nn
 from lamina import models
 from lamina.core.errors import LaminaError, MissingExtraError
 from lamina.data.augment import RandomFlip
-from lamina.training import Callback
+from lamina.training import Callback, tensorboard
 from lamina.training.tensorboard import TensorBoard, shown
 
 X = np.random.default_rng(0).integers(0, 256, (12, 3, 6, 8)).astype(np.float32)
@@ -139,3 +140,11 @@ def test_pictures_are_shown_in_the_range_they_are_in(given: list[float], wanted:
     assert shown(images).flatten().tolist() == wanted
     assert shown(images.expand(1, 3, 1, 3)).shape == (1, 3, 1, 3)
     assert shown(images.expand(1, 5, 1, 3)).shape == (1, 1, 1, 3)
+
+
+def test_no_graph_is_drawn_of_a_network_that_runs_in_all_processes_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard, "is_spread", lambda net: True)
+    board = tensorboard.TensorBoard(tmp_path, images=0)
+    board.loop = SimpleNamespace(step=SimpleNamespace(networks={"net": None}))
+    with pytest.warns(UserWarning, match="spread over processes"):
+        board._draw(())

@@ -37,6 +37,7 @@ def make_step(optimizer="adam", **options):
     loss = losses.get("sparse_categorical_crossentropy")
     target = Target(loss, metrics=[metrics.get("accuracy", loss)])
     update = Update(net, optimizer, runtime=FLOAT32, **options)
+    update.plan(10)
     return SupervisedStep(net, update, targets=[target], runtime=FLOAT32)
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lamina import optimizers
-from lamina.training import Runtime, Update
+from lamina.training import Loop, Runtime, Update
 from lamina.training.averaging import EMA, Lookahead
 from lamina.training.world import World, shard, whole
 
@@ -111,3 +111,32 @@ def test_sharded_networks_do_not_leak_into_each_other_and_are_averaged_and_resum
         for state, expected in zip(ends, alone, strict=True):
             for name, value in state.items():
                 torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_schedule_without_a_plan_is_refused_before_anything_is_changed():
+    net = nn.Linear(2, 1)
+    before = net.weight.detach().clone()
+    update = Update(net, "sgd", runtime=FLOAT32, schedule=lambda q: 1 - q)
+    with pytest.raises(ValueError, match=r"no plan.*update\.plan\(updates, epochs=\.\.\.\)"):
+        update(net(torch.ones(1, 2)).sum())
+    assert torch.equal(net.weight, before)
+
+
+def test_a_state_with_other_parts_is_refused_before_a_network_is_changed():
+    class Both:
+        metrics = {}  # noqa: RUF012
+
+        def __init__(self, average):
+            self.networks = {"net": nn.Linear(2, 1)}
+            self.updates = {"net": Update(self.networks["net"], "sgd", runtime=FLOAT32, average=average)}
+
+        train = evaluate = None
+
+    step = Both(None)
+    step.train = print
+    loop, other = Loop(step), Both(EMA())
+    other.train = print
+    state, before = Loop(other).state_dict(), step.networks["net"].weight.detach().clone()
+    with pytest.raises(ValueError, match="average"):
+        loop.load_state_dict(state)
+    assert torch.equal(step.networks["net"].weight, before)

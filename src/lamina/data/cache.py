@@ -10,14 +10,16 @@ decoded anew. Several processes may fill one file.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 import mmap
 import os
 import shutil
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +146,10 @@ class DecodedCache:
             with temporary.open("r+b") as stream:
                 stream.write(head)
                 stream.truncate(length)  # a hole: it takes room as pictures come in
-            if fault and self._fault(head, length):  # another process that began with this one may have made it by now
-                self.path.unlink()
+            if fault:
+                with _alone(self.path.parent):
+                    if self._fault(head, length):  # another process that began with this one may have made it by now
+                        self.path.unlink()
 
     def _keep(self, row: int, pixels: npt.NDArray[np.uint8], stamp: npt.NDArray[np.int64]) -> None:
         """Writes a picture, and behind it its stamp. Where there is no room any more, training goes on without."""
@@ -169,6 +173,18 @@ class DecodedCache:
             with _SEEKS:
                 os.lseek(self._file, offset, os.SEEK_SET)
                 os.write(self._file, values.tobytes())
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time, where the system and the disk know locks of folders."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, ImportError):
+            locks: Any = importlib.import_module("fcntl")
+            held = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, held)  # which ends the lock
+            locks.flock(held, locks.LOCK_EX)
+        yield
 
 
 def _head(description: dict[str, Any]) -> bytes:

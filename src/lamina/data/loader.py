@@ -23,10 +23,13 @@ class ArrayBatches:
 
     `sample_by` (N): as many samples as there are are drawn with replacement, each as often as its weight asks for.
 
+    Iterating is for looking and evaluating: each sample once and as it is, neither augmented nor drawn by weight. What
+    trains, or measures what training sees, asks for an `epoch`.
+
     `shard=(rank, size)`: this process's part, where several train together. `batch_size` counts the samples of all. `epoch`
     gives a contiguous part of each batch, and a last batch with fewer samples than processes is left out, so that all take
-    the same number of steps. Iterating, as an evaluation does, gives a contiguous part of the whole, perhaps an empty one:
-    all parts together hold each sample once. Positions in the epoch do not depend on the number of processes.
+    the same number of steps. Iterating gives a contiguous part of the whole, perhaps an empty one. Positions in the epoch
+    do not depend on the number of processes.
     """
 
     def __init__(
@@ -56,9 +59,11 @@ class ArrayBatches:
         return whole + (rest >= self.shard[1])
 
     def __iter__(self) -> Iterator[Batch]:
-        """Each sample once, over all processes."""
+        """Each sample once, over all processes, as it is."""
         first, last = part_of(self.samples, self.shard)
-        return self._batches(0, ((at, min(at + self.batch_size, last)) for at in range(first, last, self.batch_size)))
+        parts = ((at, min(at + self.batch_size, last)) for at in range(first, last, self.batch_size))
+        order = random.order(random.key(self.seed, 0), self.samples) if self.shuffle else None
+        return (batch for _, batch in self._batches(order, parts))
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch of training from the `start`-th on."""
@@ -69,7 +74,7 @@ class ArrayBatches:
                 "It counts the samples of all, and each needs one or more.",
                 f"Pass a batch_size of {size} or more, or start fewer processes.",
             )
-        return self._batches(epoch, (self.positions(batch) for batch in range(start, len(self))))
+        return self._augmented(epoch, (self.positions(batch) for batch in range(start, len(self))))
 
     def positions(self, batch: int) -> tuple[int, int]:
         """The first position in the epoch of this process's part of a training batch, and the one behind its last."""
@@ -82,23 +87,28 @@ class ArrayBatches:
         order, (first, last) = self._order(epoch), self.positions(batch)
         return list(range(first, last)) if order is None else order[first:last].tolist()
 
-    def _batches(self, epoch: int, parts: Iterable[tuple[int, int]]) -> Iterator[Batch]:
+    def _augmented(self, epoch: int, parts: Iterable[tuple[int, int]]) -> Iterator[Batch]:
         order = self._order(epoch)
+        for (first, last), batch in self._batches(order, parts):
+            if self.augment is None:
+                yield batch
+                continue
+            positions = torch.arange(first, last)
+            samples = positions if order is None else order[first:last]
+            uniforms = draw(self.augment, positions, seed=self.seed, epoch=epoch, samples=samples)
+            inputs, targets = augmented(self.augment, batch.inputs, batch.targets, uniforms)
+            yield Batch(inputs, targets, batch.weights)
+
+    def _batches(
+        self, order: Tensor | None, parts: Iterable[tuple[int, int]]
+    ) -> Iterator[tuple[tuple[int, int], Batch]]:
         orders = None if order is None else self._orders(order)
         for first, last in parts:
             rows = slice(first, last)
             inputs = _pick(self.inputs, rows, orders)
             targets = None if self.targets is None else _pick(self.targets, rows, orders)
-            if self.augment is not None:
-                positions = torch.arange(first, last)
-                samples = positions if order is None else order[rows]
-                uniforms = draw(self.augment, positions, seed=self.seed, epoch=epoch, samples=samples)
-                inputs, targets = augmented(self.augment, inputs, targets, uniforms)
-            yield Batch(
-                inputs,
-                targets,
-                None if self.weights is None else _pick_one(self.weights, rows, orders),
-            )
+            weights = None if self.weights is None else _pick_one(self.weights, rows, orders)
+            yield (first, last), Batch(inputs, targets, weights)
 
     def _order(self, epoch: int) -> Tensor | None:
         """The sample at each position of the epoch, the same in all processes; None where it is the position."""

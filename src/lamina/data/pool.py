@@ -117,8 +117,8 @@ class Pool:
         code = process.exitcode
         how = f"was killed ({signal.Signals(-code).name})" if code is not None and code < 0 else f"ended (code {code})"
         remedy = (
-            "Mostly the memory ran out: close what else needs it, or read with fewer: pass "
-            "data.WorkerBatches(dataset, workers=1) as the data; workers=0 uses none."
+            "Mostly the memory ran out: close what else needs it, or let a models.Model train on "
+            "data.WorkerBatches(dataset, workers=1); workers=0 uses none."
         )
         if code == 1 and not self._forked:
             remedy = (
@@ -153,7 +153,10 @@ def _serve(work: Callable[[Any], Any], end: Connection, others: Sequence[Connect
     while True:
         try:
             while not end.poll(_LOOK_S):
-                if parent not in (None, os.getppid()):  # another fork may hold the pipe open, so its end is not always seen
+                if parent not in (
+                    None,
+                    os.getppid(),
+                ):  # another fork may hold the pipe open, so its end is not always seen
                     return
             task = end.recv()
         except (EOFError, OSError):

@@ -22,7 +22,7 @@ Unreadable = Literal["replace", "skip", "raise"]
 
 
 class Task(NamedTuple):
-    """A worker's share of a batch: of `count` places in a slot every `Reader.workers`-th, from `row` on.
+    """A worker's share of a batch: every `Reader.workers`-th place of a slot, from `row` on, before `stop`.
 
     Small, whatever the batch: which samples they are stands in shared memory beside the places.
     """
@@ -33,7 +33,7 @@ class Task(NamedTuple):
     epoch_key: int
     position: int  # in the epoch, of row 0
     row: int
-    count: int
+    stop: int
     unreadable: Unreadable
 
 
@@ -58,12 +58,15 @@ class Reader:
 
     def __call__(self, task: Task) -> Answer:
         answer = Answer(task.ticket, [], [], [], {}, [])
-        places, live = self.slots[task.slot].numpy(), self.live.numpy()  # torch takes microseconds to look at one number
-        numbers = self.numbers[task.slot].tolist()
-        for row in range(task.row, task.count, self.workers):
+        places, live = (
+            self.slots[task.slot].numpy(),
+            self.live.numpy(),
+        )  # torch takes microseconds to look at one number
+        rows = range(task.row, task.stop, self.workers)
+        for row, index in zip(rows, self.numbers[task.slot, rows.start : rows.stop : rows.step].tolist(), strict=True):
             if live[0] != task.epoch:
                 break
-            key, index = random.key(task.epoch_key, task.position + row), numbers[row]
+            key = random.key(task.epoch_key, task.position + row)
             try:
                 used, target = self._fill(places[row], key, index, task.unreadable, answer.faults)
             except Exception as error:

@@ -7,16 +7,12 @@ whole batch. What a worker draws is a function of (seed, epoch, position in the 
 from __future__ import annotations
 
 import copy
-import mmap
 import multiprocessing
 import os
-import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,16 +20,15 @@ from lamina.core import random
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
 from lamina.data.augment import Augment, augmented, composed, draw
-from lamina.data.faults import all_unreadable, first_readable, named
+from lamina.data.crew import Crew, Part, Read, shape_of
+from lamina.data.faults import all_unreadable, named
 from lamina.data.fingerprint import fingerprint, spread
 from lamina.data.loader import ArrayBatches, part_of
 from lamina.data.memory import processes_here
-from lamina.data.pool import Pool, start_method
-from lamina.data.reader import Answer, Reader, Task, Unreadable, reads_files, undisturbed
+from lamina.data.reader import Unreadable, undisturbed
 from lamina.structures.batch import Batch
 
 _MOST = 16  # workers that "auto" starts
-_AHEAD = 3  # batches that are read while one is trained on
 
 
 class WorkerBatches:
@@ -78,7 +73,7 @@ class WorkerBatches:
             torch.arange(self.samples), batch_size=batch_size, shuffle=shuffle, seed=seed, shard=shard
         )
         self._adapt: Callable[[Batch], Batch] | None = None
-        self._crew: _Crew | None = None
+        self._crew: Crew | None = None
         self._faults: dict[int, str] = {}
         self._told = 0  # of them
 
@@ -89,8 +84,9 @@ class WorkerBatches:
         """
         self.close()
         made = copy.copy(self)
-        made._plan, made._adapt, made._faults = copy.copy(self._plan), adapt, {}
+        made._plan, made._adapt = copy.copy(self._plan), adapt
         made._plan.shard = shard
+        made._faults, made._told = {}, 0
         return made
 
     @property
@@ -132,7 +128,7 @@ class WorkerBatches:
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch of training from the `start`-th on; nothing before it is read."""
         parts = enumerate(self._plan.epoch(epoch, start=start), start)
-        work = (_Part(self._plan.positions(number)[0], batch.inputs) for number, batch in parts)  # type: ignore[arg-type]
+        work = (Part(self._plan.positions(number)[0], batch.inputs) for number, batch in parts)  # type: ignore[arg-type]
         for part, read in self._read(epoch, work, "replace" if self.on_error == "replace" else "raise"):
             batch = self._batch(read)
             if self.augment is not None:
@@ -153,7 +149,7 @@ class WorkerBatches:
 
     def fingerprint(self) -> dict[str, Any]:
         """What `data.fingerprint` tells of the same pictures in memory."""
-        height, width, channels = _shape(self.dataset)
+        height, width, channels = shape_of(self.dataset)
         few = []
         with undisturbed():
             for index in spread(self.samples, height * width * channels).tolist():
@@ -176,12 +172,13 @@ class WorkerBatches:
         first, last = part_of(self.samples, self.shard)
         seen = 0
 
-        def work() -> Iterator[_Part]:
+        def work() -> Iterator[Part]:
             at = first
             for batch in self._plan:
                 assert isinstance(batch.inputs, Tensor)
-                for indices in torch.split(batch.inputs, self._share):  # a batch of an evaluation is that of one process alone
-                    yield _Part(at, indices)
+                # A batch of an evaluation is that of one process alone.
+                for indices in torch.split(batch.inputs, self._share):
+                    yield Part(at, indices)
                     at += len(indices)
 
         for _, read in self._read(0, work(), unreadable):
@@ -192,12 +189,12 @@ class WorkerBatches:
             raise all_unreadable(f"{last - first:,} pictures", self._faults)
 
     def _read(
-        self, epoch: int, parts: Iterator[_Part], unreadable: Unreadable
-    ) -> Generator[tuple[_Part, _Read], None, None]:
-        crew = self._crew
-        if crew is None or crew.busy:  # with an epoch, in whose midst somebody looks at a few batches
-            crew = _Crew(self.dataset, self._share, workers=self.workers, pin_memory=self.pin_memory)
-            self._crew = self._crew or crew
+        self, epoch: int, parts: Iterator[Part], unreadable: Unreadable
+    ) -> Generator[tuple[Part, Read], None, None]:
+        if self._crew is None or self._crew.closed:
+            self._crew = self._hired()
+        # Busy with an epoch, in whose midst somebody looks at a few batches: they have workers of their own.
+        crew = self._hired() if self._crew.busy else self._crew
         reading = crew.read(random.key(self._seed, epoch), parts, unreadable)
         wanted = False
         try:
@@ -216,7 +213,10 @@ class WorkerBatches:
                 self.close()
             self._tell(unreadable)
 
-    def _batch(self, read: _Read) -> Batch:
+    def _hired(self) -> Crew:
+        return Crew(self.dataset, self._share, workers=self.workers, pin_memory=self.pin_memory)
+
+    def _batch(self, read: Read) -> Batch:
         batch = Batch(read.images, read.targets, None if self.weights is None else self.weights[read.used])
         return batch if self._adapt is None else self._adapt(batch)
 
@@ -228,154 +228,8 @@ class WorkerBatches:
         done = "others are drawn in their place" if unreadable == "replace" else "they are left out"
         warn(
             f"{len(new):,}{' more' * (len(new) < self._told)} of {self.samples:,} pictures cannot be read; {done}:\n"
-            f"{named(new)}\nRepair these files, or delete them; data.WorkerBatches(dataset, on_error='raise') stops at them."
+            f"{named(new)}\nRepair these files, or delete them."
         )
-
-
-class _Part(NamedTuple):
-    """One batch to be read: the position in the epoch of its first sample, and the numbers of its samples in the data set."""
-
-    first: int
-    indices: Tensor
-
-
-class _Read(NamedTuple):
-    """One batch that was read; `rows` are the places in the part that could be filled, `used` the samples that fill them."""
-
-    images: Tensor
-    targets: Tensor
-    used: Tensor
-    rows: Tensor
-    faults: dict[int, str]
-
-
-class _Crew:
-    """The workers, the shared memory that they write to, and who does what."""
-
-    def __init__(self, dataset: Any, share: int, *, workers: int, pin_memory: bool) -> None:
-        self.busy, self.waited_s = False, 0.0
-        self._workers, self._pin_memory = max(workers, 1), pin_memory
-        self._depth = 1 if workers == 0 else _AHEAD + 1 + 2 * workers // share
-        self._slots = _shared((self._depth, share, *_shape(dataset)), shared=workers > 0)
-        self._numbers = _shared((self._depth, share * 8), shared=workers > 0).view(torch.int64)
-        self._live = _shared((8,), shared=workers > 0).view(torch.int64)  # the newest epoch; older work is dropped
-        self._work = Reader(dataset, self._slots, self._numbers, self._live, self._workers)
-        self._pool = Pool(self._work, workers) if workers else None
-        self._tickets = 0
-        self._expected: dict[int, int] = {}  # shares that are still to come, by ticket
-        self._answers: dict[int, list[Answer]] = {}
-
-    def read(
-        self, epoch_key: int, parts: Iterator[_Part], unreadable: Unreadable
-    ) -> Generator[tuple[_Part, _Read], None, None]:
-        """The parts and what was read for them, in order; several are read ahead."""
-        self.busy, self.waited_s = True, 0.0
-        free, pending = list(range(self._depth)), deque[tuple[int, int, _Part]]()
-        try:
-            while True:
-                began = time.perf_counter()
-                while free and (part := next(parts, None)) is not None:
-                    slot = free.pop()
-                    pending.append((self._start(epoch_key, slot, part, unreadable), slot, part))
-                if not pending:
-                    return
-                ticket, slot, part = pending.popleft()
-                answers = self._finish(ticket)
-                self.waited_s += time.perf_counter() - began
-                read = self._collected(slot, answers)
-                free.append(slot)
-                yield part, read
-        except GeneratorExit:
-            self._drop()
-            raise
-        finally:
-            self.busy = False
-
-    def _drop(self) -> None:
-        """Tells the workers that nobody waits for what they are reading, and waits until they have stopped writing."""
-        self._live[0] += 1
-        while self._pool is not None and not self._pool.closed and self._expected:
-            self._take(self._pool.receive())
-        self._expected.clear()
-        self._answers.clear()
-
-    def close(self) -> None:
-        """Ends the workers."""
-        if self._pool is not None:
-            self._pool.close()
-
-    def _start(self, epoch_key: int, slot: int, part: _Part, unreadable: Unreadable) -> int:
-        self._tickets += 1
-        count = len(part.indices)
-        self._numbers[slot, :count] = part.indices
-        self._expected[self._tickets] = min(count, self._workers)
-        for row in range(min(count, self._workers)):
-            task = Task(
-                self._tickets, int(self._live[0]), slot, epoch_key, part.first, row=row, count=count, unreadable=unreadable
-            )
-            if self._pool is None:
-                with undisturbed():
-                    self._take(self._work(task))
-            else:
-                self._pool.send((part.first + row) % self._workers, task)
-        return self._tickets
-
-    def _finish(self, ticket: int) -> list[Answer]:
-        while ticket in self._expected:
-            assert self._pool is not None
-            self._take(self._pool.receive())
-        answers = self._answers.pop(ticket)
-        errors = sorted((error for answer in answers for error in answer.errors), key=lambda error: error[0])
-        if errors:
-            raise errors[0][1].error
-        return answers
-
-    def _take(self, answer: Answer) -> None:
-        self._answers.setdefault(answer.ticket, []).append(answer)
-        self._expected[answer.ticket] -= 1
-        if not self._expected[answer.ticket]:
-            del self._expected[answer.ticket]
-
-    def _collected(self, slot: int, answers: list[Answer]) -> _Read:
-        filled = sorted(
-            (entry for answer in answers for entry in zip(answer.rows, answer.used, answer.targets, strict=True)),
-            key=lambda entry: entry[0],
-        )
-        rows = torch.tensor([row for row, _, _ in filled], dtype=torch.int64)
-        source = self._slots[slot]
-        whole = len(rows) == (int(rows[-1]) + 1 if len(rows) else 0)
-        kept = source[: len(rows)] if whole else source[rows]
-        images = torch.empty(kept.shape, dtype=torch.uint8, pin_memory=self._pin_memory).copy_(kept)
-        goals = [target for _, _, target in filled]
-        targets = torch.as_tensor(np.stack(goals) if goals and isinstance(goals[0], np.ndarray) else np.asarray(goals))
-        used = torch.tensor([index for _, index, _ in filled], dtype=torch.int64)
-        faults = {index: text for answer in answers for index, text in answer.faults.items()}
-        return _Read(images.permute(0, 3, 1, 2), targets, used, rows, faults)
-
-
-def _shared(shape: tuple[int, ...], *, shared: bool) -> Tensor:
-    """Zeros of uint8 that workers see too. What is forked needs no file: /dev/shm is often small."""
-    if not shared:
-        return torch.zeros(shape, dtype=torch.uint8)
-    if start_method() == "fork":
-        return torch.frombuffer(mmap.mmap(-1, int(np.prod(shape))), dtype=torch.uint8).view(shape)
-    shared_zeros: Tensor = torch.zeros(shape, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
-    return shared_zeros
-
-
-def _shape(dataset: Any) -> tuple[int, int, int]:
-    """(H, W, C) of the pictures."""
-    if reads_files(dataset):
-        if dataset.preprocess is None:
-            raise DataError(
-                "The pictures of the folder have no common size.",
-                "A batch holds pictures of one size.",
-                "Pass dataset.prepared(Preprocess(size=(224, 224))).",
-            )
-        return (*dataset.preprocess.size, dataset.preprocess.channels)
-    with undisturbed():
-        channels, height, width = first_readable(dataset).shape
-    return height, width, channels
 
 
 def _count(workers: int | str, processes: int) -> int:

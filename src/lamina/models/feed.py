@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,8 +21,8 @@ from lamina.models.arrays import Arrays, to_tensor
 from lamina.models.graph import Graph
 from lamina.models.streams import Streamed, adapted, worker_batches
 from lamina.structures.batch import Batch, Tensors
+from lamina.training.callback import Callback
 from lamina.training.callbacks import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
-from lamina.training.loop import Callback
 from lamina.training.step import SupervisedStep
 
 
@@ -130,25 +131,35 @@ class SizedForeignBatches(ForeignBatches):
 
 
 def foreign(batches: Iterable[Any], step: SupervisedStep) -> Any:
-    """Batches for a step from any iterable; those that know epochs as they are."""
+    """Batches for a step from any iterable; those that know epochs as they are, or this process's part of them."""
     if isinstance(batches, WorkerBatches):
         return adapted(batches, step)
+    if isinstance(batches, ArrayBatches) and batches.shard == (0, 1):
+        part = copy.copy(batches)
+        part.shard = step.runtime.world.shard
+        return part
     if isinstance(batches, ArrayBatches) or hasattr(batches, "epoch"):
         return batches
     return SizedForeignBatches(batches, step) if hasattr(batches, "__len__") else ForeignBatches(batches, step)
 
 
+def complete(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches to answer, each with all of its samples: an unreadable picture is an error."""
+    return batches.complete() if isinstance(batches, WorkerBatches) else iter(batches)
+
+
+def release(*fed: Any) -> None:
+    """Ends the workers of batches that were made for a `fit` or an evaluation; those of the user's own are others."""
+    for batches in fed:
+        inner = getattr(batches, "batches", batches)  # behind a resizing
+        if isinstance(inner, WorkerBatches):
+            inner.close()
+
+
 def peek(batches: Any) -> tuple[Any, Any]:
     """(x, y) of the first batch, and the batches with it still in front."""
-    augment = getattr(batches, "augment", None)
-    if mixes(augment):  # what is checked is what the data set holds, not the shares that its labels become
-        batches.augment = None
-    try:
-        iterator = iter(batches)
-        first = next(iterator, None)
-    finally:
-        if mixes(augment):
-            batches.augment = augment
+    iterator = iter(batches)
+    first = next(iterator, None)
     if first is None:
         raise DataError("The data gave no batch.", "At least one was expected.", "Check the length of the data set.")
     again = itertools.chain([first], iterator) if iterator is batches else batches

@@ -41,7 +41,7 @@ def asked_callbacks(
     update: Update, given: Sequence[Callback], *, run: str | os.PathLike[str] | None, log_every: int | None
 ) -> list[Callback]:
     """The callbacks, with those that the schedule, the average and `log_every` ask for; averages come to stay before others end."""
-    asked: list[Callback] = [AveragesStay(), *given] if update.has_average else list(given)
+    asked: list[Callback] = [AveragesStay(), *given] if update.average is not None else list(given)
     schedule: Any = update.schedule
     while hasattr(schedule, "schedule"):  # behind a warm-up
         schedule = schedule.schedule

@@ -236,6 +236,7 @@ class Model(Finder, Holder):
             cause = error.with_traceback(None)  # whose frames hold the tensors
         finally:
             self._age, self._fed = (loop.epochs_done, loop.steps_done), None
+            feed.release(train, validation)
         raise fitting.out_of_memory(step, train, str(cause).splitlines()[0]) from cause
 
     def evaluate(
@@ -253,8 +254,11 @@ class Model(Finder, Holder):
         if not (feed.is_batches(x) and y is None):
             x = self._collect(x, y, sample_weight)
         batches = self._in_order(x, batch_size)
-        with self._averaged():
-            return Loop(self._make_step()).evaluate(batches)
+        try:
+            with self._averaged():
+                return Loop(self._make_step()).evaluate(batches)
+        finally:
+            feed.release(batches)
 
     def predict(self, x: Any, batch_size: int = PREDICT_BATCH, verbose: str | int = 0) -> Any:
         """The outputs for each sample as a numpy array (a list of them where there are several), in float32.
@@ -269,7 +273,7 @@ class Model(Finder, Holder):
         if feed.is_batches(x):
             (first, _), x = feed.peek(x)
             data = self._collect(first, None, None)
-            given = (self._collect(feed.inputs_of(item), None, None).inputs for item in x)
+            given = (self._collect(feed.inputs_of(item), None, None).inputs for item in feed.complete(x))
         else:
             data = self._collect(x, None, None)
             starts = range(0, data.samples, batch_size)

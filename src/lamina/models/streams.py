@@ -10,12 +10,11 @@ from torch import Tensor
 from lamina.core.errors import DataError
 from lamina.data.augment import Augment
 from lamina.data.dataset import FolderDataset
+from lamina.data.faults import first_readable
 from lamina.data.workers import WorkerBatches
 from lamina.models.arrays import Arrays
 from lamina.structures.batch import Batch
 from lamina.training.step import SupervisedStep
-
-_LOOK_AT = 100  # files among which there is one that can be read
 
 
 class Streamed(Arrays):
@@ -26,14 +25,7 @@ class Streamed(Arrays):
     @classmethod
     def of(cls, dataset: FolderDataset, weights: Any = None) -> Streamed:
         """The data set, whose pictures `preprocess` gives one size. Raises DataError where none of the first can be read."""
-        given = None if weights is None else torch.as_tensor(weights).float().reshape(-1)
-        if given is not None and len(given) != len(dataset):
-            raise DataError(
-                f"x has {len(dataset):,} samples and sample_weight has {len(given):,}.",
-                "Every picture needs one weight.",
-                "Check how they were cut.",
-            )
-        streamed = cls((_first(dataset)[None],), (dataset.labels,), given)
+        streamed = cls((first_readable(dataset)[None],), (dataset.labels,), one_each(weights, len(dataset)))
         streamed.dataset = dataset
         return streamed
 
@@ -61,7 +53,6 @@ def worker_batches(
         seed=seed,
         augment=augment,
         weights=weights,
-        on_error="replace" if shuffle else "skip",
         pin_memory=step.runtime.pins,
         shard=step.runtime.world.shard,
     )
@@ -69,7 +60,10 @@ def worker_batches(
 
 
 def adapted(batches: WorkerBatches, step: SupervisedStep) -> WorkerBatches:
-    """The batches, moved to the step's device and with targets as its loss takes them, before they are augmented."""
+    """The batches, moved to the step's device and with targets as its loss takes them, before they are augmented.
+
+    Where many processes train, each takes its part, unless it was given one. `feed.release` ends their workers.
+    """
     put, (target, *_) = step.runtime.put, step.targets
 
     def adapt(batch: Batch) -> Batch:
@@ -78,16 +72,17 @@ def adapted(batches: WorkerBatches, step: SupervisedStep) -> WorkerBatches:
         goals = target.loss.prepare(batch.targets, target.output_shape)
         return Batch(put(batch.inputs), put(goals), None if batch.weights is None else put(batch.weights))
 
-    batches.adapt = adapt
-    return batches
+    shard = step.runtime.world.shard if batches.shard == (0, 1) else batches.shard
+    return batches.adapted(adapt, shard=shard)
 
 
-def _first(dataset: FolderDataset) -> Tensor:
-    problem: DataError | None = None
-    for index in range(min(len(dataset), _LOOK_AT)):
-        try:
-            return dataset[index][0]
-        except DataError as error:
-            problem = problem or error
-    assert problem is not None
-    raise problem
+def one_each(weights: Any, count: int) -> Tensor | None:
+    """A weight for each of `count` pictures. Raises DataError for another number of them."""
+    given = None if weights is None else torch.as_tensor(weights).float().reshape(-1)
+    if given is not None and len(given) != count:
+        raise DataError(
+            f"x has {count:,} samples and sample_weight has {len(given):,}.",
+            "Every picture needs one weight.",
+            "Check how they were cut.",
+        )
+    return given

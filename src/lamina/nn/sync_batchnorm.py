@@ -57,6 +57,9 @@ class _Synchronised(_BatchNorm):
             self._follow(mean, var, count)
         return outputs  # type: ignore[no-any-return]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (type(self).__mro__[2],), vars(self)  # the class is made here, and no file can name it
+
     def _follow(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -74,6 +77,11 @@ class _Synchronised(_BatchNorm):
 @functools.cache
 def _synchronised(kind: type[_BatchNorm]) -> type[_BatchNorm]:
     return type(f"Synchronised{kind.__name__}", (_Synchronised, kind), {"__doc__": kind.__doc__})
+
+
+def _unpickled(kind: type[_BatchNorm]) -> _BatchNorm:
+    made: Any = _synchronised(kind)  # type: ignore[arg-type]
+    return made.__new__(made)  # type: ignore[no-any-return]
 
 
 class _Normalise(torch.autograd.Function):

@@ -47,7 +47,7 @@ def mnist_fast() -> Recipe:
         data="mnist",
         network="fastconvnet",
         preprocess=_UNIT,
-        epochs=6,
+        epochs=8,
         batch_size=256,
         optimizer=AdamW(learning_rate=0.01, weight_decay=0.01),
         schedule=OneCycle(warmup=0.2),

@@ -1,6 +1,7 @@
 """How networks are trained: the loop, the step, the update, the runtime, callbacks and runs on disk."""
 
 from lamina.training.averaging import EMA, SWA, Lookahead, recalibrate
+from lamina.training.callback import Callback, Interrupted
 from lamina.training.callbacks import (
     CSVLogger,
     EarlyStopping,
@@ -15,7 +16,7 @@ from lamina.training.callbacks import (
 from lamina.training.checkpoint import RunFolder
 from lamina.training.finite import first_nonfinite
 from lamina.training.history import History
-from lamina.training.loop import Callback, Interrupted, Loop
+from lamina.training.loop import Loop
 from lamina.training.runtime import Runtime
 from lamina.training.step import Step, SupervisedStep, Target
 from lamina.training.update import Update

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lamina.core.errors import DataError, LaminaError, unknown_name
 from lamina.core.warnings import warn
 from lamina.optimizers.schedules.schedule import require_share
+from lamina.training.batches import batches_of
 from lamina.training.runtime import evaluating
 from lamina.training.world import World, spread, wide
 
@@ -93,6 +94,7 @@ class AveragedWeights:
         self._modules = list(dict.fromkeys(module for network in networks for module in network.modules()))
         self._owners: list[tuple[nn.Module, str]] = []  # of the buffers in the average: modules may replace the tensors
         self._tensors: list[Tensor] = []
+        self.warned = False  # that BatchNorm's statistics cannot be measured
         self._measured: tuple[Any, list[Tensor]] = (None, [])  # BatchNorm's statistics, and what they belong to
 
     @property
@@ -141,11 +143,15 @@ class AveragedWeights:
         net = nn.ModuleList(step.networks.values())
         buffers = [buffer for norm in _followers(net) for buffer in norm.buffers()]
         if self._measured[0] != age:
-            with _aside(batches) as some:
-                recalibrate(net, itertools.islice(some, _RECALIBRATED), forward=step.forward)
-            World.current().broadcast(net, buffers_only=True)
+            recalibrate(net, _first_of(batches), forward=step.forward)
+            World.current().broadcast(net, buffers_only=True)  # each has measured on its own part
             self._measured = (age, [buffer.clone() for buffer in buffers])
         _put(buffers, self._measured[1])
+
+    def join(self, world: World) -> None:
+        """Gives all processes the buffers of the first one's average: each has followed those of its own batches."""
+        if self.made:
+            world.broadcast_tensors(self._tensors[len(self._parameters) :])
 
     def _live(self) -> list[Tensor]:
         buffers = [module._buffers[name] for module, name in self._owners]
@@ -241,7 +247,8 @@ def recalibrate(net: nn.Module, batches: Iterable[Any], *, forward: Callable[[An
     """Sets the running statistics of BatchNorm to their means over the batches, each weighed by its size, as evaluation sees them.
 
     `forward` passes a batch through the network (default: `net` takes its inputs). All else is in eval mode: dropout would change the
-    variances. A frozen BatchNorm (requires_grad off) stays, as does one that no batch passes through. Raises DataError where there is no batch.
+    variances. A frozen BatchNorm (requires_grad off) stays, as does one that no batch passes through. Raises DataError where there
+    is no batch.
     """
     norms = _followers(net)
     if not norms:
@@ -284,8 +291,8 @@ def recalibrate(net: nn.Module, batches: Iterable[Any], *, forward: Callable[[An
 def averaged(step: Any, batches: Iterable[Any]) -> Iterator[None]:
     """The averaged weights stand in a step's networks, to evaluate or to save; afterwards all is as it was, bit for bit.
 
-    BatchNorm's statistics are those of an average that moves with it; for any other they are measured on the first batches, once
-    for each state of the weights. All processes must call it alike, and have the same networks then.
+    BatchNorm's statistics are those of an average that moves with it; for any other they are measured on the first batches, by
+    all processes together, once for each state of the weights.
     """
     made = [update.average for update in step.updates.values() if update.average is not None and update.average.made]
     equal = [average for average in made if not average.moves]
@@ -294,35 +301,32 @@ def averaged(step: Any, batches: Iterable[Any]) -> Iterator[None]:
             stack.enter_context(average.swapped())
         if equal and hasattr(step, "forward") and not hasattr(batches, "__next__"):
             equal[0].measure([(update.count, update.skipped) for update in step.updates.values()], step, batches)
-        elif equal and any(_followers(net) for net in step.networks.values()):
-            _warn_unmeasured(step, batches)
-        if made:  # each process has averaged the statistics of its own batches
-            World.current().broadcast(step.networks.values(), buffers_only=True)
+        elif equal and not equal[0].warned and any(_followers(net) for net in step.networks.values()):
+            equal[0].warned = True
+            _warn_unmeasured(step)
         yield
 
 
-def _warn_unmeasured(step: Any, batches: Iterable[Any]) -> None:
-    why = "an iterator's batches are gone once used" if hasattr(step, "forward") else "the step has no method forward(batch)"
+def _warn_unmeasured(step: Any) -> None:
+    why = (
+        "an iterator's batches are gone once used"
+        if hasattr(step, "forward")
+        else "the step has no method forward(batch)"
+    )
     warn(
         f"BatchNorm's statistics are not measured under the averaged weights, for {why}: figures and saved models of these weights "
         "may be worse than they are. Give batches that can be begun anew and the step a forward(batch), or average by EMA()."
     )
 
 
-@contextlib.contextmanager
-def _aside(batches: Iterable[Any]) -> Iterator[Iterator[Any]]:
-    """Training batches beside an epoch that may be under way; as many on each process, whose batches must keep step in a
-    synchronised BatchNorm.
-    """
-    other: Any = batches.aside() if hasattr(batches, "aside") else batches
-    try:
-        yield other.epoch(0) if hasattr(other, "epoch") else iter(other)
-    finally:
-        if other is not batches and hasattr(other, "close"):
-            other.close()
+def _first_of(batches: Any) -> Iterator[Any]:
+    """Some training batches, as many on each process: a synchronised BatchNorm wants them in step."""
+    whole = getattr(batches, "batches", batches)  # images that grow with the epochs, at their full size
+    with contextlib.closing(batches_of(whole, 0, seed=0)) as iterator:  # type: ignore[type-var]
+        yield from itertools.islice(iterator, _RECALIBRATED)
 
 
-def _reshard(modules: Sequence[nn.Module]) -> None:
+def _reshard(modules: Sequence[Any]) -> None:
     """Lets parameters that are spread over processes be gathered anew: a pass without a backward leaves the root's whole."""
     for module in modules:
         if hasattr(module, "reshard"):
@@ -355,4 +359,3 @@ def _frozen(norm: _BatchNorm) -> bool:
 
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.detach().to(wide(tensor.dtype))
-

@@ -97,6 +97,8 @@ def train_trial(step: Step, make: Callable[[int], Any], *, updates: int = 2) -> 
         with untouched(step), softly:
             for net in step.networks.values():
                 net.train()
+            for update in step.updates.values():
+                update.plan(updates)
             for _ in range(updates):
                 for value in step.train(make(size)).values.values():
                     float(value)  # waits for the device, where memory may end later than here

@@ -16,13 +16,15 @@ from torch import Tensor
 
 from lamina.core.errors import LaminaError
 from lamina.training.averaging import averaged
+from lamina.training.callback import Callback
 from lamina.training.curves import CSVLogger as CSVLogger
 from lamina.training.curves import StepLogger as StepLogger
 from lamina.training.finite import first_nonfinite
-from lamina.training.loop import Callback
 from lamina.training.resumable import Resumable
+from lamina.training.step import Step
 from lamina.training.tensorboard import TensorBoard as TensorBoard
 from lamina.training.update import Update
+from lamina.training.world import spread
 
 Mode = Literal["auto", "min", "max"]
 
@@ -93,6 +95,13 @@ class EarlyStopping(_Monitor):
         self.best_epoch = self.wait = self.stopped_epoch = 0
         self.best_weights: dict[str, dict[str, Tensor]] | None = None
 
+    def on_train_begin(self, logs: Mapping[str, float]) -> None:
+        """Begins anew, or cuts the weights of a resumed run as those of the networks are."""
+        super().on_train_begin(logs)
+        if self.best_weights is not None:
+            like = {name: net.state_dict() for name, net in self.loop.step.networks.items()}
+            self.best_weights = spread(self.best_weights, like)
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Looks at the figure."""
         value = self.read(logs)
@@ -121,12 +130,11 @@ class EarlyStopping(_Monitor):
     def on_train_end(self, logs: Mapping[str, float]) -> None:
         """Puts the best weights back, if asked."""
         if self.stopped_epoch and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            self.tell(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
             if self.verbose:
-                print(f"Restoring the weights of epoch {self.best_epoch + 1}, the best.")
-            for name, net in self.loop.step.networks.items():
-                net.load_state_dict(self.best_weights[name])
+                self.tell(f"Restoring the weights of epoch {self.best_epoch + 1}, the best.")
+            _replace_weights(self.loop.step, self.best_weights)
 
 
 class ModelCheckpoint(_Monitor):
@@ -182,7 +190,7 @@ class ModelCheckpoint(_Monitor):
             ) from error
         self.model.save(path)
         if self.verbose:
-            print(f"Epoch {epoch + 1}: saved {path}")
+            self.tell(f"Epoch {epoch + 1}: saved {path}")
 
 
 class ReduceLROnPlateau(_Monitor):
@@ -235,7 +243,7 @@ class ReduceLROnPlateau(_Monitor):
         if update.learning_rate > self.min_lr:
             update.learning_rate = max(update.learning_rate * self.factor, self.min_lr)
             if self.verbose:
-                print(f"Epoch {epoch + 1}: the learning rate is now {update.learning_rate:.4g}")
+                self.tell(f"Epoch {epoch + 1}: the learning rate is now {update.learning_rate:.4g}")
 
 
 class LearningRateScheduler(Callback):
@@ -264,19 +272,31 @@ class LearningRateScheduler(Callback):
                     "Return the learning rate in every case.",
                 ) from error
             if self.verbose:
-                print(f"Epoch {epoch + 1}: the learning rate is {update.learning_rate:.4g}")
+                self.tell(f"Epoch {epoch + 1}: the learning rate is {update.learning_rate:.4g}")
 
 
 class AveragesStay(Callback):
-    """At the end the networks take their averaged weights, as Keras's do with `use_ema`; `fit` adds it where there are any."""
+    """At the end the networks take their averaged weights, as Keras's do with `use_ema`; `fit` adds it where there are any.
+
+    Where training failed they keep those that they have: measuring BatchNorm's statistics takes all processes.
+    """
 
     def on_train_end(self, logs: Mapping[str, float]) -> None:
         """Puts the averages in place of the weights."""
         step = self.loop.step
+        if self.loop.failed or not any(update.average and update.average.made for update in step.updates.values()):
+            return
         with averaged(step, self.loop.batches):
             states = {name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in step.networks.items()}
-        for name, net in step.networks.items():
-            net.load_state_dict(states[name])
+        _replace_weights(step, states)
+
+
+def _replace_weights(step: Step, states: Mapping[str, dict[str, Tensor]]) -> None:
+    """Puts other weights into a step's networks; what followed the ones before begins anew."""
+    for name, net in step.networks.items():
+        net.load_state_dict(states[name])
+    for update in step.updates.values():
+        update.forget_averages()
 
 
 class TerminateOnNaN(Callback):
@@ -288,12 +308,20 @@ class TerminateOnNaN(Callback):
 
     def __init__(self, every: int = 50) -> None:
         self.every = every
+        self._ended = False
+        self._guarded: list[tuple[Update, bool]] = []
 
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
         """Guards the updates, where every step is looked at."""
-        if self.every == 1:
-            for update in self.loop.step.updates.values():
-                update.guard()
+        updates = self.loop.step.updates.values() if self.every == 1 else ()
+        self._ended = False
+        self._guarded = [(update, update.guard()) for update in updates]
+
+    def on_train_end(self, logs: Mapping[str, float]) -> None:
+        """Guards them no longer."""
+        for update, before in self._guarded:
+            update.guard(before)
+        self._guarded = []
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
         """Looks at the mean so far, which one NaN makes NaN for good."""
@@ -305,13 +333,19 @@ class TerminateOnNaN(Callback):
         self._look(logs, f"in epoch {epoch + 1}")
 
     def _look(self, logs: Mapping[str, float], when: str) -> None:
-        loss = logs.get("loss")
-        if loss is not None and not math.isfinite(loss) and not self.loop.stop:
-            print(f"The loss became {loss} {when}: training ends.")
-            found = first_nonfinite(self.loop.step, self.loop.last_batch, draws=self.loop.last_key)
-            if found is not None:
-                print(found)
-            self.loop.stop = True
+        loss, loop = logs.get("loss"), self.loop
+        is_bad = loss is not None and not math.isfinite(loss)
+        # The mean so far is that of each process, and looking for the cause takes all of them.
+        if self._ended or not loop.world.most(int(is_bad))[0]:
+            return
+        self._ended = loop.stop = True
+        everybody = loop.world.gather(loss)
+        worst = next(value for value in everybody if value is not None and not math.isfinite(value))
+        self.tell(f"The loss became {worst} {when}: training ends.")
+        found = first_nonfinite(loop.step, loop.last_batch, draws=loop.last_key)
+        for rank, text in enumerate(loop.world.gather(found)):
+            if text is not None:
+                self.tell(text if loop.world.size == 1 else f"Process {rank}: {text}")
 
 
 class LambdaCallback(Callback):

@@ -19,7 +19,8 @@ from lamina.core.files import remove_leftovers, replacing
 from lamina.core.tree import flatten
 from lamina.core.warnings import warn
 from lamina.training import state as state_file
-from lamina.training.loop import Callback, Loop
+from lamina.training.callback import Callback
+from lamina.training.loop import Loop
 from lamina.training.world import Agreement, World
 from lamina.training.writer import Writer
 

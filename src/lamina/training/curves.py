@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lamina.core.errors import LaminaError
+from lamina.core.files import replacing
 from lamina.metrics.metric import MeanMetric
 from lamina.training.loop import Loop
 from lamina.training.resumable import Resumable
@@ -17,22 +18,31 @@ from lamina.training.resumable import Resumable
 class CSVLogger(Resumable):
     """Writes a row for each epoch (counted from 0): the epoch and every figure. With `append` an older file goes on."""
 
-    _state = ("names",)
+    _state = ("names", "before")
     main_only = True
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         self.path, self.separator, self.append = Path(filename), separator, append
         self.names: list[str] | None = None
+        self.before = 0  # rows that were there when training began
 
     def _begin(self) -> None:
-        self.names = None
+        self.names, self.before = None, 0
         if self.append and self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as stream:
-                header = next(csv.reader(stream, delimiter=self.separator), None)
-            self.names = None if header is None else header[1:]
+                rows = [row for row in csv.reader(stream, delimiter=self.separator) if row]
+            self.names, self.before = rows[0][1:] if rows else None, max(len(rows) - 1, 0)
         if self.names is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text("", encoding="utf-8")
+
+    def on_train_begin(self, logs: Mapping[str, float]) -> None:
+        """Begins the file, or takes rows away of epochs that the resumed run had not ended when it was saved."""
+        resumed = self._resumed = self._resumed and self.path.exists()
+        super().on_train_begin(logs)
+        if resumed:
+            ended = {str(epoch) for epoch in self.loop.history.epoch}
+            _keep_rows(self.path, lambda at, first: at <= self.before or first in ended, delimiter=self.separator)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Writes the row; the header before the first."""
@@ -100,16 +110,10 @@ class StepLogger(Resumable):
 
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
         """Begins the file, or takes rows away that lie behind the step at which the resumed run was saved."""
-        resumed = self._resumed and self.path.exists()
+        resumed = self._resumed = self._resumed and self.path.exists()
         super().on_train_begin(logs)
-        if not resumed:
-            return
-        with self.path.open(newline="", encoding="utf-8") as stream:
-            rows = [
-                row for row in csv.reader(stream) if row and (row[0] == "step" or int(row[0]) <= self.loop.steps_done)
-            ]
-        with self.path.open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows(rows)
+        if resumed:
+            _keep_rows(self.path, lambda _, first: first.isdecimal() and int(first) <= self.loop.steps_done)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
         """Writes the row, if it is time."""
@@ -123,6 +127,15 @@ class StepLogger(Resumable):
                 writer.writerow(["step", "epoch", *self.names])
             cells = (f"{figures[name]:.6g}" if name in figures else "NA" for name in self.names)
             writer.writerow([self.loop.steps_done, self.loop.epoch + 1, *cells])
+
+
+def _keep_rows(path: Path, keeps: Callable[[int, str], bool], *, delimiter: str = ",") -> None:
+    """Keeps the header and the rows that `keeps` wants, by their place from 1 and first cell; the file is never half written."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.reader(stream, delimiter=delimiter) if row]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        kept = [row for at, row in enumerate(rows) if at == 0 or keeps(at, row[0])]
+        csv.writer(stream, delimiter=delimiter).writerows(kept)
 
 
 def learning_rates(loop: Loop) -> dict[str, float]:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lamina.core import random
 from lamina.core.errors import DataError, LaminaError
 from lamina.training.step import Step
 from lamina.training.untouched import untouched
+from lamina.training.world import World
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -296,12 +298,13 @@ def _losses(step: Step, batches: Iterable[Any], rates: Sequence[float], seed: in
     many = max(int(getattr(update, "accumulate", 1)) for update in updates)
     for update in updates:
         update.schedule = None
+        update.plan(len(rates))  # for an average that asks how far it is
     frozen = [m for net in step.networks.values() if net.training for m in net.modules() if not m.training]
     for net in step.networks.values():
         net.train()
     for module in frozen:  # as in the loop: a frozen BatchNorm stays so
         module.training = False
-    endless = _endless(batches)
+    endless, world = _endless(batches), World.current()
     for number, rate in enumerate(rates):
         for update, ratio in zip(updates, ratios, strict=True):
             update.learning_rate = rate * ratio
@@ -311,7 +314,8 @@ def _losses(step: Step, batches: Iterable[Any], rates: Sequence[float], seed: in
             logs = step.train(next(endless))
             weight = float(logs.count)
             total, count = total + weight * float(_loss(logs.values)), count + weight
-        yield total / count if count else math.nan
+        told = [float(world.sum(torch.tensor(value, dtype=torch.float64))) for value in (total, count)]
+        yield told[0] / told[1] if told[1] else math.nan  # of all processes, or each would see another end
 
 
 def _loss(values: dict[str, Tensor]) -> Tensor:

@@ -15,6 +15,7 @@ from lamina.core import random
 from lamina.core.errors import LaminaError
 from lamina.training.step import Step
 from lamina.training.untouched import untouched
+from lamina.training.world import World
 
 _LISTED = 8  # positions that a text names
 
@@ -28,6 +29,14 @@ def first_nonfinite(step: Step, batch: Any, *, draws: int | None = None) -> str 
     leave such an update out, and then the layer is. Several processes must call it alike.
     """
     size = _size(batch)
+    told = _at_hand(step, batch, size)
+    if World.current().most(int(told is not None))[0]:  # the re-run would wait for those who need none
+        return told
+    return _rerun(step, batch, draws, size)
+
+
+def _at_hand(step: Step, batch: Any, size: int | None) -> str | None:
+    """What can be seen without running anything."""
     for name, tensor in _tensors(batch, ""):
         if not _finite(tensor):
             return _text(
@@ -44,7 +53,7 @@ def first_nonfinite(step: Step, batch: Any, *, draws: int | None = None) -> str 
                     "An update before this batch made it so: go back to a checkpoint, lower the learning rate or clip the gradients "
                     "(clip_norm=1.0); update.guard() leaves such an update out and so keeps its batch to be looked at.",
                 )
-    return _rerun(step, batch, draws, size)
+    return None
 
 
 def _rerun(step: Step, batch: Any, draws: int | None, size: int | None) -> str | None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import FrameType
-from typing import Any, ClassVar
+from typing import Any, NoReturn
 
 import torch
 
@@ -15,74 +13,21 @@ from lamina.core import random
 from lamina.core.errors import DataError, LaminaError
 from lamina.metrics import Metric
 from lamina.training.averaging import averaged
-from lamina.training.batches import batches_of, in_order, length_of
+from lamina.training.batches import batches_of, in_order, length_of, warn_shared
+from lamina.training.callback import Callback, Interrupted, LiveLogs
 from lamina.training.history import History
 from lamina.training.means import Means
 from lamina.training.runtime import evaluating
+from lamina.training.signals import noting
 from lamina.training.step import Step, checked_logs, checked_step
-from lamina.training.world import Agreement, World, spread, whole
+from lamina.training.world import Agreement, World, abandon, is_spread, spread, whole
 
 _NAMED = 16  # samples of a batch at fault
 _BEGIN, _END, _EVALUATION = 1 << 40, 2 << 40, 3 << 40  # keep what is drawn at these moments apart from what steps draw
 
 
-class Callback:
-    """Something that happens at certain moments of training. Override what you need.
-
-    `self.loop` is the running loop (`loop.step`, `loop.epoch`, `loop.steps_per_epoch`; `loop.stop = True` ends training
-    after the step), and `self.model` the model where one trains. `logs` maps names to floats; within an epoch it holds
-    the means so far, and reading an entry waits for the device. A method that is not overridden costs nothing.
-    """
-
-    loop: Loop
-    model: Any = None
-    main_only: ClassVar[bool] = False  # prints or writes: where many processes train, only the first one has it
-
-    def on_train_begin(self, logs: Mapping[str, float]) -> None:
-        """Before the first epoch."""
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Before the first step of an epoch (counted from 0)."""
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
-        """After each step (counted from 0 in each epoch)."""
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """After an epoch and its validation; `logs` holds both."""
-
-    def on_train_end(self, logs: Mapping[str, float]) -> None:
-        """After the last epoch, and also when training was stopped or failed."""
-
-    def on_interrupt(self) -> str | None:
-        """At Ctrl-C or SIGTERM, between two updates: save what must not be lost; the text returned says how it goes on."""
-        return None
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs of this callback."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, after the update in progress was finished and the run was saved."""
-
-
-class LiveLogs(Mapping[str, float]):
-    """The figures of the epoch in progress; nothing is computed until an entry is read."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-
-    def __getitem__(self, name: str) -> float:
-        return self._loop.figures()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._loop.figures())
-
-    def __len__(self) -> int:
-        return len(self._loop.figures())
+class _SignalledError(Exception):
+    """A signal came in the midst of a validation, which is begun anew where the run goes on."""
 
 
 class Loop:
@@ -113,6 +58,7 @@ class Loop:
         self.last_batch: Any = None  # the one in hand
         self.last_key = 0  # and the key of what was drawn for it
         self.stop = False
+        self.failed = False  # this process ends for a reason of its own, which the others do not know
         self._means = Means()
         self._frozen: list[torch.nn.Module] = []  # in eval mode within a training network, such as a frozen BatchNorm
         self._signal: int | None = None
@@ -130,25 +76,42 @@ class Loop:
         """Trains from epoch `initial_epoch` to `epochs`; returns the figures of each epoch, those of `validation` as `val_...`."""
         if validation is not None:
             checked_step(self.step, "evaluate")
-        self.epochs, self.stop = epochs, False
+        self.epochs, self.stop, self.failed = epochs, False, False
         self.batches, self.steps_per_epoch = batches, length_of(batches)
         self._enter(World.current())
         self.samples_per_epoch = getattr(batches, "samples", None)
         logs: Mapping[str, float] = {}
         for callback in self.callbacks:
             callback.loop = self
+        self._begin_updates(epochs - initial_epoch)
         drawn = random.state()
         self._frozen = [module for net in self.step.networks.values() if net.training for module in _in_eval_mode(net)]
-        with contextlib.ExitStack() as ends, self._signals():
+        with contextlib.ExitStack() as ends, noting(self._note):
+            ends.callback(self._end)
             ends.callback(random.restore, drawn)  # the caller's own draws go on as if fit had drawn nothing
             for callback in reversed(self.callbacks):  # each ends, whatever happens to the others
                 ends.callback(lambda c: c.on_train_end(logs), callback)
+            self.failed = True  # unless it comes to one of its ends
             self._call("on_train_begin", {})
             for self.epoch in range(initial_epoch, epochs):
                 logs = self._epoch(batches, validation)
                 if self.stop:
                     break
+            self.failed = False
         return self.history
+
+    def _end(self) -> None:
+        self._signal = None
+        if self.failed:
+            abandon()
+
+    def _begin_updates(self, epochs: int) -> None:
+        """Lays the schedules that nobody has laid, and drops what training that broke off has left."""
+        for update in self.step.updates.values():
+            if self.batch == 0:
+                update.forget_window()
+            if update.needs_plan and not update.planned and self.steps_per_epoch is not None:
+                update.plan(max(epochs, 0) * -(-self.steps_per_epoch // update.accumulate), epochs=epochs)
 
     def _epoch(self, batches: Iterable[Any], validation: Iterable[Any] | None) -> dict[str, float]:
         start = self.batch  # not 0 only where a run goes on in the middle of an epoch
@@ -187,14 +150,22 @@ class Loop:
         for update in self.step.updates.values():
             update.flush()
         self.world.broadcast(self.step.networks.values(), buffers_only=True)  # each has followed its own batches' means
+        for update in self.step.updates.values():
+            if update.average is not None:
+                update.average.join(self.world)
         self._means.reduce(self.world)
         logs = self._means.compute() | self._metrics()
+        if validation is not None:
+            self._ends(now=True)  # for a long validation would be waited for
+            held = None
+            with contextlib.suppress(_SignalledError), averaged(self.step, batches):
+                held = self._evaluate(validation, until_signal=True)
+            if held is None:
+                self._interrupt()
+            logs |= {f"val_{name}": value for name, value in held.items()}
         self.epochs_done += 1
         self.batch = 0
         random.reseed(random.key(seed, self.epochs_done, _END))
-        if validation is not None:
-            with averaged(self.step, batches):
-                logs |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
         self.history.append(self.epoch, logs)
         self._call("on_epoch_end", self.epoch, logs)
         self._ends(now=True)  # a signal may have come during validation
@@ -202,6 +173,9 @@ class Loop:
 
     def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
         """The means of a step's figures and its metrics over all batches, in eval mode and without gradients."""
+        return self._evaluate(batches)
+
+    def _evaluate(self, batches: Iterable[Any], *, until_signal: bool = False) -> dict[str, float]:
         world, means, saved = (
             World.current(),
             Means(),
@@ -213,14 +187,41 @@ class Loop:
         random.reseed(random.key(self.seed, 0, _EVALUATION))
         try:
             with evaluating(*self.step.networks.values()), torch.no_grad():
-                for batch in in_order(batches, seed=self.seed):
-                    means.add(checked_logs(self.step.evaluate(batch)))
+                for batch, counts in self._together(in_order(batches, seed=self.seed), world, until_signal):
+                    if counts:
+                        means.add(checked_logs(self.step.evaluate(batch)))
+                        continue
+                    own = {name: metric.state_dict() for name, metric in self.step.metrics.items()}
+                    self.step.evaluate(batch)
+                    for name, metric in self.step.metrics.items():
+                        metric.load_state_dict(own[name])
                 means.reduce(world)
                 return means.compute() | self._metrics()
         finally:
             random.restore(drawn)
             for name, metric in self.step.metrics.items():
                 metric.load_state_dict(saved[name])
+
+    def _together(self, batches: Iterator[Any], world: World, until_signal: bool) -> Iterator[tuple[Any, bool]]:
+        """The batches, and whether each of them counts. All processes keep step, so that a signal to one of them may end all.
+
+        Where networks are spread over processes all must run them as often: who has fewer batches runs some again.
+        """
+        spread_out = any(is_spread(net) for net in self.step.networks.values())
+        one: Any = None
+        while True:
+            batch = next(batches, None)
+            left, signalled = world.most(int(batch is not None), (until_signal and self._signal) or 0)
+            if signalled:
+                self._signal = signalled
+                raise _SignalledError
+            if not left:
+                return
+            if spread_out and one is None and world.most(int(batch is None))[0]:  # in the first round alone
+                one = next(other for other in world.gather(batch) if other is not None)
+            one = one if batch is None else batch
+            if batch is not None or spread_out:
+                yield one, batch is not None
 
     def figures(self) -> dict[str, float]:
         """The means and metrics of the epoch so far, of this process; waits for the device."""
@@ -232,14 +233,14 @@ class Loop:
         Where there are several each must call it, between the same two updates: sums and shards are gathered.
         """
         step, world = self.step, self.world
-        own = step.state_dict() if hasattr(step, "state_dict") else {}
+        own = whole(step.state_dict()) if hasattr(step, "state_dict") else {}
         self._means.reduce(world)
         return {
             "networks": {name: whole(net.state_dict()) for name, net in step.networks.items()},
             "updates": {name: whole(update.state_dict()) for name, update in step.updates.items()},
             "metrics": {name: _joined(metric, world) for name, metric in step.metrics.items()},
             "step": own,
-            "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks],
+            "callbacks": [[type(callback).__name__, whole(callback.state_dict())] for callback in self.callbacks],
             "means": self._means.state_dict(),
             "history": {
                 "epoch": list(self.history.epoch),
@@ -257,6 +258,8 @@ class Loop:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave; `fit` then goes on at that very step."""
         step = self.step
+        for name, update in step.updates.items():  # before anything is changed
+            update.refuse_other(state["updates"][name])
         for name, net in step.networks.items():
             net.load_state_dict(spread(state["networks"][name], net.state_dict()))
         for name, update in step.updates.items():
@@ -266,7 +269,8 @@ class Loop:
             if name in state["metrics"]:  # a metric that was added since speaks for the rest of the epoch
                 metric.load_state_dict(_on(device, state["metrics"][name]))
         if hasattr(step, "load_state_dict"):
-            step.load_state_dict(state["step"])
+            like = step.state_dict() if hasattr(step, "state_dict") else {}
+            step.load_state_dict(spread(state["step"], like))
         saved_states = list(state["callbacks"])
         for callback in self.callbacks:  # by kind: callbacks may have been added or left out since
             for index, (kind, saved) in enumerate(saved_states):
@@ -311,6 +315,7 @@ class Loop:
                 "All go on from one checkpoint, and take the same number of batches.",
                 "Let all of them see the run's folder and the whole data; a loader of your own must give each as many batches.",
             )
+        warn_shared(self.batches, world)
         world.broadcast(self.step.networks.values())
 
     def _ends(self, *, now: bool = False) -> bool:
@@ -335,31 +340,15 @@ class Loop:
             words.append(f"samples {', '.join(map(str, rows[:_NAMED]))}{' ...' * (len(rows) > _NAMED)} of the data")
         return f"{', '.join(words)}."
 
-    def _interrupt(self) -> None:
+    def _interrupt(self) -> NoReturn:
         advice = [text for callback in self.callbacks if (text := callback.on_interrupt())]
+        self.failed = False
         if self._signal == signal.SIGTERM:
             raise SystemExit("\n".join(["Stopped by SIGTERM.", *advice]))
         raise Interrupted("\n".join(["Stopped by Ctrl-C.", *advice]))
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Turns the first Ctrl-C or SIGTERM into a stop between two updates; a second Ctrl-C stops at once."""
-        self._signal = None
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def note(number: int, _frame: FrameType | None) -> None:
-            if self._signal is not None:
-                raise KeyboardInterrupt
-            self._signal = number
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _note(self, number: int) -> None:
+        self._signal = self._signal or number
 
 
 def _joined(metric: Metric, world: World) -> dict[str, Any]:

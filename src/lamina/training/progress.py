@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from lamina.core.errors import LaminaError
-from lamina.training.loop import Callback
+from lamina.training.callback import Callback
 from lamina.training.watching import Starvation
 
 _REFRESH_S = 0.2  # reading the figures waits for the device, so not at every step

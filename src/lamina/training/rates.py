@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lamina.core.errors import LaminaError
-from lamina.optimizers.schedules.schedule import Schedule
+from lamina.optimizers.schedules import Schedule
 
 
 class Rates:

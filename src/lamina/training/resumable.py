@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lamina.training.loop import Callback
+from lamina.training.callback import Callback
 
 
 class Resumable(Callback):
@@ -30,5 +30,6 @@ class Resumable(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         for name in self._state:
-            setattr(self, name, state[name])
+            if name in state:  # an older version may have kept less
+                setattr(self, name, state[name])
         self._resumed = True

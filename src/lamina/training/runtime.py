@@ -1,6 +1,7 @@
 """Where and how things run: device, precision, memory format, memory kept by the allocator. Chosen once, given to the step.
 
-No other file names a device backend or enters autocast. Each choice has an off switch here and a line in benchmarks/RESULTS.md.
+Beside it only world.py and core/random.py name a device backend, and no other file enters autocast. Each choice has an off switch
+here and a line in benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Runtime:
         synchronise: bool = False,
         shard: bool = False,
     ) -> None:
-        started = "TORCHELASTIC_RUN_ID" in os.environ  # by torchrun; other variables of its kind may mean other processes
+        started = (
+            "TORCHELASTIC_RUN_ID" in os.environ
+        )  # by torchrun; other variables of its kind may mean other processes
         first = device if isinstance(device, str | torch.device) else device[0]
         self.world = World.join(str(first)) if started else World.current()
         self.device = _device(device, self.world)
@@ -211,7 +214,19 @@ def keep_freed_memory() -> bool:
 
 def _device(device: Devices, world: World) -> torch.device:
     if isinstance(device, Sequence) and not isinstance(device, str):
-        return _device(_own_of(list(device), world), world)
+        return _named(_own_of(list(device), world), world)
+    name, _, index = str(device).partition(":")
+    several = world.size > 1 and int(os.environ.get("LOCAL_WORLD_SIZE", str(world.size))) > 1
+    if several and index and name != "cpu":
+        raise LaminaError(
+            f"device={str(device)!r} came in each of {world.size} processes.",
+            "Each process trains on a device of its own.",
+            f'Pass {name!r} or "auto" for the device of its rank, or a list with a device for each process of the machine.',
+        )
+    return _named(f"cuda:{world.local_rank}" if several and name == "cuda" else device, world)
+
+
+def _named(device: str | torch.device, world: World) -> torch.device:
     if device != "auto":
         try:
             chosen = torch.device(device)

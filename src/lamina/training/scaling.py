@@ -43,6 +43,11 @@ class LossScale:
         self._skipped = 0  # in a row
         self._warned = False
 
+    @property
+    def factor(self) -> float:
+        """What the loss is multiplied by; waits for the device."""
+        return self._scaler.get_scale()
+
     def scale(self, loss: Tensor) -> Tensor:
         """The loss to differentiate."""
         return self._scaler.scale(loss)

@@ -16,9 +16,11 @@ from lamina.core.errors import LaminaError, MissingExtraError
 from lamina.core.warnings import warn
 from lamina.structures.batch import Batch
 from lamina.training.batches import batches_of
+from lamina.training.callback import Callback
 from lamina.training.curves import Stretch, learning_rates, require_steps
-from lamina.training.loop import Callback, Loop
+from lamina.training.loop import Loop
 from lamina.training.runtime import evaluating
+from lamina.training.world import is_spread
 
 
 class TensorBoard(Callback):
@@ -96,6 +98,9 @@ class TensorBoard(Callback):
     def _draw(self, inputs: tuple[Tensor, ...]) -> None:
         step: Any = self.loop.step
         net = next(iter(self.loop.step.networks.values()))
+        if is_spread(net):  # it runs in all processes at once, and this is one of them
+            warn("TensorBoard shows no graph of a network that is spread over processes. Pass write_graph=False.")
+            return
         put = step.runtime.put if hasattr(step, "runtime") else _as_it_is
         prepare = getattr(step, "prepare", None) or _as_it_is
         few = tuple(prepare(put(value[:2])) for value in inputs)

@@ -47,7 +47,7 @@ def untouched(step: Any, batches: Any = None) -> Iterator[None]:
     undo.append(lambda: python_random.setstate(pythons))
     undo.append(lambda: np.random.set_state(numpys))
     _keep(step, undo, seen)
-    for generator in _generators(batches, _DEPTH):
+    for generator in generators_of(batches):
         _keep(generator, undo, seen)
     if hasattr(batches, "state_dict") and hasattr(batches, "load_state_dict"):
         undo.append(functools.partial(batches.load_state_dict, batches.state_dict()))
@@ -131,8 +131,37 @@ def _refill(container: Any, contents: Any) -> None:
     container.update(contents)
 
 
-def _generators(holder: Any, depth: int) -> Iterator[Any]:
+def generators_of(batches: Any) -> list[Any]:
     """The generators among the attributes of a loader and of what it holds; data itself is not searched."""
+    return list({id(generator): generator for generator in _generators(batches, _DEPTH)}.values())
+
+
+@contextlib.contextmanager
+def keeping(generators: list[Any]) -> Iterator[None]:
+    """Puts generators back to where they stood."""
+    undo: list[Callable[[], object]] = []
+    for generator in generators:
+        _keep(generator, undo, {})
+    try:
+        yield
+    finally:
+        for act in undo:
+            act()
+
+
+def reseed(generator: Any, key: int) -> None:
+    """Sets a generator of torch, numpy or Python from a key."""
+    if isinstance(generator, torch.Generator):
+        generator.manual_seed(key)
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = type(generator.bit_generator)(key).state
+    elif isinstance(generator, np.random.RandomState):
+        generator.seed(key & 0xFFFFFFFF)
+    else:
+        generator.seed(key)
+
+
+def _generators(holder: Any, depth: int) -> Iterator[Any]:
     if isinstance(holder, torch.Generator | np.random.Generator | np.random.RandomState | python_random.Random):
         yield holder
     elif depth and hasattr(holder, "__dict__") and not isinstance(holder, (*_CLOSED, Tensor, np.ndarray, nn.Module)):

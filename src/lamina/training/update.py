@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from lamina import optimizers
 from lamina.core import random
 from lamina.core.errors import LaminaError
-from lamina.training import gradients
-from lamina.training.averaging import SWA, Average, Averages, Lookahead, SlowWeights
+from lamina.optimizers.schedules import Schedule
+from lamina.training import averaging, gradients
+from lamina.training.averaging import Average, AveragedWeights, Lookahead, SlowWeights
 from lamina.training.gradients import Count, Window
-from lamina.training.rates import Rates, Schedule
+from lamina.training.rates import Rates
 from lamina.training.runtime import Runtime
 from lamina.training.scaling import LossScale
 from lamina.training.world import spread_optimizer
@@ -36,7 +37,8 @@ class Update:
     `schedule` maps the progress 0..1 over the planned updates to a factor of the learning rate; one with `unit = "epochs"` is
     asked with the epoch. `groups` have rates and weight decays of their own. `accumulate` losses make one update, each weighed by its
     `count`; `flush` makes the last one of an epoch. Gradients are clipped to a global norm of `clip_norm` or each entry to
-    +-`clip_value`. `average` follows the weights, to evaluate with; `lookahead` pulls them back. In float16 the loss is scaled.
+    +-`clip_value`. `average` follows the weights, to evaluate with (an object, "ema" or "swa"); `lookahead` pulls them back. In
+    float16 the loss is scaled.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Update:
         accumulate: int = 1,
         clip_norm: float | None = None,
         clip_value: float | None = None,
-        average: Average | None = None,
+        average: Average | str | None = None,
         lookahead: Lookahead | None = None,
     ) -> None:
         modules = [networks] if isinstance(networks, nn.Module) else list(networks)
@@ -61,7 +63,7 @@ class Update:
                 "An optimizer needs at least one parameter with requires_grad=True.",
                 "Unfreeze a layer, or build the network before training it.",
             )
-        _check(accumulate, clip_norm, clip_value, average)
+        _check(accumulate, clip_norm, clip_value)
         runtime = runtime or Runtime()
         entries: Any = optimizers.groups.arrange(modules, groups) if groups else self.parameters
         self._sharded = any(hasattr(p, "placements") for p in self.parameters)
@@ -78,8 +80,9 @@ class Update:
         world = getattr(runtime, "world", None)
         self._world = world if world is not None and world.size > 1 else None
         self._window = Window(accumulate, shared=self._world is not None)
-        self._averages = None if average is None else Averages(average, modules, self.parameters)
-        self._slow = None if lookahead is None else SlowWeights(lookahead, self.parameters)
+        rule = None if average is None else averaging.get(average)
+        self.average = None if rule is None else AveragedWeights(rule, modules, self.parameters)
+        self._slow = None if lookahead is None else SlowWeights(lookahead, modules, self.parameters)
         self._scale = LossScale(self.optimizer, runtime.device) if runtime.precision == "float16" else None
         if self.needs_closure and (accumulate > 1 or clip_norm or clip_value or self._scale):
             raise LaminaError(
@@ -87,10 +90,11 @@ class Update:
                 "Its line search compares values and slopes of one and the same function.",
                 'Leave accumulate, clip_norm and clip_value out, and train in "float32" or "bfloat16".',
             )
-        plain = accumulate == 1 and not (clip_norm or clip_value or average or lookahead)
+        plain = accumulate == 1 and not (clip_norm or clip_value or average or lookahead or self.needs_closure)
         plain = plain and self._world is None and self._scale is None and not self._sharded
         # Chosen here, so that who wants nothing special pays for nothing special.
-        self._run: Callable[[Loss, Count], Tensor] = self._plainly if plain and not self.needs_closure else self._gather
+        self._usual: Callable[[Loss, Count], Tensor] = self._plainly if plain else self._gather
+        self._run: Callable[[Loss, Count], Tensor] = self._usual
         _ALIVE.add(self)
 
     def __call__(self, loss: Loss, *, count: Count = None) -> Tensor:
@@ -113,6 +117,8 @@ class Update:
 
     def _gather(self, loss: Loss, count: Count) -> Tensor:
         """A micro-batch, and the update where it was the last of its window."""
+        if self.needs_plan:
+            self._rates.require_plan()
         if not isinstance(loss, Tensor):
             if self.accumulate == 1 and self._scale is None and not self._guarded:
                 self._rates.follow(self.count)
@@ -157,7 +163,7 @@ class Update:
         self._clip()
         if self._slow is not None:
             self._slow.begin()
-        if self._guarded and not gradients.are_finite(self.parameters):
+        if self._guarded and self._scale is None and not gradients.are_finite(self.parameters):
             self.skipped += 1
             return
         if self._scale is None:
@@ -214,21 +220,26 @@ class Update:
         self.count += 1
         if self._slow is not None:
             self._slow.follow(self.count)
-        if self._averages is not None:
-            self._averages.follow(self._rates.progress(self.count))
+        if self.average is not None:
+            self.average.follow(0.0 if self.average.moves else self._rates.progress(self.count))
 
     # Schedule -----------------------------------------------------------------------------------------------------
 
     def plan(self, updates: int, *, start: int | None = None, epochs: float | None = None) -> None:
         """Lays the schedule over `updates` updates, which are `epochs` epochs, from the next one on, or from the `start`-th."""
-        if start is None and self._averages is not None and self.is_equal_average:
-            self._averages.restart()  # its start is a share of the training that begins now
+        if start is None and self.average is not None and not self.average.moves:
+            self.average.restart()  # its start is a share of the training that begins now
         self._rates.plan(self.count if start is None else start, updates, epochs)
 
     @property
     def needs_plan(self) -> bool:
         """Whether anything here depends on how many updates are to come."""
-        return self.schedule is not None or self.is_equal_average
+        return self.schedule is not None or (self.average is not None and not self.average.moves)
+
+    @property
+    def planned(self) -> bool:
+        """Whether `plan` was called, here or in the run that goes on."""
+        return self._rates.planned
 
     @property
     def planned_from(self) -> int:
@@ -255,31 +266,32 @@ class Update:
 
     # Averages and looking -----------------------------------------------------------------------------------
 
-    @property
-    def averages(self) -> bool:
-        """Whether there are averaged weights to evaluate with."""
-        return self._averages is not None and self._averages.made > 0
-
-    @property
-    def has_average(self) -> bool:
-        """Whether an average follows the weights, or will from some update on."""
-        return self._averages is not None
-
-    @property
-    def is_equal_average(self) -> bool:
-        """Whether the average is of all weights alike, to which BatchNorm's statistics do not belong."""
-        return self._averages is not None and isinstance(self._averages.rule, SWA)
-
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """The averaged weights stand in the networks; afterwards all is as it was, bit for bit. Without averages nothing happens."""
-        with contextlib.nullcontext() if self._averages is None else self._averages.swapped():
+        with contextlib.nullcontext() if self.average is None else self.average.swapped():
             yield
 
-    def guard(self) -> None:
-        """From now on an update whose gradients are not finite is left out and counted in `skipped`; waits for the device each time."""
+    def forget_averages(self) -> None:
+        """Begins average and slow weights anew: other weights have taken the place of those that they followed."""
+        if self.average is not None:
+            self.average.restart()
+        if self._slow is not None:
+            self._slow.restart()
+
+    def forget_window(self) -> None:
+        """Drops losses that were gathered and that no update will be made from, as training that broke off leaves them."""
+        self._window.clear()
+
+    def guard(self, on: bool = True) -> bool:
+        """From now on an update whose gradients are not finite is left out and counted in `skipped`; waits for the device each time.
+
+        Returns what held before.
+        """
+        before = self._guarded
         if not self.needs_closure:
-            self._guarded, self._run = True, self._gather
+            self._guarded, self._run = on, self._gather if on else self._usual
+        return before
 
     # State --------------------------------------------------------------------------------------------------------
 
@@ -295,31 +307,41 @@ class Update:
             state["window"] = self._window.state_dict(self.parameters)
         return state | {name: part.state_dict() for name, part in self._parts().items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave. Raises LaminaError where it speaks of other parts than this update has."""
-        parts = self._parts()
-        there = {name for name in ("average", "lookahead", "scale") if name in state}
-        if there != set(parts):
+    def refuse_other(self, state: dict[str, Any]) -> None:
+        """Raises LaminaError where a saved state has an average or slow weights and this update has none, or the other way round."""
+        own = {"average": self.average, "lookahead": self._slow}
+        if any((name in state) != (part is not None) for name, part in own.items()):
+            was = [name for name in own if name in state]
+            now = [name for name, part in own.items() if part is not None]
             raise LaminaError(
-                f"The saved update has {' and '.join(sorted(there)) or 'no averages'}, this one {' and '.join(sorted(parts)) or 'none'}.",
-                "A run goes on with the averages, lookahead and precision that it began with.",
+                f"The saved update has {' and '.join(was) or 'no averages'}, this one {' and '.join(now) or 'none'}.",
+                "A run goes on with the average and lookahead that it began with.",
                 "Give the same settings.",
             )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave; a loss scale only where this update has one, too. Raises as `refuse_other` does."""
+        self.refuse_other(state)
         self.optimizer.load_state_dict(spread_optimizer(state["optimizer"], self.optimizer))
         self.count, self.skipped = state["count"], state["skipped"]
         self._rates.load_state_dict(state["rates"])
         self._window.clear()
         if "window" in state:
             self._window.load_state_dict(state["window"], self.parameters)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+        for name, part in self._parts().items():
+            if name in state:
+                part.load_state_dict(state[name])
+        was = state["scale"]["scaler"]["scale"] if "scale" in state else 1.0
+        now = 1.0 if self._scale is None else self._scale.factor
+        if self.is_open and was != now:  # the precision has changed within a window
+            gradients.divide(self.parameters, was / now)
 
-    def _parts(self) -> dict[str, Averages | SlowWeights | LossScale]:
-        parts = {"average": self._averages, "lookahead": self._slow, "scale": self._scale}
+    def _parts(self) -> dict[str, AveragedWeights | SlowWeights | LossScale]:
+        parts = {"average": self.average, "lookahead": self._slow, "scale": self._scale}
         return {name: part for name, part in parts.items() if part is not None}
 
 
-def _check(accumulate: int, clip_norm: float | None, clip_value: float | None, average: Any) -> None:
+def _check(accumulate: int, clip_norm: float | None, clip_value: float | None) -> None:
     if isinstance(accumulate, bool) or accumulate != int(accumulate) or accumulate < 1:
         raise LaminaError(
             f"accumulate is {accumulate!r}.", "A number of batches, at least 1, was expected.", "1 is every batch."
@@ -334,10 +356,4 @@ def _check(accumulate: int, clip_norm: float | None, clip_value: float | None, a
             f"clip_norm={clip_norm} and clip_value={clip_value} came together.",
             "Gradients are clipped by their norm or by their values.",
             "Leave one of them out.",
-        )
-    if average is not None and (isinstance(average, type) or not hasattr(average, "share")):
-        raise LaminaError(
-            f"average is {average!r}.",
-            "An object such as EMA(decay=0.999) or SWA(start=0.75) was expected.",
-            "Write training.EMA() for a moving average.",
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lamina.core.warnings import warn
-from lamina.training.loop import Callback
+from lamina.training.callback import Callback
 
 _WARM_UP = 10  # steps in which workers start, kernels are chosen and code is compiled
 _STEPS = 50
@@ -72,7 +72,7 @@ class Starvation(Callback):
         have = "" if workers is None else f" (now {workers})"
         warn(
             f"Training waits for data {share:.0%} of the time. "
-            f"Up to {_SHARE:.0%} is usual. Give more workers{have}, keep decoded pictures in a cache or in memory, store them "
-            "smaller, or take larger batches.",
+            f"Up to {_SHARE:.0%} is usual. Keep decoded pictures in a cache (dataset.cached()), store them smaller, take larger "
+            f"batches, or let a models.Model train on data.WorkerBatches(dataset, workers=...) with more workers{have}.",
             StarvationWarning,
         )

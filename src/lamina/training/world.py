@@ -183,7 +183,11 @@ class World:
             for tensor in [*([] if buffers_only else net.parameters()), *net.buffers()]:
                 if not is_sharded(tensor):
                     tensors[id(tensor)] = tensor.detach()
-        for bucket in _buckets(tensors.values()):
+        self.broadcast_tensors(tensors.values())
+
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """Fills tensors, which all processes have alike, with the values of process 0."""
+        for bucket in _buckets(tensors) if self.size > 1 else ():
             flat = torch.empty(sum(t.numel() for t in bucket), dtype=bucket[0].dtype, device=bucket[0].device)
             views = _views(flat, bucket)
             for view, tensor in zip(views, bucket, strict=True):
@@ -288,7 +292,8 @@ def spread(state: Any, like: Any) -> Any:
         return {name: spread(value, like.get(name)) for name, value in state.items()}
     if isinstance(state, list) and isinstance(like, list) and len(state) == len(like):
         return [spread(value, other) for value, other in zip(state, like, strict=True)]
-    if not (isinstance(like, Tensor) and isinstance(state, Tensor) and is_sharded(like)) or state.shape != like.shape:
+    tensors = isinstance(like, Tensor) and isinstance(state, Tensor)
+    if not (tensors and is_sharded(like)) or is_sharded(state) or state.shape != like.shape:
         return state
     from torch.distributed.tensor import DTensor, distribute_tensor
 

@@ -118,3 +118,11 @@ def test_labels_and_maps_cannot_be_mixed():
         Mixup().mix(images(), LABELS, uniforms(4, 2))
     with pytest.raises(ShapeError, match="one target for each image"):
         CutMix().mix(images(), torch.rand(4, 3, 8, 10), uniforms(4, 4))
+
+
+@pytest.mark.parametrize("kind", [Mixup, CutMix])
+def test_the_table_of_shares_is_finite_up_to_the_largest_alpha(kind):
+    assert beta_quantiles(torch.linspace(0, 0.999, 100), kind(32.0).alpha).isfinite().all()
+    for alpha in (0.0, 33.0, math.nan):
+        with pytest.raises(DataError, match="at most 32"):
+            kind(alpha)

@@ -1,5 +1,7 @@
 """Images that grow over the epochs."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -45,7 +47,7 @@ def test_a_resumed_run_sees_the_same_sizes_and_each_epoch_has_one():
 
 def test_only_the_first_of_several_inputs_is_resized():
     loader = ArrayBatches((IMAGES, torch.rand(6, 2)), batch_size=6)
-    (batch,) = ResizedBatches(loader, ProgressiveResize(), epochs=4)
+    (batch,) = ResizedBatches(loader, ProgressiveResize(), epochs=4).epoch(0)
     assert [tuple(value.shape) for value in batch.inputs] == [(6, 3, 16, 12), (6, 2)]
 
 
@@ -71,3 +73,13 @@ def test_what_is_no_image_is_refused():
 def test_settings_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match=r"share|at least 1"):
         ProgressiveResize(**wrong)
+
+
+def test_all_else_is_that_of_the_batches():
+    class Read(ArrayBatches):
+        waited_s, workers = 1.5, 3
+
+    resized = ResizedBatches(Read(IMAGES, batch_size=2), ProgressiveResize(), epochs=2)
+    assert (resized.waited_s, resized.workers, resized.rows(0, 1)) == (1.5, 3, [2, 3])
+    assert torch.equal(torch.cat([batch.inputs for batch in copy.copy(resized)]), IMAGES)
+    assert not hasattr(ResizedBatches(ArrayBatches(IMAGES), ProgressiveResize(), epochs=2), "waited_s")

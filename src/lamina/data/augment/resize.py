@@ -99,6 +99,12 @@ class ResizedBatches:
     def __len__(self) -> int:
         return len(self.batches)
 
+    def __getattr__(self, name: str) -> Any:
+        """What else the batches tell: `rows`, `workers`, `waited_s`."""
+        if name == "batches":  # not set yet, in a copy
+            raise AttributeError(name)
+        return getattr(self.batches, name)
+
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)  # to look at, and to evaluate: as they are
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
 from lamina.models import Model, feed, file, objective
 from lamina.models.arrays import Arrays, collect
-from lamina.models.streams import Streamed
+from lamina.models.streams import Streamed, one_each
 from lamina.models.summary import Summary
 from lamina.networks.load import book_state
 from lamina.optimizers.schedules import Schedule
@@ -232,14 +232,21 @@ class Classifier(Model):
         self._meet(train)
         self.split = split
         # Arrays are not resized behind their owner's back.
-        return self._gathered(train, weights) if y is None else collect(train, None, weights=weights), validation
+        if y is not None:
+            return collect(train, None, weights=weights), validation
+        return self._gathered(train, weights, unreadable="replace"), validation
 
-    def _gathered(self, dataset: Any, weights: Any) -> Arrays:
+    def _gathered(self, dataset: Any, weights: Any, *, unreadable: Literal["replace", "skip"] = "skip") -> Arrays:
         """The pictures in memory, or where a folder holds too many, read while they are used: with the same results."""
         preprocess = self._prepared()
-        if isinstance(dataset, FolderDataset) and not dataset.fits_in_memory(preprocess):
+        if not isinstance(dataset, FolderDataset):
+            return collect(self.memorised(dataset), None, weights=weights)
+        # All processes go one way, whatever memory each has left.
+        if not all(self.runtime.world.gather(dataset.fits_in_memory(preprocess))):
             return Streamed.of(dataset.prepared(preprocess), weights)
-        return collect(self.memorised(dataset), None, weights=weights)
+        weights = one_each(weights, len(dataset))
+        loaded, used = dataset.loaded(preprocess, on_error=unreadable)
+        return collect(loaded, None, weights=None if weights is None else weights[used])
 
     def _meet(self, dataset: Any) -> None:
         """Takes classes, channels and picture size from the first data set; later ones must have the same classes."""

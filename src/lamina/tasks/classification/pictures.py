@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +14,7 @@ from torch import Tensor
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
 from lamina.data.dataset import FolderDataset, Splits
+from lamina.data.faults import failures
 from lamina.data.formats import image_folder
 from lamina.data.preprocess import Preprocess
 from lamina.tasks.classification import inputs
@@ -87,19 +86,13 @@ def files(value: Any) -> list[Any] | None:
 
 def readable(named: Sequence[Any], preprocess: Preprocess) -> tuple[Tensor, dict[int, DataError]]:
     """The pictures that can be read, uint8 N C H W in their order, and what is wrong with each of the others."""
-    problems: dict[int, DataError] = {}
+    images = torch.empty((len(named), preprocess.channels, *preprocess.size), dtype=torch.uint8)
 
-    def decoded(index: int) -> Tensor | None:
-        try:
-            return preprocess.host(named[index])
-        except DataError as error:
-            problems[index] = error
-            return None
+    def decode(index: int) -> None:
+        images[index] = preprocess.host(named[index])
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        images = [image for image in pool.map(decoded, range(len(named))) if image is not None]
-    none = torch.empty((0, preprocess.channels, *preprocess.size), dtype=torch.uint8)
-    return torch.stack(images) if images else none, problems
+    problems = failures(len(named), decode)
+    return images[[index for index in range(len(named)) if index not in problems]] if problems else images, problems
 
 
 def _together(named: list[Any], preprocess: Preprocess, on_error: OnError) -> tuple[Tensor, list[Any]]:
