@@ -207,7 +207,9 @@ def test_shares_of_two_classes_cost_the_same_shares_of_both_losses(smoothing: fl
     torch.testing.assert_close(loss.from_logits(LOGITS, mixed, reduction="none"), wanted)
     torch.testing.assert_close(loss.from_logits(LOGITS, mixed), wanted.mean())
     torch.testing.assert_close(loss(LOGITS.softmax(1), mixed), wanted.mean())
-    torch.testing.assert_close(losses.get(torch.nn.CrossEntropyLoss(label_smoothing=smoothing))(LOGITS, mixed), wanted.mean())
+    torch.testing.assert_close(
+        losses.get(torch.nn.CrossEntropyLoss(label_smoothing=smoothing))(LOGITS, mixed), wanted.mean()
+    )
 
 
 def test_losses_of_labels_say_whether_shares_may_stand_in_their_place() -> None:

@@ -92,7 +92,9 @@ def said(
 
 def test_waiting_half_of_the_time_is_told_once_with_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
     (text,) = said(monkeypatch, 0.010, epochs=3)
-    assert text.startswith("Training waits for data 50% of the time. Up to 30% is usual. Keep decoded pictures in a cache")
+    assert text.startswith(
+        "Training waits for data 50% of the time. Up to 30% is usual. Keep decoded pictures in a cache"
+    )
     assert text.endswith("data.WorkerBatches(dataset, workers=...) with more workers (now 2).")
     assert "larger batches" in text
 

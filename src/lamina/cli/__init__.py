@@ -26,6 +26,7 @@ def main() -> None:
     except Exception:
         if not launch.is_started():
             raise
+        _leave()
         sys.exit(1)  # it is written down, and told once: the other processes fail too, for want of this one
 
 
@@ -39,7 +40,15 @@ def _told(error: Exception) -> str:
 def _fail(text: str, *, code: int) -> None:
     if text:
         print(text, file=sys.stderr)
+    _leave()
     sys.exit(code)
+
+
+def _leave() -> None:
+    """A failed process waits for no other."""
+    worlds = sys.modules.get("lamina.training.world")
+    if worlds is not None:
+        worlds.abandon()
 
 
 def _plainly(

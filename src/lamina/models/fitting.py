@@ -14,14 +14,12 @@ from lamina.core.warnings import warn
 from lamina.data.augment.resize import ProgressiveResize, ResizedBatches
 from lamina.data.loader import ArrayBatches
 from lamina.models import feed
-from lamina.training import Callback, Loop, RunFolder, SupervisedStep, Update
-from lamina.training.averaging import EMA, SWA
+from lamina.training import Callback, Loop, RunFolder, SupervisedStep, Update, averaging
 from lamina.training.batch_size import find_batch_size, train_trial
 from lamina.training.callbacks import AveragesStay, ReduceLROnPlateau, StepLogger
 from lamina.training.runtime import evaluating
 
 _TRICKS = ("accumulate", "average", "clip_norm", "clip_value", "groups", "lookahead")
-_AVERAGES = {"ema": EMA, "swa": SWA}
 
 
 def tricks(told: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -30,10 +28,8 @@ def tricks(told: Mapping[str, Any] | None) -> dict[str, Any]:
     for name in given:
         if name not in _TRICKS:
             raise unknown_name("argument of an update", name, _TRICKS)
-    if isinstance(given.get("average"), str):
-        if given["average"] not in _AVERAGES:
-            raise unknown_name("average", given["average"], _AVERAGES)
-        given["average"] = _AVERAGES[given["average"]]()
+    if given.get("average") is not None:
+        given["average"] = averaging.get(given["average"])
     return given
 
 
