@@ -12,9 +12,9 @@ from rich.console import Console
 
 from lamina import tuner
 from lamina.core.errors import FileFormatError, LaminaError, MissingExtraError
-from lamina.training.tuner import study as studies
 from lamina.training.tuner import file as study_file
 from lamina.training.tuner import space as spaces
+from lamina.training.tuner import study as studies
 
 optuna = pytest.importorskip("optuna")
 
