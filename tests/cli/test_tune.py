@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_search_writes_its_best_and_train_repeats_it_exactly(photos):
     names = {path.name for path in Path("runs/t").iterdir()}
     assert names == {"study.db", "tune.yaml", "best.yaml", "trials.csv", "slices.png"}
     best = yaml.safe_load(Path("runs/t/best.yaml").read_text())
-    assert (best["data"], best["model"], best["epochs"]) == ("photos", "tunable_cnn", 2)
+    assert (best["data"], best["model"], best["epochs"]) == (os.path.abspath("photos"), "tunable_cnn", 2)
     assert best["network"]["input_shape"] == [1, 32, 32]
 
     done = lamina_("train", "--config", "runs/t/best.yaml", "--output", "runs/best")

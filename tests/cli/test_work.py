@@ -220,6 +220,8 @@ def test_another_program_s_config_is_no_run_to_go_on_with(photos):
     Path("config.yaml").write_text("name: a project of mine\n")
     options = replace(OPTIONS, output=Path("new"), resume=True)
     assert work.as_begun("photos", options, given={"resume"}) == ("photos", options)
+    with pytest.raises(UnknownNameError, match="holds no run"):
+        work.train(*work.as_begun(None, options, given={"resume"}))
 
 
 def test_a_size_is_taken_and_one_that_the_network_contradicts_is_refused(photos):

@@ -10,7 +10,7 @@ import lamina
 from lamina import callbacks, optimizers
 from lamina.core.errors import LaminaError
 from lamina.data.augment import ProgressiveResize
-from lamina.models import Model
+from lamina.models import Model, file
 from lamina.optimizers import schedules
 from lamina.training import Runtime, SupervisedStep, Update
 from lamina.training.averaging import EMA, SWA
@@ -219,3 +219,15 @@ def test_update_takes_groups_and_clipping_through_compile():
     update = model._loop.step.updates["net"]
     assert isinstance(update, Update)
     assert len(update.optimizer.param_groups) == 2
+
+
+def test_a_finished_run_keeps_the_figures_in_its_model_and_anybody_may_read_it(tmp_path):
+    run = tmp_path / "run"
+    classes = torch.arange(2).repeat(20)
+    x = (classes * 150)[:, None, None, None].expand(-1, 1, 28, 28).to(torch.uint8) + torch.arange(40)[
+        :, None, None, None
+    ].to(torch.uint8)
+    for _ in range(2):
+        lamina.Classifier("fastconvnet").fit(x, classes, epochs=1, run=run, resume=True, verbose=0)
+        assert "val_loss" in file.read(run / "last.safetensors").description["metrics"]
+    assert (run / "last.safetensors").stat().st_mode == (run / "config.yaml").stat().st_mode

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lamina import models
 from lamina.core.errors import LaminaError
 from lamina.metrics.metric import MeanMetric, Metric
 from lamina.structures.batch import Logs
@@ -157,3 +158,14 @@ def test_a_fit_that_is_no_resumed_run_begins_the_file_anew(tmp_path: Path) -> No
 def test_an_interval_is_a_number_of_steps(every: Any) -> None:
     with pytest.raises(LaminaError, match=r"StepLogger: every is .* 1 or more"):
         StepLogger(every=every)
+
+
+def test_the_rate_of_a_row_is_the_one_that_the_schedule_gave(tmp_path):
+    torch.manual_seed(0)
+    model = models.Model(torch.nn.Linear(4, 2))
+    model.compile("sgd", "sparse_categorical_crossentropy", schedule="linear", device="cpu", precision="float32")
+    x, y = torch.randn(40, 4), torch.zeros(40, dtype=torch.int64)
+    model.fit(x, y, batch_size=10, epochs=1, run=tmp_path / "run", log_every=1, verbose=0)
+    with (tmp_path / "run" / "steps.csv").open(newline="") as stream:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(stream)]
+    assert rates == pytest.approx([0.01, 0.0075, 0.005, 0.0025])

@@ -106,7 +106,8 @@ def config_to_options(
     `momentum`. Raises LaminaError for a file that is none, and for an unknown key.
     """
     config = read_config(path)
-    if data is not None and data != config.get("data") and isinstance(config.get("network"), dict):
+    named = None if data is None else opening.lasting_data(data)
+    if named is not None and named != config.get("data") and isinstance(config.get("network"), dict):
         config["network"] = {name: v for name, v in config["network"].items() if name != "input_shape"}
     fields = {field.name for field in dataclasses.fields(TrainOptions)} - {"tuned"}
     values = {name: v for name, v in config.items() if name in fields and name not in given}
@@ -218,6 +219,7 @@ def _asked(options: TuneOptions) -> dict[str, Any]:
     asked = {
         n: getattr(options, n) if getattr(options, n) is not None else began.get(n, _DEFAULTS.get(n)) for n in names
     }
+    asked["data"] = asked["data"] and opening.lasting_data(asked["data"])
     if asked["data"] is None:
         raise UnknownNameError(
             "tune came without DATA.", "It trains on pictures.", "Try: lamina tune mnist --limit 2000."

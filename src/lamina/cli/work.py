@@ -117,6 +117,12 @@ def train(data: str | None, options: TrainOptions) -> None:
         _refuse_beside_recipe(options)
     began = opening.read_config(options.output) if options.resume and (options.output / CONFIG).exists() else {}
     name = data or (recipe.data if recipe else None) or began.get("data")
+    if name is None and options.resume:
+        raise UnknownNameError(
+            f"{options.output} holds no run to go on with.",
+            "A run's folder holds config.yaml and last.ckpt.",
+            "Name it: lamina train --resume --output FOLDER.",
+        )
     if name is None:
         raise UnknownNameError("train came without DATA.", "It trains on pictures.", "Try: lamina train mnist.")
     splits = opening.limited(opening.open_data(name, options.format), options.limit)

@@ -20,14 +20,14 @@ def replacing(path: str | os.PathLike[str], *, previous: str | os.PathLike[str] 
     """
     target = Path(path)
     temporary = _temporary(target)
+    mode = temporary.stat().st_mode & 0o777  # which a writer that renames files of its own would lose
     try:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        if target.exists():
-            temporary.chmod(target.stat().st_mode & 0o777)
-            if previous is not None:
-                os.replace(target, previous)
+        temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else mode)
+        if target.exists() and previous is not None:
+            os.replace(target, previous)
         os.replace(temporary, target)
         _sync_folder(target.parent)
     finally:

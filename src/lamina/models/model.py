@@ -222,12 +222,12 @@ class Model(Finder, Holder):
         loop.epochs_done, loop.steps_done = self._age
         length = epochs - initial_epoch
         fitting.lay(update, train, length)
-        self._fed = train
+        self._fed, self.history = train, loop.history  # which a resumed run fills: what is saved tells its figures
         try:
             if folder is not None and folder.checkpoint is not None:
                 initial_epoch, epochs = fitting.resumed(folder, loop, epochs)
                 fitting.lay(update, train, length, start=update.planned_from)  # to the end that is asked for now
-            self._loop, self.history = loop, loop.history  # from here on a failure leaves a model that was trained
+            self._loop = loop  # from here on a failure leaves a model that was trained
             sized = fitting.resized(train, resize, step, epochs=epochs, first=loop.epochs_done - initial_epoch)
             return loop.fit(sized, epochs=epochs, initial_epoch=initial_epoch, validation=validation)
         except (RuntimeError, MemoryError) as error:

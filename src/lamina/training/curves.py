@@ -142,7 +142,8 @@ def learning_rates(loop: Loop) -> dict[str, float]:
     """The learning rate of each update, by name where there are several."""
     updates = loop.step.updates
     single = len(updates) == 1
-    return {"learning_rate" if single else f"learning_rate_{name}": u.learning_rate for name, u in updates.items()}
+    rates = {name: float(update.optimizer.param_groups[0]["lr"]) for name, update in updates.items()}
+    return {"learning_rate" if single else f"learning_rate_{name}": rate for name, rate in rates.items()}
 
 
 def require_steps(callback: str, name: str, steps: int) -> None:
