@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lamina import data as datasets
-from lamina.core.errors import DataError, ShapeError, UnknownNameError
+from lamina.core.errors import DataError, ShapeError, UnknownNameError, nearest_names
 from lamina.core.warnings import warn
 from lamina.data.dataset import FolderDataset, ImageDataset, Splits
 from lamina.data.preprocess import Normalize, Preprocess
@@ -48,7 +48,7 @@ def resolve(value: Any) -> Any:
     if isinstance(value, str) and not Path(value).exists() and os.sep not in value and "." not in value:
         raise UnknownNameError(
             f"There is no data set called {value!r}, and no folder {os.path.abspath(value)}.",
-            f"Named data sets are: {', '.join(datasets.names())}.",
+            f"The nearest known names: {', '.join(map(repr, nearest_names(value, datasets.names())))}.",
             "Correct the name or the path.",
         )
     return datasets.open(value)
