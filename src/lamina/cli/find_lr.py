@@ -24,7 +24,7 @@ def find_lr(
     limit: Annotated[int | None, typer.Option(min=1, help="Use this many pictures only.")] = None,
     format: Format = None,
     device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
     as_json: Json = False,
 ) -> None:
     """Try learning rates for a moment, from tiny to huge; print those that suggest themselves. Nothing is kept."""

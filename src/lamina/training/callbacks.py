@@ -32,7 +32,7 @@ Mode = Literal["auto", "min", "max"]
 _MORE_IS_BETTER = ("acc", "accuracy", "top5", "precision", "recall", "f1", "f1_score", "auc", "iou")
 
 
-class _Monitor(Resumable):
+class Monitor(Resumable):
     """Follows one figure of the logs; `best` is its best value so far."""
 
     def __init__(self, monitor: str, *, mode: Mode, min_delta: float = 0.0) -> None:
@@ -66,7 +66,7 @@ class _Monitor(Resumable):
         return value - self.min_delta > than if self.more_is_better else value + self.min_delta < than
 
 
-class EarlyStopping(_Monitor):
+class EarlyStopping(Monitor):
     """Ends training when a figure has not become better for `patience` epochs; may put the best weights back.
 
     `baseline`: what the figure has to beat before patience is renewed. `start_from_epoch`: epochs that are not looked at.
@@ -137,7 +137,7 @@ class EarlyStopping(_Monitor):
             _replace_weights(self.loop.step, self.best_weights)
 
 
-class ModelCheckpoint(_Monitor):
+class ModelCheckpoint(Monitor):
     """Saves the model after each epoch, or after those only in which a figure became better.
 
     `filepath` may hold {epoch} (counted from 1) and figures, as in "{epoch:02d}-{val_loss:.2f}.safetensors".
@@ -193,7 +193,7 @@ class ModelCheckpoint(_Monitor):
             self.tell(f"Epoch {epoch + 1}: saved {path}")
 
 
-class ReduceLROnPlateau(_Monitor):
+class ReduceLROnPlateau(Monitor):
     """Multiplies the learning rate by `factor` when a figure has not become better for `patience` epochs.
 
     After that it waits `cooldown` epochs, and it never goes below `min_lr`.

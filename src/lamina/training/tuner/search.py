@@ -15,7 +15,7 @@ import torch
 from lamina.core import random
 from lamina.core.errors import DataError, LaminaError, ShapeError, UnknownNameError
 from lamina.core.warnings import warn
-from lamina.training.callbacks import _Monitor
+from lamina.training.callbacks import Monitor
 from lamina.training.tuner import file as study_file
 from lamina.training.tuner import space as spaces
 from lamina.training.tuner import study as studies
@@ -86,7 +86,7 @@ class _Diverged(Exception):  # noqa: N818
     pass
 
 
-class _Watch(_Monitor):
+class _Watch(Monitor):
     """Reports the figure of each epoch to the study; ends the trial where going on is of no use."""
 
     def __init__(self, monitor: str, trial: optuna.Trial, *, ends: float, report: SearchReport) -> None:
@@ -323,4 +323,4 @@ def _checked(space: Mapping[str, Any], monitor: str, trials: int) -> bool:
             "A figure that means the same in every trial was expected.",
             'Monitor "val_accuracy", or fix the loss.',
         )
-    return _Monitor(monitor, mode="auto").more_is_better
+    return Monitor(monitor, mode="auto").more_is_better
