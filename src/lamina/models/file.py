@@ -173,7 +173,7 @@ def _rebuilt(contents: Contents, modules: Mapping[str, Any]) -> tuple[nn.Module,
         graph = Graph.from_config(network["graph"], modules=dict(modules))
         net = graph.net
     elif made_of == "network":
-        net = networks.create(network["name"], **network["arguments"])
+        net = networks.create(network["name"], arguments=network["arguments"])
     elif made_of == "module":
         name = network["module"]
         if name not in modules:

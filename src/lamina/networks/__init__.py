@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -51,8 +51,12 @@ def check_name(name: str) -> None:
 
 def arguments(name: str) -> list[str]:
     """The names of the arguments that the network takes."""
+    return list(_signature(name))
+
+
+def _signature(name: str) -> Mapping[str, inspect.Parameter]:
     check_name(name)
-    return list(inspect.signature(_NETWORKS[name]).parameters)
+    return inspect.signature(_NETWORKS[name]).parameters
 
 
 def headline(name: str) -> str:
@@ -66,27 +70,30 @@ def headline(name: str) -> str:
 def create(
     name: str,
     *,
-    num_classes: int = 10,
+    num_classes: int | None = None,
     in_channels: int = 3,
     image_size: int | None = None,
     dropout: float | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """A network by name, with fresh initial values drawn from torch's generator.
 
-    `image_size` (px) and `dropout` (share) are for the networks that take them; None leaves their default. Raises
-    UnknownNameError, and LaminaError for one that the network does not take.
+    None leaves the network's own default; `image_size` (px) and `dropout` (share) are for the networks that take them, and
+    `arguments` are further ones of the network, by name. Raises UnknownNameError, and LaminaError for an argument that the
+    network does not take.
     """
-    further = {"image_size": image_size, "dropout": dropout}
-    given = {argument: value for argument, value in further.items() if value is not None}
-    taken = arguments(name)
-    refused = [argument for argument in given if argument not in taken]
+    own = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, "dropout": dropout}
+    taken = _signature(name)
+    if num_classes is None:
+        own["num_classes"] = taken["num_classes"].default  # told too: a file must not depend on later defaults
+    told = {argument: value for argument, value in own.items() if value is not None} | dict(arguments or {})
+    refused = [argument for argument in told if argument not in taken]
     if refused:
         raise LaminaError(
             f"The network {name!r} was given {', '.join(refused)}.",
             f"It takes {', '.join(taken)}.",
             f"Leave {' and '.join(refused)} out.",
         )
-    told = {"num_classes": num_classes, "in_channels": in_channels, **given}
     net = _NETWORKS[name](**told)
     net.architecture = {"name": name, "arguments": told}  # type: ignore[assignment]
     return net

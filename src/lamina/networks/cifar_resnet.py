@@ -16,7 +16,7 @@ every shortcut: the paper's plain network. Any picture size; initial values are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
@@ -25,12 +25,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
+from lamina.networks.network import Network
 
 Shortcut = Literal["pad", "projection", "none"]
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(Network):
     """6n + 2 layers; see the table above."""
+
+    class_layers = ("linear",)
+    feature_dims: Mapping[int, int] = {1: 16, 2: 32, 4: 64}
 
     def __init__(
         self, depth: int = 20, *, num_classes: int = 10, in_channels: int = 3, shortcut: Shortcut = "pad"
@@ -54,10 +58,14 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
-        x = F.relu(self.bn1(self.conv1(images)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        logits: Tensor = self.linear(x.mean((2, 3)))
+        logits: Tensor = self.linear(self.features(images)[4].mean((2, 3)))
         return logits
+
+    def features(self, images: Float[Tensor, "B C H W"]) -> dict[int, Tensor]:
+        """The last map of each resolution, by its stride."""
+        first = self.layer1(F.relu(self.bn1(self.conv1(images))))
+        second = self.layer2(first)
+        return {1: first, 2: second, 4: self.layer3(second)}
 
 
 class _Block(nn.Module):
