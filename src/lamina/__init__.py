@@ -22,6 +22,7 @@ _PARTS = (
     "recipes",
     "structures",
     "tasks",
+    "testing",
     "training",
 )
 _ALIASES = {
@@ -30,7 +31,13 @@ _ALIASES = {
     "regularizers": "lamina.layers.regularizers",
     "tuner": "lamina.training.tuner",
 }
-_NAMES = {"Classifier": "lamina.tasks.classification", "Preprocess": "lamina.data.preprocess", "load": "lamina.tasks"}
+_NAMES = {
+    "Classifier": "lamina.tasks.classification",
+    "Ensemble": "lamina.tasks.classification",
+    "Regressor": "lamina.tasks.regression",
+    "Preprocess": "lamina.data.preprocess",
+    "load": "lamina.tasks",
+}
 
 if TYPE_CHECKING:
     from lamina import data as data
@@ -44,12 +51,15 @@ if TYPE_CHECKING:
     from lamina import recipes as recipes
     from lamina import structures as structures
     from lamina import tasks as tasks
+    from lamina import testing as testing
     from lamina import training as training
     from lamina.data.preprocess import Preprocess as Preprocess
     from lamina.layers import initializers as initializers
     from lamina.layers import regularizers as regularizers
     from lamina.tasks import load as load
     from lamina.tasks.classification import Classifier as Classifier
+    from lamina.tasks.classification import Ensemble as Ensemble
+    from lamina.tasks.regression import Regressor as Regressor
     from lamina.training import callbacks as callbacks
     from lamina.training import tuner as tuner
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,8 +64,8 @@ def test_evaluate_predict_and_summary_print_json(run, tmp_path):
     assert result["path"].endswith("seven.png")
     assert len(result["top"]) == 5
     shown = lamina("predict", "runs/quick", tmp_path / "seven.png", cwd=folder).stdout
-    assert "seven.png" in shown
-    assert shown.count("%") >= 5
+    assert "seven.png: " in shown
+    assert len(shown.splitlines()) == 1
 
     table = json.loads(lamina("summary", "runs/quick", "--json", cwd=folder).stdout)
     assert "62290" in json.dumps(table)
@@ -159,8 +160,8 @@ def test_ctrl_c_saves_the_run_and_resume_finishes_it(tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert "--resume" in errors
-    assert "Traceback" not in errors
+    told = r"Stopped by Ctrl-C (after|in) epoch \d+ of 40.*\nThe run is saved in runs/cut\. "
+    assert re.fullmatch(told + r"It goes on with: lamina train --resume --output runs/cut\n", errors)
     assert "data: mnist" in (tmp_path / "runs/cut/config.yaml").read_text()
     rows = (tmp_path / "runs/cut/results.csv").read_text().splitlines()
     done = len(rows) - 1

@@ -48,8 +48,12 @@ def lamina(folder, *words, how="works"):
 
 def test_more_devices_than_there_are_are_refused_in_three_parts(monkeypatch):
     monkeypatch.setattr(launch, "_devices", lambda device: ("cuda", 4))
-    with pytest.raises(ValueError, match=r"--devices 5 came.* has 4 \(cuda\)\. Each .* Pass --devices 4 or less"):
+    with pytest.raises(ValueError, match=r"--devices 5 came.* has 4 cuda devices\. Each .* Pass --devices 4 or fewer"):
         launch.start(5, "auto")
+    monkeypatch.setattr(launch, "_devices", lambda device: ("cpu", 2))
+    monkeypatch.setattr(launch, "_cores", lambda: 1)
+    with pytest.raises(ValueError, match=r"has 1 processor core, .* Pass --devices 2 or 1, or leave it out"):
+        launch.start(99, "cpu")
 
 
 def test_a_number_of_devices_that_torchrun_does_not_start_is_refused(monkeypatch):

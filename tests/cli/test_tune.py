@@ -4,6 +4,7 @@ import csv
 import functools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from lamina.cli import tune
 from lamina.cli.commands import app
 from lamina.core.errors import LaminaError, UnknownNameError
 from lamina.tasks.classification import tunable_cnn
+
+# The sets held out here have eight pictures.
+pytestmark = pytest.mark.filterwarnings("ignore:The best trial's val_accuracy of [0-9.]+ on . pictures")
 
 SMALL = {
     "blocks": tuner.integer(1, 2),
@@ -57,7 +61,9 @@ def test_a_search_writes_its_best_and_train_repeats_it_exactly(photos):
     assert done.exit_code == 0, done.output
     assert "3/3  trial 3" in done.output
     assert "(held out of the training pictures; the test pictures are not looked at)" in done.output
-    assert "Train it: lamina train --config runs/t/best.yaml" in done.output
+    told = f"Train it: lamina train {os.path.abspath('photos')} --config runs/t/best.yaml --output runs/t/best"
+    assert done.output.splitlines()[-1] == told
+    assert "It trains for 2 epochs, as a trial did; for a longer training add --epochs." in done.output
     names = {path.name for path in Path("runs/t").iterdir()}
     assert names == {"study.db", "tune.yaml", "best.yaml", "trials.csv", "slices.png"}
     best = yaml.safe_load(Path("runs/t/best.yaml").read_text())
@@ -155,3 +161,76 @@ def test_a_config_that_cannot_be_used_says_what_to_correct(tmp_path, monkeypatch
         Path("c.yaml").write_text(text)
     with pytest.raises(LaminaError, match=words):
         tune.read_config(Path("c.yaml"))
+
+
+def test_the_best_config_trains_on_all_pictures_and_says_what_the_search_had(photos):
+    done = lamina_("tune", "photos", "--trials", 1, "--epochs", 1, "--limit", 40, "--output", "t")
+    assert done.exit_code == 0, done.output
+    assert "on all pictures, not the 40 of --limit" in done.output
+    text = Path("t/best.yaml").read_text()
+    assert "epochs: 1 is the length of a trial" in text
+    best = yaml.safe_load(text)
+    assert "limit" not in best
+    assert best["found"]["limit"] == 40
+    done = lamina_(*done.output.splitlines()[-1].removeprefix("Train it: lamina ").split())
+    assert done.exit_code == 0, done.output
+    assert "Settings: t/best.yaml" in done.output
+    assert "80 train" in done.output
+    assert "with 40 pictures)" in done.output
+
+
+def test_a_search_takes_the_size_and_the_device(photos):
+    options = ("--trials", 1, "--epochs", 1, "--size", "24x20", "--device", "cpu", "--output", "t")
+    assert lamina_("tune", "photos", *options).exit_code == 0
+    assert yaml.safe_load(Path("t/best.yaml").read_text())["network"]["input_shape"] == [1, 24, 20]
+    assert yaml.safe_load(Path("t/tune.yaml").read_text())["size"] == "24x20"
+    done = lamina_("train", "--config", "t/best.yaml", "--output", "run")
+    assert done.exit_code == 0, done.output
+    assert lamina.load("run/last.safetensors").preprocess.size == (24, 20)
+    assert "--size '2x' is no size" in str(lamina_("tune", "photos", "--size", "2x", "--output", "u").exception)
+    assert "no device" in str(lamina_("tune", "photos", "--device", "gpu", "--output", "u").exception)
+
+
+def test_a_search_that_found_only_chance_warns(recwarn):
+    def tried(figure):
+        return SimpleNamespace(best=SimpleNamespace(figure=figure))
+
+    with pytest.warns(UserWarning, match=r"0\.5600 on 100 pictures cannot be told from luck: .* 0\.50 \+- 0\.15"):
+        tune._warn_of_chance(tried(0.56), [0, 1] * 50)
+    recwarn.clear()
+    tune._warn_of_chance(tried(0.7), [0, 1] * 50)
+    assert not recwarn
+
+
+def test_a_run_is_done_again_by_its_own_config(photos):
+    first = ("--model", "fastconvnet", "--epochs", 1, "--batch-size", 8, "--lr", 0.002, "--limit", 60, "--seed", 3)
+    assert lamina_("train", "photos", *first, "--output", "runs/a").exit_code == 0
+    done = lamina_("train", "--config", "runs/a/config.yaml", "--output", "runs/b")
+    assert done.exit_code == 0, done.output
+    assert "Settings: runs/a/config.yaml, of an earlier run" in done.output
+    one, two = (yaml.safe_load(Path(f"runs/{run}/config.yaml").read_text()) for run in "ab")
+    assert one["asked"] == two["asked"]
+    curves = [list(csv.DictReader(Path(f"runs/{run}/results.csv").read_text().splitlines())) for run in "ab"]
+    assert curves[0][-1]["val_loss"] == curves[1][-1]["val_loss"]
+    done = lamina_("train", "--config", "runs/a/config.yaml", "--seed", 4, "--output", "runs/c")
+    assert yaml.safe_load(Path("runs/c/config.yaml").read_text())["asked"]["seed"] == 4
+
+
+def test_a_run_by_a_config_of_the_tuner_is_done_again_too(photos):
+    assert lamina_("tune", "photos", "--trials", 1, "--epochs", 1, "--output", "t").exit_code == 0
+    assert lamina_("train", "--config", "t/best.yaml", "--output", "a").exit_code == 0
+    config = tune.read_config(Path("a/config.yaml"))
+    assert config["network"]["input_shape"] == [1, 32, 32]
+    done = lamina_("train", "--config", "a/config.yaml", "--output", "b")
+    assert done.exit_code == 0, done.output
+    assert Path("a/results.csv").read_text().split(",")[:1] == Path("b/results.csv").read_text().split(",")[:1]
+
+
+def test_a_run_that_cannot_be_done_again_says_why(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("data: mnist\nmetrics: [accuracy]\nmodel: nets.py:make\nasked: {model: 'gone/nets.py:make'}\n")
+    with pytest.raises(LaminaError, match=r"made by gone/nets.py:make, and that file is not there"):
+        tune.read_config(path)
+    path.write_text("metrics: [accuracy]\nmodel: cnn\nepochs: 3\noptimizer: Adam()\n")
+    with pytest.raises(LaminaError, match="a run that Python code began"):
+        tune.read_config(path)

@@ -275,6 +275,52 @@ def test_the_report_names_the_files_of_mistakes(photos):
     assert all(f'<span title="{path}">{path.name}</span>' in text for path in wrong)
 
 
+def test_a_run_is_evaluated_on_its_own_data_where_nobody_names_other(photos, tmp_path, monkeypatch):
+    work.train("photos", OPTIONS)
+    given = work.evaluate(Path("run"), "photos", split=None, format=None, model=None)
+    monkeypatch.chdir(tmp_path / "photos")
+    for path in ("run", "run/last.safetensors"):
+        own = work.evaluate(tmp_path / path, None, split=None, format=None, model=None)
+        assert own.items() >= {"split": "validation", "held_out": True, "pictures": 4}.items()
+    assert own["accuracy"] == given["accuracy"]
+    (tmp_path / "run" / "last.safetensors").rename(tmp_path / "bare.safetensors")
+    with pytest.raises(UnknownNameError, match=r"evaluate came without DATA, and .*bare\.safetensors lies in no run"):
+        work.evaluate(tmp_path / "bare.safetensors", None, split=None, format=None, model=None)
+
+
+def test_a_folder_without_parts_is_all_pictures(photos, tmp_path):
+    work.train("photos", OPTIONS)
+    (tmp_path / "photos").rename(tmp_path / "others")
+    (tmp_path / "others" / "dark" / "1.png").unlink()
+    text = CliRunner().invoke(app, ["evaluate", "run", "others"]).stdout
+    assert text.splitlines()[0] == "split        all pictures: 39"
+    assert "(all pictures)" in work.report(Path("run"), "others", format=None).read_text()
+
+
+def test_augmentations_are_named_kept_in_the_config_and_taken_again_by_resume(photos, monkeypatch):
+    began = [
+        "train",
+        "photos",
+        "--model",
+        "fastconvnet",
+        "--batch-size",
+        "8",
+        "--epochs",
+        "1",
+        "--augment",
+        "flip,crop",
+    ]
+    ran = CliRunner().invoke(app, [*began, "--output", "run"])
+    assert ran.exit_code == 0, ran.output
+    assert config()["asked"]["augment"] == "flip,crop"
+    assert config()["augment"] == "['flip', 'crop']"
+    ran = CliRunner().invoke(app, ["train", "--resume", "--output", "run", "--epochs", "2"])
+    assert ran.exit_code == 0, ran.output
+    assert len(Path("run/results.csv").read_text().splitlines()) == 3
+    ran = CliRunner().invoke(app, ["train", "--resume", "--output", "run", "--epochs", "3", "--augment", "flip"])
+    assert "augment was ['flip', 'crop'], and ['flip'] came" in str(ran.exception)
+
+
 def test_a_limit_below_the_number_of_classes_is_refused(photos):
     with pytest.raises(UnknownNameError, match=r"--limit 1 came, and photos has 2 classes.*Use --limit 20"):
         work.train("photos", replace(OPTIONS, limit=1))

@@ -45,3 +45,31 @@ def test_a_function_gives_a_value_for_each_sample_or_one_for_the_batch() -> None
         metric.update(OUTPUTS[:1], TARGETS[:1])  # a ragged batch counts less
         assert float(metric.compute()) == pytest.approx((-0.5 + 0.5 - 0.5) / 3)
     assert value(metrics.get(bias), torch.tensor([3.0, 1.0])) == pytest.approx((3 * -0.5 + 0.5) / 4)
+
+
+def test_the_root_of_the_mean_squared_error_is_in_the_targets_unit() -> None:
+    assert value(metrics.get("rmse")) == pytest.approx(((0.5 + 6.5) / 2) ** 0.5)
+
+
+def test_r2_is_by_column_what_is_left_of_the_spread_whatever_the_batches() -> None:
+    torch.manual_seed(0)
+    targets = torch.randn(30, 2) * torch.tensor([1.0, 50.0]) + 7
+    outputs = targets + torch.randn(30, 2) * torch.tensor([0.5, 10.0])
+    weights = torch.rand(30)
+
+    def by_hand(w: Tensor) -> float:
+        mean = (w[:, None] * targets).sum(0) / w.sum()
+        left = (w[:, None] * (targets - outputs) ** 2).sum(0) / (w[:, None] * (targets - mean) ** 2).sum(0)
+        return float((1 - left).mean())
+
+    whole, parts, weighed = (metrics.get("r2") for _ in range(3))
+    whole.update(outputs, targets)
+    for rows in (slice(0, 7), slice(7, 30)):
+        parts.update(outputs[rows], targets[rows])
+        weighed.update(outputs[rows], targets[rows], weights[rows])
+    assert float(whole.compute()) == pytest.approx(by_hand(torch.ones(30)), rel=1e-5)
+    assert float(parts.compute()) == pytest.approx(float(whole.compute()), rel=1e-9)
+    assert float(weighed.compute()) == pytest.approx(by_hand(weights), rel=1e-5)
+    constant = metrics.get("r2")
+    constant.update(torch.ones(3, 1), torch.zeros(3, 1))
+    assert torch.isnan(constant.compute())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lamina import Classifier, layers, models
+from lamina import Classifier, data, layers, models
 from lamina.core.errors import DataError, LaminaError
 
 RNG = np.random.default_rng(0)
@@ -119,3 +119,45 @@ def test_a_classifier_takes_a_folder_and_is_as_new_afterwards(tmp_path) -> None:
     assert all(torch.equal(value, tried[name]) for name, value in plain.items())
     with pytest.raises(DataError, match="DataLoader"):
         Classifier("fastconvnet").find_lr(torch.utils.data.DataLoader([1]))
+
+
+def small_digits(labels=None):
+    """MNIST's training pictures, with their labels or others, and a small network for them."""
+    digits = data.load("mnist").train
+    torch.manual_seed(0)
+    strides = [layers.Conv2D(8, 3, 2, activation="relu", input_shape=(1, 28, 28)), layers.Conv2D(16, 3, 2)]
+    model = Classifier(models.Sequential([*strides, layers.Activation("relu"), layers.Flatten(), layers.Dense(10)]))
+    model.compile("adamw", device="cpu", precision="float32")
+    return model, digits.images, digits.labels if labels is None else labels(len(digits.labels))
+
+
+@pytest.fixture(scope="module")
+def suggested():
+    model, images, labels = small_digits()
+    return {n: model.find_lr(images, labels, batch_size=128, steps=n).suggestions["valley"] for n in (60, 100, 200)}
+
+
+def test_the_valley_of_mnist_is_the_same_with_few_steps_and_many(suggested) -> None:
+    rates = list(suggested.values())
+    assert max(rates) / min(rates) < 2
+    assert all(1e-3 < rate < 3e-2 for rate in rates), "where three epochs on 6,000 digits learn best"
+
+
+def test_random_labels_are_told_to_teach_nothing_at_any_rate() -> None:
+    model, images, labels = small_digits(lambda n: torch.randint(10, (n,), generator=torch.Generator().manual_seed(1)))
+    test = model.find_lr(images, labels, batch_size=128, check=0.003)
+    assert test.guessing == pytest.approx(np.log(10), abs=0.01)
+    assert test.suggestions == {}
+    assert test.verdict.word == "nothing learned"
+    assert "did not fall" in str(test)
+
+
+def test_the_loss_of_guessing_is_the_entropy_of_the_classes_or_the_variance() -> None:
+    model = dense(input_shape=(6,))
+    shares = np.bincount(Y) / len(Y)
+    assert model.find_lr(X, Y, steps=10).guessing == pytest.approx(-(shares * np.log(shares)).sum(), abs=1e-4)
+    values = RNG.normal(size=(60, 3)).astype("float32")
+    model.compile("adam", "mse", device="cpu", precision="float32")
+    assert model.find_lr(X, values, steps=10).guessing == pytest.approx(values.var(axis=0).mean(), rel=1e-4)
+    model.compile("adam", lambda outputs, targets: -(outputs * targets).mean(), device="cpu", precision="float32")
+    assert model.find_lr(X, values, steps=10).guessing is None, "that loss has no least"

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lamina.models.measure import Measure, field_of, mark
+from lamina.models.measure import Measure, field_of, mark, training_bytes
 
 
 def measured(net, shape=(1, 3, 64, 48)):
@@ -71,3 +71,46 @@ def test_receptive_field_is_where_the_gradient_is_not_zero(net):
 )
 def test_multiply_adds_are_counted_by_the_textbook(net, count):
     assert measured(net)[0] == count
+
+
+def activations(net, shape=(1, 3, 8, 8)):
+    net, image = net.to("meta").eval(), torch.zeros(shape, device="meta")
+    with torch.no_grad(), Measure() as measure:
+        net(image)
+    return measure.activation_bytes
+
+
+@pytest.mark.parametrize(
+    ("net", "floats"),
+    [
+        (nn.Conv2d(3, 4, 3, padding=1), 4 * 64),
+        (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()), 2 * 4 * 64),
+        (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace=True)), 4 * 64),  # in the memory of the other
+        (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Dropout(0.5), nn.Flatten()), 4 * 64),  # does nothing; a view
+        (nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48, 5)), 3 * 16 + 5),  # indices are no activations
+        (nn.Sequential(nn.Flatten()), 0),
+        (Residual(), (3 + 3 + 6) * 64),  # a convolution, a sum, and what they are put into
+    ],
+)
+def test_activations_are_the_results_in_memory_of_their_own(net, floats):
+    assert activations(net) == 4 * floats
+
+
+@pytest.mark.parametrize(
+    ("net", "count"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)), 4 * 3 * 64),  # the weight's gradient needs the input
+        (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()), 4 * (3 + 4) * 64),  # ReLU keeps its result
+        (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2)), 4 * (3 + 4) * 64 + 8 * 4 * 16),  # int64 indices
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.Dropout(0.5)), 4 * (192 + 5)),  # a mask
+        (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)).requires_grad_(False), 0),
+    ],
+)
+def test_training_holds_what_gradients_need(net, count):
+    assert training_bytes(net.to("meta").train(), [torch.zeros(2, 3, 8, 8, device="meta")]) == count
+
+
+def test_what_training_holds_is_the_same_on_a_device_with_memory():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 5))
+    real = training_bytes(net, [torch.zeros(2, 3, 8, 8)])
+    assert training_bytes(net.to("meta"), [torch.zeros(2, 3, 8, 8, device="meta")]) == real

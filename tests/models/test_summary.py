@@ -9,7 +9,7 @@ from torch import nn
 from lamina import layers
 from lamina.core.errors import LaminaError, ShapeError
 from lamina.models.graph import Graph
-from lamina.models.summary import summarize
+from lamina.models.summary import counted_bytes, summarize
 
 
 def residual(shape=(1, 8, 8), **options):
@@ -125,4 +125,49 @@ def test_the_table_fits_the_terminal_with_a_line_for_each_layer(width, monkeypat
     assert max(map(len, lines)) <= width
     assert sum("64, 224, 224" in line for line in lines) == 3
     assert ("kind" in text) == (width >= 80)
-    assert ("multiply-adds" in lines[1]) == (width >= 100)
+    assert ("multiply-adds" in lines[1]) == (width >= 120)
+    assert ("memory" in text) == (width == 100)
+
+
+def test_memory_of_activations_is_told_by_layer_and_in_all():
+    graph = residual()
+    summary = summarize(graph.net, [(1, 8, 8)], graph=graph)
+    bytes_of = {row.name: row.activation_bytes for row in summary.rows}
+    assert bytes_of["stem"] == 2 * 4 * 4 * 64  # a convolution and a ReLU
+    assert bytes_of["second"] == bytes_of["add"] == 4 * 4 * 64
+    assert (bytes_of["image"], bytes_of["flatten"], bytes_of["head"]) == (0, 0, 40)
+    assert summary.activation_bytes == sum(bytes_of.values())
+    text = str(summary)
+    assert f"{summary.activation_bytes / 1000:.3g} kB of activations per sample" in " ".join(text.split())
+    assert "held in training" in " ".join(text.split())
+    assert "2.05 kB" in summary._repr_html_()
+
+
+def test_a_networks_own_sums_count_in_all_though_no_layer_gives_them():
+    class Doubled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3, padding=1)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return y + y
+
+    summary = summarize(Doubled(), [(1, 8, 8)])
+    assert [row.activation_bytes for row in summary.rows] == [4 * 2 * 64]
+    assert summary.activation_bytes == 2 * 4 * 2 * 64
+
+
+def test_of_a_module_that_needs_numbers_the_memory_of_training_is_not_known():
+    class Sure(nn.Module):
+        def forward(self, x):
+            return x * 2 if float(x.sum()) >= 0 else x
+
+    summary = summarize(nn.Sequential(nn.Conv2d(1, 2, 3), Sure()), [(1, 8, 8)])
+    assert summary.training_bytes is None
+    assert "held in training" not in str(summary)
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 B"), (999, "999 B"), (1230, "1.23 kB"), (61_074_720, "61.1 MB")])
+def test_bytes_are_told_in_three_digits(number, text):
+    assert counted_bytes(number) == text

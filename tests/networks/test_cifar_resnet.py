@@ -75,3 +75,13 @@ def test_published_weights_classify_the_test_pictures_as_their_source_says(real_
         answers = net((images - mean[:, None, None]) / std[:, None, None]).argmax(1)
     right = int((answers == torch.from_numpy(file["labels"][:1000].astype(np.int64))).sum())
     assert right == 804  # 80.4 % of lossy copies; 91.78 % of the real ones
+
+
+def test_a_plain_twin_is_the_network_without_shortcuts():
+    net = networks.create("cifar_plain20").eval()
+    assert sum(p.numel() for p in net.parameters()) == 269_722
+    x = torch.randn(1, 3, 32, 32)
+    y = net.bn1(net.conv1(x)).relu()
+    for block in (*net.layer1, *net.layer2, *net.layer3):
+        y = block.bn2(block.conv2(block.bn1(block.conv1(y)).relu())).relu()
+    torch.testing.assert_close(net(x), net.linear(y.mean((2, 3))))

@@ -51,7 +51,7 @@ def test_takes_other_pictures_than_mnist(size, channels):
 def test_the_book_s_parameters_classify_as_many_digits_as_the_book_s_code(real_data, year, right):
     path = real_data / "weights" / "book" / f"deep_convnet_params_{year}.pkl"
     test = lamina.data.load("mnist").test
-    figures = lamina.Classifier("deepconvnet", weights=path).evaluate(test)
+    figures = lamina.Classifier("deepconvnet", pretrained=path).evaluate(test)
     assert round(figures["accuracy"] * len(test)) == right
 
 

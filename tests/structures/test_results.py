@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lamina.core.errors import ShapeError
-from lamina.structures import Classification
-from lamina.structures.results import percent
+from lamina.core.errors import LaminaError, ShapeError
+from lamina.structures import Classification, Labelling, Regression
+from lamina.structures.results import NONE, percent
 
 CLASSES = ("cat", "dog", "<b>fox</b>")
 IMAGE = np.full((3, 8, 8), 200, np.uint8)
@@ -79,3 +79,42 @@ def test_refuses_probs_of_another_shape_than_the_classes(probs):
 )
 def test_percent_never_rounds_to_certainty(share, text):
     assert percent(share) == text
+
+
+def test_below_the_threshold_the_answer_is_none_of_these():
+    low = result(path="a.jpg", threshold=0.75, image=IMAGE)
+    assert (low.label, low.is_known) == (NONE, False)
+    assert str(low) == "a.jpg: none of these (nearest: dog 70.00 %)"
+    told = json.loads(json.dumps(low.to_dict(top=1)))
+    assert (told["label"], told["index"], told["threshold"]) == (NONE, None, 0.75)
+    assert told["probability"] == pytest.approx(0.7)
+    assert NONE in low._repr_html_()
+    assert low.draw().tobytes() != result(image=IMAGE).draw().tobytes()
+    assert result(threshold=0.7 - 1e-6).label == "dog"
+    with pytest.raises(LaminaError, match="threshold is 2"):
+        result(threshold=2)
+
+
+def test_several_labels_are_those_of_at_least_the_threshold():
+    probs = np.array([0.2, 0.7, 0.6])
+    several = Labelling(CLASSES, probs, path="a.jpg", image=IMAGE)
+    assert list(several.labels) == ["dog", "<b>fox</b>"]
+    assert str(several) == "a.jpg: dog 70.00 %, <b>fox</b> 60.00 %"
+    assert json.loads(json.dumps(several.to_dict()))["labels"] == pytest.approx({"dog": 0.7, "<b>fox</b>": 0.6})
+    assert "<b>dog</b>" in several._repr_html_()
+    assert "&lt;b&gt;fox" in several._repr_html_()
+    assert several.draw().mode == "RGB"
+    none = Labelling(CLASSES, probs, threshold=0.9)
+    assert str(none) == "none of these (nearest: dog 70.00 %)"
+    with pytest.raises(ShapeError, match="no picture"):
+        none.draw()
+
+
+def test_numbers_have_names_and_a_unit_of_their_own():
+    numbers = Regression(("height", "width"), np.array([12.5, 3.0], np.float32), path="a.jpg", image=IMAGE)
+    assert str(numbers) == "a.jpg: height 12.5, width 3"
+    assert (float(numbers), numbers["width"]) == (12.5, 3.0)
+    assert json.loads(json.dumps(numbers.to_dict())) == {"path": "a.jpg", "values": {"height": 12.5, "width": 3.0}}
+    assert numbers.draw().mode == "RGB"
+    with pytest.raises(ShapeError, match="2 names"):
+        Regression(("height", "width"), np.array([1.0]))

@@ -130,7 +130,10 @@ def test_where_both_are_damaged_the_run_is_refused_and_untouched(tmp_path):
     for name in ("last.ckpt", "previous.ckpt"):
         cut_short(run / name, 0.5)
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    with pytest.raises(LaminaError, match=r"previous\.ckpt cannot be read"):
+    both = (
+        r"Both checkpoints .*last\.ckpt cannot be read.*previous\.ckpt cannot be read.*Restore one .*last\.safetensors"
+    )
+    with pytest.raises(LaminaError, match=both):
         fit(small_model(), run, epochs=3, resume=True)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 

@@ -199,7 +199,7 @@ def test_ctrl_c_ends_between_two_updates_and_says_how_to_go_on():
 
     before = signal.getsignal(signal.SIGINT)
     loop = Loop(supervised(small_net()), callbacks=[Press()])
-    with pytest.raises(Interrupted, match=r"Stopped by Ctrl-C\.\nSaved\."):
+    with pytest.raises(Interrupted, match=r"Stopped by Ctrl-C in epoch 1 of 2, after step 3 of 8\.\nSaved\."):
         loop.fit(ArrayBatches(x, y, batch_size=8), epochs=2)
     assert loop.batch == 3
     assert loop.step.updates["net"].count == 3

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import lamina
+from lamina.cli.helping import ByTopic, Commands
 
 app = typer.Typer(
     name="lamina",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-Data = Annotated[
-    str, typer.Argument(help="A named data set (see `lamina datasets`), an IDX folder, or a folder per class.")
-]
+_DATA = (
+    "A name (see `lamina datasets`), or a folder: with a folder of pictures for each class, with train/ and val/ (or valid/) "
+    "and test/ that each hold such folders, or with IDX files."
+)
+_HELD_OUT = " Where there is no val/, a tenth of the training pictures is held out."
+Data = Annotated[str, typer.Argument(metavar="DATA", help=_DATA)]
 ModelFile = Annotated[
     Path,
     typer.Argument(
@@ -51,130 +58,168 @@ def _options(
     """Deep networks for images: train, measure, look, use."""
 
 
-@app.command()
+_MODEL, _STEPS, _RUN, _WHERE, _SEVERAL = (
+    "Network and pictures",
+    "Training",
+    "The run",
+    "Device",
+    "Several processes",
+)
+
+
+def _option(topic: str, text: str, *names: str, metavar: str | None = None, **limits: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=topic, metavar=metavar, **limits)
+
+
+@app.command(cls=ByTopic, short_help="Train a classifier; curves, models and report into --output.")
 def train(
     context: typer.Context,
-    data: Annotated[str | None, typer.Argument(help="A named data set, an IDX folder, or a folder per class.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=_DATA + _HELD_OUT)] = None,
     model: Annotated[
-        str | None, typer.Option(help="A network (see `lamina models`), or FILE.py:function. [default: deepconvnet]")
+        str | None,
+        _option(_MODEL, "A network (see `lamina models`), or FILE.py:function. [deepconvnet]", metavar="NAME"),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Tuned settings, in place of --model, --optimizer, --lr ...")
+        str | None,
+        _option(_MODEL, "Tuned settings, in place of --model, --optimizer, --lr ...", metavar="NAME"),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the data. [default: 5, or the recipe's]")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures an update. [default: 128]")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate. [default: the optimizer's]")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, adam, adamw, rmsprop, muon ... [default: adamw]")] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="How the rate moves: one_cycle, cosine, step, plateau ... [default: constant]")
-    ] = None,
-    accumulate: Annotated[int | None, typer.Option(min=1, help="Batches an update is made from. [default: 1]")] = None,
-    clip_norm: Annotated[float | None, typer.Option(help="Clip gradients to this norm. [default: not]")] = None,
-    average: Annotated[
-        str | None, typer.Option(help="Evaluate and keep averaged weights: ema or swa. [default: none]")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
     size: Annotated[
         str | None,
-        typer.Option(
-            help="Pixels that pictures are resized to: 96, or 96x128 (height x width). [default: the network's]"
+        _option(_MODEL, "Resize pictures to 96 px, or 96x128 (height x width). [as the network]", metavar="PX"),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        _option(
+            _MODEL,
+            "Change pictures anew each epoch; some of flip, crop, zoom, rotate, affine, color, grayscale, erase, cutout, "
+            "mixup, cutmix, with commas between. [none]",
+            metavar="NAMES",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use this many pictures only, for a quick try.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")] = Path("runs/train"),
-    format: Format = None,
+    limit: Annotated[
+        int | None, _option(_MODEL, "Use this many pictures only, for a quick try.", metavar="N", min=1)
+    ] = None,
+    format: Annotated[
+        str | None, _option(_MODEL, "How DATA is stored: idx or image_folder. [recognised]", metavar="NAME")
+    ] = None,
+    epochs: Annotated[
+        int | None, _option(_STEPS, "Passes over the data. [5, or the recipe's]", metavar="N", min=1)
+    ] = None,
+    batch_size: Annotated[int | None, _option(_STEPS, "Pictures an update. [128]", metavar="N", min=1)] = None,
+    lr: Annotated[float | None, _option(_STEPS, "Learning rate. [the optimizer's]", metavar="RATE")] = None,
+    optimizer: Annotated[
+        str | None, _option(_STEPS, "sgd, adam, adamw, rmsprop, muon ... [adamw]", metavar="NAME")
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        _option(_STEPS, "How the rate moves: one_cycle, cosine, step, plateau ... [constant]", metavar="NAME"),
+    ] = None,
+    accumulate: Annotated[
+        int | None, _option(_STEPS, "Batches an update is made from. [1]", metavar="N", min=1)
+    ] = None,
+    clip_norm: Annotated[float | None, _option(_STEPS, "Clip gradients to this norm. [not]", metavar="NORM")] = None,
+    average: Annotated[
+        str | None, _option(_STEPS, "Evaluate and keep averaged weights: ema or swa. [none]", metavar="NAME")
+    ] = None,
+    seed: Annotated[int, _option(_STEPS, "The same seed gives the same run.", metavar="N")] = 0,
+    config: Annotated[
+        Path | None,
+        _option(_STEPS, "A file of these settings, such as the best.yaml of `lamina tune`.", metavar="FILE"),
+    ] = None,
+    output: Annotated[Path, _option(_RUN, "The run's folder.", "--output", "-o", metavar="FOLDER")] = Path(
+        "runs/train"
+    ),
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume", help="Go on with the run in --output (or in this folder), with the options it began with."
+        _option(
+            _RUN, "Go on with the run in --output (or in this folder), with the options it began with.", "--resume"
         ),
     ] = False,
     checkpoint_every: Annotated[
-        int | None, typer.Option(min=1, help="Save what --resume needs every so many steps. [default: 10 minutes]")
+        int | None,
+        _option(_RUN, "Save what --resume needs every N steps too. [every 10 minutes]", metavar="N", min=1),
     ] = None,
     log_every: Annotated[
-        int | None, typer.Option(min=1, help="Write steps.csv, a row every so many steps. [default: none]")
+        int | None, _option(_RUN, "Write steps.csv, a row every N steps. [none]", metavar="N", min=1)
     ] = None,
-    device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    device: Annotated[str, _option(_WHERE, "auto, cpu, cuda, mps.", metavar="NAME")] = "auto",
+    precision: Annotated[str, _option(_WHERE, "auto, float32, bfloat16, float16.", metavar="NAME")] = "auto",
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Bit-equal runs on a GPU too, at a price in speed.")
+        bool, _option(_WHERE, "Bit-equal runs on a GPU too, at a price in speed.", "--deterministic")
     ] = False,
-    compile: Annotated[bool, typer.Option("--compile", help="Let torch compile the network.")] = False,
-    config: Annotated[
-        Path | None, typer.Option(help="A file of these settings, such as the best.yaml of `lamina tune`.")
-    ] = None,
+    compile: Annotated[bool, _option(_WHERE, "Let torch compile the network.", "--compile")] = False,
     devices: Annotated[
-        int | None, typer.Option(min=1, help="Train on this many devices of this machine, a process each. [default: 1]")
+        int | None,
+        _option(_SEVERAL, "Train on N devices of this machine, a process each. [1]", metavar="N", min=1),
     ] = None,
     shard: Annotated[
-        bool, typer.Option("--shard", help="With several: spread the network over them, where one cannot hold it.")
+        bool, _option(_SEVERAL, "Spread the network over them, where one cannot hold it.", "--shard")
     ] = False,
     sync_batchnorm: Annotated[
-        bool, typer.Option("--sync-batchnorm", help="With several: BatchNorm sees the pictures of all.")
+        bool, _option(_SEVERAL, "BatchNorm sees the pictures of all.", "--sync-batchnorm")
     ] = False,
     max_restarts: Annotated[
-        int, typer.Option(min=0, help="With --devices: how often to go on from the last checkpoint when one is lost.")
+        int,
+        _option(_SEVERAL, "Go on from the last checkpoint so often when one is lost.", metavar="N", min=0),
     ] = 0,
 ) -> None:
     """Train a classifier; writes config, curves, best and last model and a report into --output."""
     from lamina.cli import launch
 
-    if devices is not None and not launch.is_started():
-        raise typer.Exit(launch.start(devices, device, max_restarts=max_restarts))
-    restarted = launch.join(device, devices)
-    from lamina.cli import tune as tuning
-    from lamina.cli import work
-    from lamina.training import Interrupted
-
-    options = work.TrainOptions(
-        model=model,
-        recipe=recipe,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        optimizer=optimizer,
-        schedule=schedule,
-        accumulate=accumulate,
-        clip_norm=clip_norm,
-        average=average,
-        seed=seed,
-        size=size,
-        limit=limit,
-        output=output,
-        format=format,
-        resume=resume or restarted,
-        checkpoint_every=checkpoint_every,
-        log_every=log_every,
-        device=device,
-        precision=precision,
-        deterministic=deterministic,
-        compile=compile,
-        shard=shard,
-        sync_batchnorm=sync_batchnorm,
-    )
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-    if resume:
-        data, options = work.as_begun(data, options, given=given)
-    if config is not None:
-        data, options = tuning.config_to_options(config, data, options, given=given)
-    try:
-        work.train(data, options)
+    with launch.interrupted("before training began; nothing was saved"):
+        alone = devices is None or launch.is_started()
+        restarted = alone and launch.join(device, devices)
+        from lamina.cli import tune as tuning
+        from lamina.cli import work
+        from lamina.cli.options import TrainOptions
+
+        options = TrainOptions(
+            model=model,
+            recipe=recipe,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            optimizer=optimizer,
+            schedule=schedule,
+            accumulate=accumulate,
+            clip_norm=clip_norm,
+            average=average,
+            augment=augment,
+            seed=seed,
+            size=size,
+            limit=limit,
+            output=output,
+            format=format,
+            resume=resume or restarted,
+            checkpoint_every=checkpoint_every,
+            log_every=log_every,
+            device=device,
+            precision=precision,
+            deterministic=deterministic,
+            compile=compile,
+            shard=shard,
+            sync_batchnorm=sync_batchnorm,
+        )
+        if resume:
+            data, options = work.as_begun(data, options, given=given)
         if config is not None:
-            tuning.compare(config, output)
-    except Interrupted as interrupt:
-        typer.echo(str(interrupt), err=True)
-        raise typer.Exit(130) from None
+            data, options = tuning.config_to_options(config, data, options, given=given)
+        if not alone:
+            options.check(processes=devices or 1)
+    if not alone:
+        raise typer.Exit(launch.start(devices or 1, device, max_restarts=max_restarts))
+    work.train(data, options)
+    if config is not None:
+        tuning.compare(config, output)
 
 
-@app.command()
+@app.command(short_help="Find the settings of a CNN for DATA.")
 def tune(
     data: Annotated[
         str | None,
-        typer.Argument(help="A named data set, an IDX folder, or a folder per class; with --resume its own."),
+        typer.Argument(metavar="DATA", help=f"{_DATA} With --resume the search's own."),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all. [default: 20]")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data in a trial. [default: 5]")] = None,
@@ -182,7 +227,12 @@ def tune(
     output: Annotated[Path, typer.Option("--output", "-o", help="The search's folder.")] = Path("runs/tune"),
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same trials. [default: 0]")] = None,
     timeout: Annotated[float | None, typer.Option(min=0.0, help="Minutes after which no epoch begins.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Pixels that pictures are resized to: 96, or 96x128 (height x width). [default: their own]"),
+    ] = None,
     format: Format = None,
+    device: Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search in --output, also beside a process that is at it.")
     ] = False,
@@ -199,22 +249,23 @@ def tune(
         format=format,
         output=output,
         timeout_min=timeout,
+        size=size,
+        device=device,
         resume=resume,
     )
-    try:
-        tuning.tune(options)
-    except KeyboardInterrupt as interrupt:
-        typer.echo(str(interrupt) or "Stopped by Ctrl-C.", err=True)
-        raise typer.Exit(130) from None
+    tuning.tune(options)
 
 
-@app.command()
+@app.command(short_help="Loss and accuracy of a model on pictures.")
 def evaluate(
     path: ModelFile,
-    data: Data,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=f"{_DATA} A run has its own.")] = None,
     split: Annotated[
         str | None,
         typer.Option(help="train, validation or test. [default: test, else validation, else what training held out]"),
+    ] = None,
+    tta: Annotated[
+        str | None, typer.Option(help="Also by several views of each picture: ten-crop, multi-scale, flip or shift.")
     ] = None,
     format: Format = None,
     model: Function = None,
@@ -223,25 +274,30 @@ def evaluate(
     """Loss and accuracy of a model on pictures that it was not trained on."""
     from lamina.cli import work
 
-    figures = work.evaluate(path, data, split=split, format=format, model=model)
+    figures = work.evaluate(path, data, split=split, format=format, model=model, tta=tta)
     if as_json:
         typer.echo(json.dumps(figures))
         return
     held = ", held out by training" if figures.pop("held_out") else ""
-    typer.echo(f"{'split':12s} {figures.pop('split')}{held}: {figures.pop('pictures'):,} pictures")
+    told, count = f"{figures.pop('split')}{held}", f"{figures.pop('pictures'):,}"
+    typer.echo(f"{'split':12s} {told}: {count}" + " pictures" * ("pictures" not in told))
+    if tta is not None:
+        typer.echo(str(work.beside(tta, figures)))
+        return
     for name, value in figures.items():
         typer.echo(f"{name:12s} {100 * value:.2f} %" if "accuracy" in name else f"{name:12s} {value:.4f}")
 
 
-@app.command()
+@app.command(short_help="The class of each picture, with its probability.")
 def predict(
     path: ModelFile,
     images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
     model: Function = None,
     as_json: Json = False,
 ) -> None:
-    """The class of each picture, with its probability and the next most probable ones.
+    """The class of each picture, with its probability and the next most probable ones of at least 1 %, a line a picture.
 
+    --json tells the five most probable.
     A picture that cannot be read is named on stderr, the others are answered, and the exit code is 1.
     """
     from lamina.cli import work
@@ -256,15 +312,13 @@ def predict(
             typer.echo(str(answer), err=True)
         else:
             typer.echo(str(answer))
-            for label, probability in answer.top(5):
-                typer.echo(f"    {100 * probability:6.2f} %  {label}")
     if as_json:
         typer.echo(json.dumps(listed, indent=2))
     if broken:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(short_help="The layers with shapes, parameters and multiply-adds.")
 def summary(
     model: Annotated[str, typer.Argument(help="A network's name, a model file, a run folder, or FILE.py:function.")],
     input_shape: Annotated[str | None, typer.Option(help="Channels, height, width, such as 1,28,28.")] = None,
@@ -286,12 +340,18 @@ def summary(
 def models() -> None:
     """The networks that --model knows, and the recipes."""
     from lamina import networks, recipes
+    from lamina.cli import opening
 
+    width = max(map(len, [*networks.names(), *recipes.names()]))
+    room = max(shutil.get_terminal_size().columns - width - 15, 20)
+    typer.echo(f"{'network':{width}s}  {'parameters':>11s}  (for colour pictures, usual classes)")
     for name in networks.names():
-        typer.echo(f"{name:22s} {networks.headline(name)}")
+        told = textwrap.shorten(networks.headline(name), room, placeholder=" ...")
+        typer.echo(f"{name:{width}s}  {opening.parameters_of(name):>11s}  {told}")
+    typer.echo(f"\n{'recipe':{width}s}  (settings with a measured result)")
     for name in recipes.names():
         recipe = recipes.get(name)
-        typer.echo(f"{name:22s} recipe: {recipe.network} on {recipe.data}, {recipe.epochs} epochs")
+        typer.echo(f"{name:{width}s}  {recipe.network} on {recipe.data}, {recipe.epochs} epochs")
 
 
 @app.command()
@@ -303,7 +363,7 @@ def datasets() -> None:
         typer.echo(name)
 
 
-@app.command()
+@app.command(short_help="Write report.html into a run's folder.")
 def report(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     data: Annotated[str | None, typer.Argument(help="Other data than the run's own.")] = None,
@@ -332,4 +392,6 @@ def _shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+from lamina.cli import compare as _compare  # noqa: E402, F401 - commands of their own files, which need the app
+from lamina.cli import ensemble as _ensemble  # noqa: E402, F401
 from lamina.cli import find_lr as _find_lr  # noqa: E402, F401 - a command of its own file, which needs the app

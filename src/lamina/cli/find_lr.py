@@ -11,13 +11,15 @@ import typer
 from lamina.cli.commands import Data, Device, Format, Json, app
 
 
-@app.command("find-lr")
+@app.command("find-lr", short_help="Try learning rates for a moment; suggest one.")
 def find_lr(
     data: Data,
     model: Annotated[str, typer.Option(help="A network (see `lamina models`), or FILE.py:function.")] = "deepconvnet",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures an update.")] = 128,
     optimizer: Annotated[str, typer.Option(help="sgd, adam, adamw, rmsprop, muon ...")] = "adamw",
-    check: Annotated[float | None, typer.Option(help="Judge this rate: too low, good, too high or diverging.")] = None,
+    check: Annotated[
+        float | None, typer.Option(help="Judge this rate: too low, good, too high, diverging, or nothing learned.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the curve into this picture.")] = None,
     steps: Annotated[int, typer.Option(min=10, help="Updates of the range test.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed gives the same test.")] = 0,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import nn
 
@@ -19,6 +17,7 @@ from lamina import layers, networks
 from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError
 from lamina.layers.torch_module import qualified_name
 from lamina.models import Model, file
+from lamina.networks import by_path
 from lamina.tasks import load
 from lamina.tasks.classification import inputs
 from lamina.training.checkpoint import CONFIG
@@ -39,7 +38,7 @@ def lasting_data(name: str) -> str:
 def lasting_model(spec: str) -> str:
     """What finds the network from any working directory: FILE.py:function with an absolute path, a name as it is."""
     source, _, function = spec.rpartition(":")
-    return f"{os.path.abspath(os.path.expanduser(source))}:{function}" if is_function(spec) else spec
+    return f"{os.path.abspath(os.path.expanduser(source))}:{function}" if source.endswith(".py") else spec
 
 
 def limited(splits: Any, limit: int | None) -> Any:
@@ -70,6 +69,12 @@ def part_of(splits: Any, model: Any, wanted: str | None = None) -> tuple[str, An
     if there[wanted] is None:
         return inputs.measured(replace(splits, test=None), split)
     return wanted, there[wanted]
+
+
+def label_of(name: str, splits: Any) -> str:
+    """What a part is called: a folder without parts has all pictures, and none that somebody called train."""
+    alone = splits.test is None and splits.validation is None
+    return "all pictures" if name == "train" and alone else name
 
 
 def is_held_out(name: str, splits: Any) -> bool:
@@ -121,9 +126,8 @@ def _modules(spec: str, description: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_function(spec: str) -> bool:
-    """Whether it is FILE.py:function."""
-    source, colon, _ = spec.rpartition(":")
-    return bool(colon) and source.endswith(".py")
+    """Whether it is FILE.py:function, or package.module:function."""
+    return by_path.is_path(spec)
 
 
 def network(spec: str, *, num_classes: int, in_channels: Callable[[], int]) -> Any:
@@ -131,27 +135,7 @@ def network(spec: str, *, num_classes: int, in_channels: Callable[[], int]) -> A
     if not is_function(spec):
         networks.check_name(spec)
         return spec
-    source, _, function = spec.rpartition(":")
-    path = Path(source)
-    if not path.is_file():
-        raise LaminaError(
-            f"There is no file {path}.", "--model FILE.py:function names a function.", "Name where it is now."
-        )
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[path.stem] = module
-    module_spec.loader.exec_module(module)
-    make = getattr(module, function, None)
-    if not callable(make):
-        known = [name for name, value in vars(module).items() if inspect.isfunction(value)]
-        raise UnknownNameError(
-            f"{path} has no function {function!r}.", f"It has: {', '.join(known) or 'none'}.", "Name one of these."
-        )
-    takes = inspect.signature(make).parameters
-    told: dict[str, Callable[[], int]] = {"num_classes": lambda: num_classes, "in_channels": in_channels}
-    made = make(**{name: value() for name, value in told.items() if name in takes})
+    made = by_path.make(spec, {"num_classes": lambda: num_classes, "in_channels": in_channels})
     if not isinstance(made, Model | nn.Module):
         raise LaminaError(
             f"{spec} gave a {type(made).__name__}.",
@@ -159,6 +143,16 @@ def network(spec: str, *, num_classes: int, in_channels: Callable[[], int]) -> A
             "Return the network from the function.",
         )
     return made
+
+
+def parameters_of(name: str) -> str:
+    """How many parameters a named network has for 10 classes, with commas; "-" where only its data can say."""
+    try:
+        with torch.device("meta"):
+            net = networks.create(name)
+    except Exception:  # a network may draw or look at its initial values, which are not there
+        return "-"
+    return f"{sum(parameter.numel() for parameter in net.parameters()):,}"
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -175,12 +169,18 @@ def read_config(run: Path) -> dict[str, Any]:
     return config
 
 
-def run_data(run: Path, config: dict[str, Any]) -> Any:
+def run_of(path: Path) -> Path | None:
+    """The run's folder that is meant, or that a model file lies in; None where it is a bare file."""
+    folder = path if path.is_dir() else path.parent
+    return folder if (folder / CONFIG).is_file() else None
+
+
+def run_data(run: Path, config: dict[str, Any], *, command: str = "report") -> Any:
     """The data that a run was trained on, as its config remembers it."""
     if not config.get("data"):
         raise DataError(
             f"{run / CONFIG} names no data.",
             "A run of `lamina train` remembers what it was trained on.",
-            f"Name it: lamina report {run} DATA.",
+            f"Name it: lamina {command} {run} DATA.",
         )
     return limited(open_data(config["data"], config.get("format")), config.get("limit"))

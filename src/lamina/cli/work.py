@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,73 +14,24 @@ import yaml
 
 import lamina
 from lamina import explain, networks, recipes
-from lamina.cli import opening
+from lamina.cli import launch, opening
+from lamina.cli.options import TrainOptions as TrainOptions
+from lamina.cli.options import parse_size
 from lamina.core.errors import DataError, LaminaError, UnknownNameError
 from lamina.core.files import replacing
-from lamina.models import Model
+from lamina.models import Model, pictures, sizes
+from lamina.models import tta as views
+from lamina.models.comparison import Comparison
 from lamina.models.model import PREDICT_BATCH
 from lamina.tasks import Classifier
-from lamina.tasks.classification import inputs, pictures, tunable_cnn
+from lamina.tasks.classification import inputs, tunable_cnn
 from lamina.tasks.classification.decode import decode
-from lamina.training import Callback
+from lamina.training import Callback, RunFolder
 from lamina.training.checkpoint import CHECKPOINT, CONFIG
 from lamina.training.runtime import Runtime, has_bfloat16, processor_flags
 from lamina.training.world import World
 
 REPORT = "report.html"
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """The options of `lamina train`; None where nobody said."""
-
-    model: str | None = None
-    recipe: str | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    optimizer: str | None = None
-    schedule: str | None = None
-    accumulate: int | None = None
-    clip_norm: float | None = None
-    average: str | None = None
-    seed: int = 0
-    size: str | None = None
-    limit: int | None = None
-    output: Path = Path("runs/train")
-    format: str | None = None
-    resume: bool = False
-    checkpoint_every: int | None = None
-    log_every: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    deterministic: bool = False
-    compile: bool = False
-    shard: bool = False
-    sync_batchnorm: bool = False
-    tuned: Mapping[str, Any] = field(default_factory=dict)  # what only a config says: network, loss, momentum ...
-
-    def told(self) -> dict[str, Any]:
-        """What a resumed run must know again: the options that were given, but for where the run lies."""
-        usual = TrainOptions()
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("output", "resume")}
-        return {name: value for name, value in values.items() if value != getattr(usual, name)}
-
-    def runtime(self) -> Runtime:
-        """Where and how the run trains."""
-        return Runtime(
-            self.device,
-            precision=self.precision,
-            deterministic=self.deterministic,
-            compile=True if self.compile else "auto",
-            synchronise=self.sync_batchnorm,
-            shard=self.shard,
-        )
-
-    def update(self) -> dict[str, Any]:
-        """The further arguments of the run's Update."""
-        given = {"accumulate": self.accumulate, "clip_norm": self.clip_norm, "average": self.average}
-        return {name: value for name, value in given.items() if value is not None}
 
 
 class Remember(Callback):
@@ -92,8 +43,11 @@ class Remember(Callback):
         self.run, self.facts, self.done = run, dict(facts), False
 
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
-        """The run's folder writes its config now, perhaps after this."""
+        """The run's folder writes its config now, perhaps after this; how it goes on it says as commands are typed."""
         self.done = False
+        for callback in self.loop.callbacks:
+            if isinstance(callback, RunFolder):
+                callback.resume_hint = f"It goes on with: {_resume_command(self.run)}"
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Adds the facts, once."""
@@ -105,16 +59,32 @@ class Remember(Callback):
             path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
         self.done = True
 
-    def on_interrupt(self) -> str:
-        """How the run goes on."""
-        return f"On the command line: lamina train --resume --output {shlex.quote(str(self.run))}"
+
+def _resume_command(run: Path) -> str:
+    devices = launch.devices_started()
+    return f"lamina train --resume --output {shlex.quote(str(run))}" + (f" --devices {devices}" if devices else "")
 
 
 def train(data: str | None, options: TrainOptions) -> None:
-    """Trains, then prints the accuracy of the best model (see `opening.model_file`) and the report's path."""
+    """Trains, then prints the accuracy of the best model (see `opening.model_file`) and the report's path.
+
+    What is wrong with the options is said before the data is read. Ctrl-C is a KeyboardInterrupt that tells what there is.
+    """
+    with launch.interrupted("before training began; nothing was saved"):
+        splits = _trained(data, options)
+    world = World.current()
+    with launch.interrupted(
+        f"after training, whose run is whole in {options.output}; its report: lamina report {options.output}"
+    ):
+        world.leave()
+        if world.is_main:  # what is left to do, one does
+            _tell(splits, options)
+
+
+def _trained(data: str | None, options: TrainOptions) -> Any:
+    """Trains; returns the data's splits."""
+    options.check(processes=World.join(options.device).size)
     recipe = None if options.recipe is None else recipes.get(options.recipe)
-    if recipe is not None:
-        _refuse_beside_recipe(options)
     began = opening.read_config(options.output) if options.resume and (options.output / CONFIG).exists() else {}
     name = data or (recipe.data if recipe else None) or began.get("data")
     if name is None and options.resume:
@@ -125,14 +95,6 @@ def train(data: str | None, options: TrainOptions) -> None:
         )
     if name is None:
         raise UnknownNameError("train came without DATA.", "It trains on pictures.", "Try: lamina train mnist.")
-    splits = opening.limited(opening.open_data(name, options.format), options.limit)
-    print(f"Data: {name}: {_counts(splits)}")
-    if options.limit is not None and options.limit < len(splits.classes):
-        raise UnknownNameError(
-            f"--limit {options.limit} came, and {name} has {len(splits.classes)} classes.",
-            "Training needs at least one picture of each class.",
-            f"Use --limit {10 * len(splits.classes)} or more for a quick try.",
-        )
     model = recipe.network if recipe else opening.lasting_model(options.model or "deepconvnet")
     facts = {
         "data": opening.lasting_data(name),
@@ -153,6 +115,14 @@ def train(data: str | None, options: TrainOptions) -> None:
                 "A run goes on with what it began with.",
                 "Give the same, or another --output.",
             )
+    splits = opening.limited(opening.open_data(name, options.format), options.limit)
+    print(f"Data: {name}: {_counts(splits)}")
+    if options.limit is not None and options.limit < len(splits.classes):
+        raise UnknownNameError(
+            f"--limit {options.limit} came, and {name} has {len(splits.classes)} classes.",
+            "Training needs at least one picture of each class.",
+            f"Use --limit {10 * len(splits.classes)} or more for a quick try.",
+        )
     remember = Remember(options.output, facts)
     if recipe is not None:
         recipe.fit(
@@ -168,10 +138,11 @@ def train(data: str | None, options: TrainOptions) -> None:
         )
     else:
         _train(splits, model, options, remember)
-    world = World.current()
-    world.leave()
-    if not world.is_main:  # what is left to do, one does
-        return
+    return splits
+
+
+def _tell(splits: Any, options: TrainOptions) -> None:
+    """Prints what the trained model reaches, and writes the report."""
     classifier = opening.open_model(options.output)
     classifier.compile(device=options.device, precision=options.precision)
     best = opening.model_file(options.output)
@@ -191,17 +162,6 @@ def as_begun(data: str | None, options: TrainOptions, *, given: Container[str]) 
     return data or config.get("data"), replace(options, output=folder, **asked)
 
 
-def _refuse_beside_recipe(options: TrainOptions) -> None:
-    fixed = ("model", "batch_size", "lr", "optimizer", "schedule", "accumulate", "clip_norm", "average", "size")
-    given = [f"--{name.replace('_', '-')}" for name in fixed if getattr(options, name) is not None]
-    if given:
-        raise UnknownNameError(
-            f"--recipe came beside {', '.join(given)}.",
-            "A recipe says these itself: its measured result depends on them.",
-            f"Leave out {' and '.join(given)}, or --recipe.",
-        )
-
-
 def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -> None:
     torch.manual_seed(options.seed)
     some = splits.train or splits.validation or splits.test
@@ -211,7 +171,7 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
         made = opening.network(model, num_classes=len(splits.classes), in_channels=lambda: inputs.channels_of(some))
     classifier = Classifier(made)
     if options.size is not None:
-        preprocess = inputs.sized_preprocess(some, made, _size(options.size))
+        preprocess = inputs.sized_preprocess(some, made, parse_size(options.size))
         classifier = Classifier(made, preprocess=preprocess)
     settings = {
         **options.tuned,
@@ -225,6 +185,7 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
         batch_size=options.batch_size or 128,
         epochs=options.epochs or 5,
         seed=options.seed,
+        augment=options.augmentations(),
         run=options.output,
         resume=options.resume,
         checkpoint_every=options.checkpoint_every,
@@ -233,20 +194,53 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
     )
 
 
-def evaluate(path: Path, data: str, *, split: str | None, format: str | None, model: str | None) -> dict[str, Any]:
-    """Which pictures were measured (split, held_out, pictures), and the loss and metrics of a model file on them."""
+def evaluate(
+    path: Path, data: str | None, *, split: str | None, format: str | None, model: str | None, tta: str | None = None
+) -> dict[str, Any]:
+    """Which pictures were measured (split, held_out, pictures), and the loss and metrics of a model file on them.
+
+    A run without `data` is measured on its own. With `tta` (see lamina.models.tta) its figures too, and the gain.
+    """
+    if tta is not None:
+        views.get(tta)
+    run = opening.run_of(path)
+    config = {} if run is None else opening.read_config(run)
+    if data is None and run is None and path.exists():
+        raise UnknownNameError(
+            f"evaluate came without DATA, and {path} lies in no run's folder.",
+            "A run remembers its data, and a bare model file does not.",
+            f"Name the pictures: lamina evaluate {path} DATA.",
+        )
     opened = opening.open_model(path, model)
-    splits = opening.open_data(data, format)
-    if path.is_dir() and (path / CONFIG).is_file():  # a run on some of the data held out some of those
-        config = opening.read_config(path)
+    if data is None:
+        assert run is not None  # a path that is not there has been refused
+        splits = opening.run_data(run, {**config, "limit": None}, command="evaluate")
+        data = str(config["data"])
+    else:
+        splits = opening.open_data(data, format)
+    if config:  # a run on some of the data held out some of those
         trained_on = opening.limited(splits, config.get("limit"))
         held_out = opening.is_held_out(opening.part_of(trained_on, opened)[0], trained_on)
         same = opening.lasting_data(str(config.get("data"))) == opening.lasting_data(data)
         if same and held_out and split != "train":
             splits = trained_on
     name, part = opening.part_of(splits, opened, split)
-    told = {"split": name, "held_out": opening.is_held_out(name, splits), "pictures": len(part)}
-    return {**told, **opened.evaluate(part)}
+    told = {"split": opening.label_of(name, splits), "held_out": opening.is_held_out(name, splits)}
+    told |= {"pictures": len(part), **opened.evaluate(part)}
+    if tta is None:
+        return told
+    if not hasattr(opened, "predict_probs"):
+        raise LaminaError(
+            f"{path} holds a {type(opened).__name__}.", "--tta averages the classes of pictures.", "Leave --tta out."
+        )
+    told["tta"] = {"name": tta, **opened.evaluate(part, tta=tta)}
+    return {**told, "gain": beside(tta, told).gain}
+
+
+def beside(tta: str, told: Mapping[str, Any]) -> Comparison:
+    """The figures that `evaluate` told, of one view and of several."""
+    several = {name: value for name, value in told["tta"].items() if name != "name"}
+    return Comparison(["one view", tta], [{name: told[name] for name in several}, several])
 
 
 def predict(path: Path, images: list[Path], *, model: str | None) -> Iterator[tuple[str, Any]]:
@@ -282,9 +276,10 @@ def summary(model: str, input_shape: str | None) -> Any:
         return opening.open_model(Path(model)).summary(shape, show=False)
     made = opening.network(model, num_classes=10, in_channels=lambda: (shape or (1,))[0])
     if isinstance(made, str):
-        shape = shape or (1, 28, 28)
-        sizes = {"image_size": shape[1]} if "image_size" in networks.arguments(made) else {}
-        made = networks.create(made, in_channels=shape[0], **sizes)
+        shape = shape or sizes.usual_shape(made)
+        if len(shape) == 3:
+            return sizes.summary_of(made, (shape[0], shape[1], shape[2]))
+        made = networks.create(made, in_channels=shape[0])
     return (made if isinstance(made, Model) else Model(made)).summary(shape, show=False)
 
 
@@ -295,13 +290,13 @@ def report(run: Path, data: str | None, *, format: str | None, classifier: Any =
         splits = opening.run_data(run, config) if data is None else opening.open_data(data, format)
     classifier = opening.open_model(run) if classifier is None else classifier
     split, part = opening.part_of(splits, classifier)
-    curves = run / "results.csv"
+    curves, name = run / "results.csv", opening.lasting_data(data or config.get("data", "data"))
     return explain.report(
         classifier,
         classifier.memorised(part),
         path=run / REPORT,
         history=curves if curves.exists() else None,
-        title=f"{classifier.name} on {Path(opening.lasting_data(data or config.get('data', 'data'))).name} ({split})",
+        title=f"{classifier.name} on {Path(name).name} ({opening.label_of(split, splits)})",
         settings=config,
     )
 
@@ -321,15 +316,6 @@ def environment() -> dict[str, Any]:
         "precision": runtime.precision,
         "bfloat16": "in hardware" if has_bfloat16(runtime.device) else "emulated (not used)",
     }
-
-
-def _size(text: str) -> tuple[int, int]:
-    sides = text.lower().split("x")
-    if not (1 <= len(sides) <= 2 and all(side.isdecimal() and int(side) > 0 for side in sides)):
-        raise UnknownNameError(
-            f"--size {text!r} is no size.", "Pixels, or height x width, were expected.", "Use 96, or 96x128."
-        )
-    return int(sides[0]), int(sides[-1])
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -33,6 +33,10 @@ class FileFormatError(LaminaError):
     """A model file that is foreign, damaged, or asks for what no model file may ask."""
 
 
+class DownloadError(LaminaError):
+    """A file that no address would give, or none with the right hash; lists what came of each."""
+
+
 class MissingExtraError(ImportError):
     """An optional dependency that is not installed; names the line that installs it."""
 

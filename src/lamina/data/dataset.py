@@ -28,14 +28,15 @@ from lamina.data.paths import Paths
 from lamina.data.pictures import read
 from lamina.data.preprocess import Preprocess, pixels
 
-Sample = tuple[Tensor, int]
+Sample = tuple[Tensor, int | Tensor]
 OnError = Literal["skip", "replace", "raise"]
 
 
 class ImageDataset(Dataset[Sample]):
     """Pictures in memory: uint8 images (N C H W), int64 labels (N). Raises DataError where they do not fit together.
 
-    `sources` names for each picture where it came from, such as its file; empty where nobody knows.
+    Where a picture may have several labels, or none, `labels` are 0 or 1 for each picture and class (N K). `sources` names
+    for each picture where it came from, such as its file; empty where nobody knows.
     """
 
     task: ClassVar[str] = "classification"
@@ -77,7 +78,7 @@ class ImageDataset(Dataset[Sample]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.images[index], int(self.labels[index])
+        return self.images[index], _label(self.labels[index])
 
     def subset(self, indices: Sequence[int] | Tensor) -> ImageDataset:
         """The pictures at these positions, in this order, or where a mask (N) is true; copied."""
@@ -137,8 +138,8 @@ class FolderDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         if self.preprocess is None:
-            return pixels(read(self.paths[index])), int(self.labels[index])
-        return self.picture(index).permute(2, 0, 1).contiguous(), int(self.labels[index])
+            return pixels(read(self.paths[index])), _label(self.labels[index])
+        return self.picture(index).permute(2, 0, 1).contiguous(), _label(self.labels[index])
 
     def picture(self, index: int) -> UInt8[Tensor, "H W C"]:
         """The picture as `preprocess` makes it, channels last, from the cache where there is one. Raises DataError if unreadable."""
@@ -281,8 +282,16 @@ class Splits(Generic[D_co]):
         return next(part.classes for part in (self.train, self.test, self.validation) if part is not None)
 
 
+def _label(value: Tensor) -> int | Tensor:
+    """One label as a number, 0 or 1 for each class as a tensor."""
+    return int(value) if value.dim() == 0 else value
+
+
 def _checked_labels(labels: Tensor | Sequence[int], classes: Sequence[str]) -> Int64[Tensor, " N"]:
     checked = torch.as_tensor(labels)
+    several = checked.dim() == 2 and checked.shape[1] == len(classes) and not checked.is_floating_point()
+    if several and bool(((checked == 0) | (checked == 1)).all()):
+        return checked.to(torch.int64)
     if checked.is_floating_point() or checked.dim() != 1:
         raise DataError(
             f"The labels have the shape {tuple(checked.shape)} and the type {checked.dtype}.",
@@ -350,6 +359,8 @@ def _balanced_prefix(labels: Int64[Tensor, " N"], count: int) -> Int64[Tensor, "
     """The positions of the first `count` samples when classes take turns, in ascending order."""
     if count < 1:
         raise DataError(f"The limit is {count}.", "At least one sample was expected.", "Pass 1 or more.")
+    if labels.dim() == 2:  # several labels for each picture, which no order balances
+        return torch.arange(min(count, len(labels)))
     by_class = torch.argsort(labels, stable=True)
     sizes = torch.bincount(labels)
     starts = torch.cumsum(sizes, 0) - sizes

@@ -16,7 +16,7 @@ _FEW = 1 << 24  # numbers that are looked at whole for their least and greatest
 def fingerprint(batches: Iterable[Any] | None) -> dict[str, Any]:
     """Sizes, types, the range of integer targets, and a hash over some samples; numbers, strings and lists of them.
 
-    `batches` with tensors (`inputs`, `targets`, `weights`) are looked at; others may have a method `fingerprint()` that
+    `batches` with tensors (`inputs`, `targets`, `weights`, `sample_by`) are looked at; others may have a method `fingerprint()` that
     gives such a dict; of all else only the number of samples and batches is known.
     """
     if batches is None:
@@ -27,7 +27,7 @@ def fingerprint(batches: Iterable[Any] | None) -> dict[str, Any]:
         return told
     samples = getattr(batches, "samples", None)
     told = {"samples": samples} if samples is not None else {"batches": _length(batches)}
-    held = {name: _tensors(getattr(batches, name, None)) for name in ("inputs", "targets", "weights")}
+    held = {name: _tensors(getattr(batches, name, None)) for name in ("inputs", "targets", "weights", "sample_by")}
     for name, tensors in held.items():
         if tensors:
             told[name] = [_told(value, ranged=name == "targets") for value in tensors]

@@ -38,6 +38,7 @@ class WorkerBatches:
     and the same `seed` gives the same run: `batch_size` counts the samples of all processes, `shard` is (rank, size).
     `workers` "auto" is one for each core that this process may use, up to 16; 0 reads here. Draws of a data set from torch's,
     numpy's or Python's global generators are keyed by the position in the epoch too. `augment` acts on whole batches.
+    `sample_by` (N): training draws with replacement, each sample as often as its weight asks for (see ArrayBatches).
 
     Unreadable pictures are in training replaced by others, drawn by a key of their number, and left out of an evaluation;
     with on_error="raise" they are a DataError. All are named in a warning. A worker that dies is a LaminaError.
@@ -54,6 +55,7 @@ class WorkerBatches:
         workers: int | Literal["auto"] = "auto",
         augment: Augment | None = None,
         weights: Tensor | None = None,
+        sample_by: Tensor | None = None,
         shard: tuple[int, int] = (0, 1),
         on_error: Literal["replace", "raise"] = "replace",
         pin_memory: bool = False,
@@ -70,7 +72,12 @@ class WorkerBatches:
         self._seed = seed
         # Order and shards are those of data in memory: what is batched is the samples' numbers.
         self._plan = ArrayBatches(
-            torch.arange(self.samples), batch_size=batch_size, shuffle=shuffle, seed=seed, shard=shard
+            torch.arange(self.samples),
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            sample_by=sample_by,
+            shard=shard,
         )
         self._adapt: Callable[[Batch], Batch] | None = None
         self._crew: Crew | None = None
@@ -160,6 +167,7 @@ class WorkerBatches:
                     few.append(torch.zeros(channels, height, width, dtype=torch.uint8))
         labels = getattr(self.dataset, "labels", None)
         told = SimpleNamespace(samples=self.samples, inputs=torch.stack(few), targets=labels, weights=self.weights)
+        told.sample_by = self._plan.sample_by
         return fingerprint(told)
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ LOSSES: dict[str, type[Loss]] = {
     "mae": MeanAbsoluteError,
     "l1": MeanAbsoluteError,
     "mean_absolute_error": MeanAbsoluteError,
+    "l2": MeanSquaredError,
     "huber": Huber,
     "bce": BinaryCrossentropy,
     "binary_crossentropy": BinaryCrossentropy,

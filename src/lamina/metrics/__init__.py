@@ -2,7 +2,13 @@
 
 from lamina.metrics.accuracy import Accuracy, TopKAccuracy
 from lamina.metrics.counts import F1, Precision, Recall
-from lamina.metrics.means import CallableMetric, MeanAbsoluteError, MeanSquaredError
+from lamina.metrics.means import (
+    CallableMetric,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    R2Score,
+    RootMeanSquaredError,
+)
 from lamina.metrics.metric import MeanMetric, Metric, Takes
 from lamina.metrics.table import METRICS, MetricLike, get
 
@@ -17,7 +23,9 @@ __all__ = [
     "Metric",
     "MetricLike",
     "Precision",
+    "R2Score",
     "Recall",
+    "RootMeanSquaredError",
     "Takes",
     "TopKAccuracy",
     "get",

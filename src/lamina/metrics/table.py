@@ -13,7 +13,13 @@ from lamina.core.errors import LaminaError, unknown_name
 from lamina.metrics.accuracy import Accuracy, TopKAccuracy
 from lamina.metrics.counts import F1, Precision, Recall
 from lamina.metrics.decisions import Kind
-from lamina.metrics.means import CallableMetric, MeanAbsoluteError, MeanSquaredError
+from lamina.metrics.means import (
+    CallableMetric,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    R2Score,
+    RootMeanSquaredError,
+)
 from lamina.metrics.metric import Metric
 
 MetricLike = str | Metric | type[Metric] | Callable[[Tensor, Tensor], Any]
@@ -36,6 +42,9 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "mean_squared_error": MeanSquaredError,
     "mae": MeanAbsoluteError,
     "mean_absolute_error": MeanAbsoluteError,
+    "rmse": RootMeanSquaredError,
+    "root_mean_squared_error": RootMeanSquaredError,
+    "r2": R2Score,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +16,31 @@ from lamina.core.warnings import warn
 from lamina.data.preprocess import Normalize
 from lamina.nn import Rescaling
 from lamina.training.runtime import evaluating
+from lamina.training.step import outputs_of
+
+
+@dataclass(frozen=True)
+class PerSample:
+    """What comes beside each sample of x: the weight of its loss (N), and by which it is drawn (N); cut as the samples are."""
+
+    weights: Tensor | None
+    odds: Tensor | None
+
+    def __getitem__(self, rows: Any) -> PerSample:
+        """Those of some samples."""
+        return PerSample(*(None if each is None else each[rows] for each in (self.weights, self.odds)))
 
 
 class Arrays(NamedTuple):
-    """Inputs and targets of a whole data set, one tensor for each input and output, and weights of the samples."""
+    """Inputs and targets of a whole data set, one tensor for each input and output, and weights of the samples.
+
+    `odds` (N) are the weights by which samples are drawn, where they are.
+    """
 
     inputs: tuple[Tensor, ...]
     targets: tuple[Tensor, ...] = ()
     weights: Tensor | None = None
+    odds: Tensor | None = None
 
     @property
     def samples(self) -> int:
@@ -35,6 +53,7 @@ class Arrays(NamedTuple):
             tuple(value[start:stop] for value in self.inputs),
             tuple(value[start:stop] for value in self.targets),
             None if self.weights is None else self.weights[start:stop],
+            None if self.odds is None else self.odds[start:stop],
         )
 
 
@@ -49,12 +68,13 @@ def collect(
         x, y = _unpack(x)
     inputs = tuple(to_tensor(value, name) for value, name in _named(x, input_names, "x"))
     targets = () if y is None else tuple(to_tensor(value, name) for value, name in _named(y, output_names, "y"))
-    sample_weights = None if weights is None else to_tensor(weights, "sample_weight").float().reshape(-1)
-    arrays = Arrays(inputs, targets, sample_weights)
-    others = [("y", value) for value in targets] + (
-        [] if sample_weights is None else [("sample_weight", sample_weights)]
-    )
-    for name, value in [("x", value) for value in inputs[1:]] + others:
+    given = per_sample(weights)
+    arrays = Arrays(inputs, targets, given.weights, given.odds)
+    others: list[tuple[str, Tensor | None]] = [("x", value) for value in inputs[1:]]
+    others += [*(("y", value) for value in targets), ("sample_weight", given.weights), ("sample_by", given.odds)]
+    for name, value in others:
+        if value is None:
+            continue
         if len(value) != arrays.samples:
             raise DataError(
                 f"x has {arrays.samples:,} samples and {name} has {len(value):,}.",
@@ -234,32 +254,77 @@ def warn_unscaled(arrays: Arrays, net: nn.Module) -> None:
             )
 
 
-def sample_weights(arrays: Arrays, class_weight: Mapping[int, float] | None) -> Tensor | None:
-    """The weight of each sample: its own times that of its class (integer or one-hot targets, a class for each sample)."""
-    if not class_weight:
-        return arrays.weights
+def beside(sample_weight: Any, sample_by: Any) -> Any:
+    """What `fit` was given for each sample, as one; "class" is asked for later (see `sampling_odds`)."""
+    if sample_by is None or isinstance(sample_by, str):
+        return sample_weight
+    return PerSample(per_sample(sample_weight).weights, to_tensor(sample_by, "sample_by").double().reshape(-1))
+
+
+def per_sample(weights: Any) -> PerSample:
+    """What came beside the samples, of which weights alone need not be wrapped, as tensors (N)."""
+    if isinstance(weights, PerSample):
+        return weights
+    return PerSample(None if weights is None else to_tensor(weights, "sample_weight").float().reshape(-1), None)
+
+
+def sampling_odds(arrays: Arrays, sample_by: Any) -> Tensor | None:
+    """The weight by which each sample is drawn (N); None draws none. "class": every class that is there equally often.
+
+    Raises LaminaError for another word, and for "class" where samples are not of one class each.
+    """
+    if not isinstance(sample_by, str):
+        return arrays.odds
+    if sample_by != "class":
+        raise LaminaError(
+            f"sample_by is {sample_by!r}.",
+            '"class", or an array with a weight for each sample, was expected.',
+            'Pass sample_by="class" to see every class equally often.',
+        )
+    labels = _labels(arrays, 'sample_by="class"', "Pass a weight for each sample: sample_by=weights.")
+    if labels.is_floating_point():
+        raise DataError(
+            f'sample_by="class" came with targets of the type {str(labels.dtype).removeprefix("torch.")}.',
+            "It is defined for classes: integer labels, or one-hot rows.",
+            "Pass a weight for each sample: sample_by=weights.",
+        )
+    _, index, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    odds: Tensor = 1.0 / counts[index].double()
+    return odds
+
+
+def _labels(arrays: Arrays, came: str, remedy: str) -> Tensor:
+    """The class of each sample (N), from labels or one-hot rows. Raises where samples are not of one class each."""
     if len(arrays.targets) != 1:
         raise LaminaError(
-            f"class_weight came with {len(arrays.targets)} outputs.",
-            "It is defined for one output of classes.",
-            "Use sample_weight instead.",
-        )
-    if not all(isinstance(label, int | np.integer) and label >= 0 for label in class_weight):
-        raise LaminaError(
-            f"class_weight has the keys {list(class_weight)}.",
-            "Labels, integers from 0 on, were expected.",
-            "Number the classes as in y.",
+            f"{came} came with {len(arrays.targets)} outputs.", "It is defined for one output of classes.", remedy
         )
     labels = arrays.targets[0]
     if labels.dim() == 2 and labels.shape[1] > 1 and _chooses_one(labels):
         labels = labels.argmax(dim=1)
     if labels.numel() != arrays.samples:
         raise ShapeError(
-            f"class_weight came with y of shape {tuple(labels.shape)}.",
+            f"{came} came with y of shape {tuple(labels.shape)}.",
             "It is defined where each sample is of one class: labels (B,), or one-hot (B, K).",
-            "Weigh the classes in the loss: torch.nn.CrossEntropyLoss(weight=...).",
+            remedy,
         )
-    labels = labels.reshape(-1).long().clamp(min=0)  # only ignored labels are negative
+    return labels.reshape(-1)
+
+
+def sample_weights(arrays: Arrays, class_weight: Mapping[int, float] | None) -> Tensor | None:
+    """The weight of each sample: its own times that of its class (integer or one-hot targets, a class for each sample)."""
+    if not class_weight:
+        return arrays.weights
+    remedy = "Weigh the classes in the loss: torch.nn.CrossEntropyLoss(weight=...)."
+    several = len(arrays.targets) != 1
+    labels = _labels(arrays, "class_weight", "Use sample_weight instead." if several else remedy)
+    if not all(isinstance(label, int | np.integer) and label >= 0 for label in class_weight):
+        raise LaminaError(
+            f"class_weight has the keys {list(class_weight)}.",
+            "Labels, integers from 0 on, were expected.",
+            "Number the classes as in y.",
+        )
+    labels = labels.long().clamp(min=0)  # only ignored labels are negative
     table = torch.ones(max(int(labels.max()), *class_weight) + 1)
     for label, weight in class_weight.items():
         table[label] = weight
@@ -298,4 +363,4 @@ def probe(net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     finally:
         for hook in hooks:
             hook.remove()
-    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+    return outputs_of(outputs)[0]

@@ -45,12 +45,20 @@ def array_batches(
     shuffle: bool = False,
     seed: int = 0,
     augment: Augment | None = None,
+    sample_by: Tensor | None = None,
 ) -> ArrayBatches | WorkerBatches:
     """Batches of arrays, the targets prepared for their losses; everything is moved to the device once, not a batch at a time."""
     if isinstance(data, Streamed):
         chosen = counted(augment, step, data.targets, weights)
         return worker_batches(
-            data, step, weights=weights, batch_size=batch_size, shuffle=shuffle, seed=seed, augment=chosen
+            data,
+            step,
+            weights=weights,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            augment=chosen,
+            sample_by=sample_by,
         )
     tensors = [*data.inputs, *data.targets]
     device = step.runtime.device if step.runtime.fits(tensors) else tensors[0].device
@@ -64,6 +72,7 @@ def array_batches(
         shuffle=shuffle,
         seed=seed,
         augment=counted(augment, step, goals, weights),
+        sample_by=sample_by,
         shard=step.runtime.world.shard,
     )
 
@@ -177,9 +186,8 @@ def inputs_of(item: Any) -> Any:
     return item[0] if isinstance(item, tuple | list) and len(item) in (2, 3) else item
 
 
-def refuse_with_batches(class_weight: Any, sample_weight: Any, validation_split: Any, augment: Any) -> None:
+def refuse_with_batches(given: Mapping[str, Any], validation_split: float | None = None) -> None:
     """Raises where `fit` was given batches that are cut already, and an argument that acts on arrays."""
-    given = {"class_weight": class_weight, "sample_weight": sample_weight, "augment": augment}
     names = [name for name, value in given.items() if value is not None] + ["validation_split"] * bool(validation_split)
     if names:
         raise LaminaError(
@@ -263,7 +271,27 @@ def split_last(data: Arrays, fraction: float) -> tuple[Arrays, Arrays]:
             "Both need at least one.",
             "Pass a fraction between 0 and 1, such as 0.1.",
         )
-    return data.slice(0, data.samples - held), data.slice(data.samples - held, data.samples)
+    train, last = data.slice(0, data.samples - held), data.slice(data.samples - held, data.samples)
+    _warn_of_lacking_classes(train, last, fraction)
+    return train, last
+
+
+def _warn_of_lacking_classes(train: Arrays, held: Arrays, fraction: float) -> None:
+    """Warns where samples are sorted by class, so that the last of them are of a few classes alone."""
+    for goals, last in zip(train.targets, held.targets, strict=True):
+        if goals.is_floating_point() or goals.numel() != train.samples:
+            continue
+        trained, there = ({*np.unique(labels.cpu().numpy()).tolist()} for labels in (goals, last))
+        lacking = sorted(trained - there)
+        # A few samples cannot hold every class; numbers that hardly repeat are no classes.
+        if not lacking or held.samples < 2 * len(trained) or 2 * len(trained) > train.samples:
+            continue
+        named = ", ".join(map(str, lacking[:8])) + (f" and {len(lacking) - 8} more" if len(lacking) > 8 else "")
+        warn(
+            f"validation_split={fraction} holds out the last {held.samples:,} samples, and none of them is of class {named}: "
+            "the samples seem to be sorted by class. Validation says nothing of these. "
+            "Shuffle x and y together first, or pass validation_data."
+        )
 
 
 def count_steps(batches: Any) -> int:

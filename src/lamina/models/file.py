@@ -25,6 +25,7 @@ from lamina.core.errors import FileFormatError, LaminaError
 from lamina.core.files import replacing
 from lamina.core.sealed import digest, header_of, tensors_of
 from lamina.models.graph import Graph
+from lamina.networks.load import fill as fill
 from lamina.training.world import is_spread, whole
 
 VERSION = "1"
@@ -173,7 +174,12 @@ def _rebuilt(contents: Contents, modules: Mapping[str, Any]) -> tuple[nn.Module,
         graph = Graph.from_config(network["graph"], modules=dict(modules))
         net = graph.net
     elif made_of == "network":
-        net = networks.create(network["name"], arguments=network["arguments"])
+        name, told = network["name"], network["arguments"]
+        try:
+            net = networks.recreate(name, told)
+        except LaminaError as error:
+            came = f"The network that {contents.path} describes cannot be made. {error.came}"
+            raise FileFormatError(came, error.expected, error.remedy) from error
     elif made_of == "module":
         name = network["module"]
         if name not in modules:
@@ -191,18 +197,6 @@ def _rebuilt(contents: Contents, modules: Mapping[str, Any]) -> tuple[nn.Module,
         )
     fill(net, contents.tensors, contents.path)
     return net, graph
-
-
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Copies tensors into a network by name; all must be there, and fit."""
-    try:
-        net.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        raise FileFormatError(
-            f"The weights in {source} do not fit the network.",
-            f"{' '.join(str(error).split())}",
-            "Build the network with the arguments it was saved with.",
-        ) from error
 
 
 def versions() -> dict[str, str]:

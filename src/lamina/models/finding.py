@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from lamina.core.errors import DataError
 from lamina.data.loader import Augment
+from lamina.losses import Huber, MeanAbsoluteError, MeanSquaredError
 from lamina.models import arrays as array
 from lamina.models import feed, objective
+from lamina.training import SupervisedStep
 from lamina.training import batch_size as sizes
 from lamina.training import find_lr as rates
 from lamina.training.untouched import untouched
+from lamina.training.world import World
 
 _BATCH = 32  # as in fit
+_GUESSED = 64  # batches by which the best guess is found
 
 
 class Finder:
@@ -36,14 +45,18 @@ class Finder:
     ) -> rates.RateTest:
         """The learning-rate range test (Smith 2017) on the data of a `fit`: suggestions, a plot, and a verdict on the rate `check`.
 
-        `steps` updates at rates from `start` to `end`, fewer where the loss diverges; a verdict takes some 300 more. The model and
-        all generators are afterwards as they were.
+        `steps` updates at rates from `start` to `end`, fewer where the loss diverges; a verdict takes some 300 more. Losses are
+        compared with that of the best answer that ignores the input, where the loss is a cross-entropy or a regression of one
+        output. The model and all generators are afterwards as they were.
         """
         with _as_before(self, x):
             step, batches = _fed(
                 self, x, y, batch_size=batch_size, class_weight=class_weight, augment=augment, seed=seed
             )
-            return rates.find_lr(step, batches, start=start, end=end, steps=steps, check=check, seed=seed)
+            guessing = guessing_loss(step, batches)
+            return rates.find_lr(
+                step, batches, start=start, end=end, steps=steps, check=check, seed=seed, guessing=guessing
+            )
 
     def find_batch_size(self, x: Any, y: Any = None, *, limit: int | None = None) -> sizes.BatchSizes:
         """The largest batch of these samples that fits in memory, up to `limit` or all of them; each size told was really run."""
@@ -96,7 +109,7 @@ def _fed(
 ) -> tuple[Any, Any]:
     """The step and the batches that `fit` would train with."""
     if feed.is_batches(x) and y is None:
-        feed.refuse_with_batches(class_weight, None, None, augment)
+        feed.refuse_with_batches({"class_weight": class_weight, "augment": augment})
         batches = model._in_order(x, batch_size)
         step = model._make_step()
     else:
@@ -109,3 +122,34 @@ def _fed(
         )
     objective.update_of(step)  # raises where nothing is trainable
     return step, batches
+
+
+def guessing_loss(step: SupervisedStep, batches: Any) -> float | None:
+    """The loss of the best answer that is the same for every sample, found on some of the data; None where it cannot be told.
+
+    It can for one output (B K) with a cross-entropy of logits or a regression: other losses may take no constant, or have no least.
+    """
+    target, world = step.targets[0], World.current()
+    shape = target.output_shape
+    known = target.takes_logits or isinstance(target.loss, MeanSquaredError | MeanAbsoluteError | Huber)
+    if len(step.targets) != 1 or not known or shape is None or len(shape) != 2 or shape[1] is None:
+        return None
+    goals, weights = [], []
+    for batch in itertools.islice(batches.epoch(0) if hasattr(batches, "epoch") else batches, _GUESSED):
+        goals.append(step.runtime.put(batch.targets[0] if isinstance(batch.targets, tuple) else batch.targets))
+        weights += [] if batch.weights is None else [step.runtime.put(batch.weights)]
+    every = torch.cat(goals)
+    weight = torch.cat(weights) if weights else None
+    with torch.enable_grad():
+        answer = torch.zeros(shape[1], device=every.device, requires_grad=True)
+        optimizer = torch.optim.LBFGS([answer], max_iter=100, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            value = target.measure(answer.expand(len(every), -1), every, weight)
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
+        least = world.mean(loss(), len(every))  # one number for all processes: their verdicts decide what is tried next
+    return float(least) if math.isfinite(least) else None

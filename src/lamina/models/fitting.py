@@ -54,6 +54,12 @@ def asked_callbacks(
     return asked
 
 
+def told(*, resize: ProgressiveResize | None, sample_by: Any) -> dict[str, str]:
+    """What a run's config says of arguments that few give."""
+    drawn = sample_by if sample_by is None or isinstance(sample_by, str) else "weights"
+    return {name: str(value) for name, value in (("resize", resize), ("sample_by", drawn)) if value is not None}
+
+
 def lay(update: Update, train: Any, epochs: int, *, start: int | None = None) -> None:
     """Lays the schedule over so many epochs, from the next update on or from the `start`-th."""
     if not update.needs_plan:

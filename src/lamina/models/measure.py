@@ -1,13 +1,13 @@
-"""Multiply-adds and receptive fields of whatever runs: counted on torch's own operations, so any module can be measured."""
+"""Multiply-adds, memory and receptive fields of whatever runs: counted on torch's own operations, so any module can be measured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -21,6 +21,8 @@ _UPSAMPLES = {
     aten.upsample_bilinear2d: 1,
     aten.upsample_bicubic2d: 3,
 }
+_FLOAT_BYTES = 4
+_LAYERS = {aten.convolution, aten.addmm, aten.mm, aten.linear}  # a batched product of activations is none
 _MIXERS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.native_layer_norm}  # see every entry there is
 
 
@@ -54,11 +56,19 @@ WHOLE = Field((None, None))
 
 
 class Measure(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While active, `multiply_adds` grows with every operation, and tensors that come from a marked image carry a Field."""
+    """While active, `multiply_adds`, `activation_bytes` and `depth` grow with every operation, and tensors that come from a marked image
+    carry a Field.
+
+    The bytes are those of results in float32; a result that lies in the memory of another (a view, a layer that works in place)
+    has none.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.multiply_adds = 0
+        self.activation_bytes = 0
+        self.depth = 0  # layers with weights on the longest way
+        self._storages: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes twice
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -68,12 +78,51 @@ class Measure(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = func(*args, **kwargs)
         if packet in flop_registry:
             self.multiply_adds += int(flop_registry[packet](*args, **kwargs, out_val=result)) // 2
+        depth = max((getattr(tensor, "_lamina_depth", 0) for tensor in _tensors(args)), default=0) + (packet in _LAYERS)
+        self.depth = max(self.depth, depth)
+        for tensor in _tensors(result):
+            tensor._lamina_depth = depth  # type: ignore[attr-defined]
+        self._remember(args)
+        self.activation_bytes += self._remember(result)
         fields = [found for found in map(field_of, _tensors(args)) if found is not None]
         if fields:
             out = _field(packet, args, result, fields)
             for tensor in _tensors(result):
                 tensor._lamina_field = out  # type: ignore[attr-defined]
         return result
+
+    def _remember(self, values: Any) -> int:
+        """Bytes of the tensors among the values that lie in memory not seen before."""
+        fresh = 0
+        for tensor in _tensors(values):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self._storages:
+                self._storages[storage._cdata] = storage
+                fresh += tensor.numel() * _FLOAT_BYTES * tensor.is_floating_point()
+        return fresh
+
+
+def training_bytes(net: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Bytes that autograd holds from the forward pass to the backward pass, for one sample of a batch of `inputs`, in float32.
+
+    Tensors that it saves for gradients, each memory once, without parameters and buffers: what training needs beside weights,
+    gradients and the optimizer's state. `net` is in training mode; on the meta device nothing is computed.
+    """
+    own = {value.untyped_storage()._cdata for value in (*net.parameters(), *net.buffers())}
+    held: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            held[storage._cdata] = storage
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with torch.enable_grad(), hooks, Measure():
+        outputs = net(*inputs)
+    total = sum(storage.nbytes() for storage in held.values())
+    del outputs  # whose graph held them
+    return total // len(inputs[0])
 
 
 def mark(image: Tensor) -> Tensor:

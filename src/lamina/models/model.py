@@ -29,6 +29,7 @@ from lamina.training.averaging import averaged
 from lamina.training.batch_size import is_out_of_memory
 from lamina.training.progress import reporter
 from lamina.training.runtime import evaluating
+from lamina.training.step import outputs_of
 
 PREDICT_BATCH = 256  # samples a batch where nobody says; results do not depend on it
 
@@ -160,6 +161,7 @@ class Model(Finder, Holder):
         initial_epoch: int = 0,
         *,
         seed: int = 0,
+        sample_by: Any = None,
         augment: Augment | None = None,
         resize: ProgressiveResize | None = None,
         run: str | os.PathLike[str] | None = None,
@@ -170,40 +172,37 @@ class Model(Finder, Holder):
         """Trains on arrays, tensors, a data set, or an iterable of batches; returns the figures of each epoch.
 
         A second call continues. `validation_split` holds out that fraction of the samples, the last ones, as in Keras.
-        `class_weight` and `sample_weight` multiply the loss. `augment` (one, or a list) changes batches of images on the device,
-        `resize` makes them small in early epochs. `verbose`: "auto" or 1 a bar on a terminal and a line an epoch elsewhere, 2 a
-        line, 0 nothing. With `run` the training is kept in that folder (see RunFolder), every `checkpoint_every` steps too, and
-        figures every `log_every` steps; `resume=True` goes on with it. The same seed gives the same run.
+        `class_weight` and `sample_weight` multiply the loss. `sample_by` draws the samples of an epoch with replacement: "class"
+        every class equally often, an array (N) each sample as often as its weight asks for. `augment` (one, a list, or names:
+        "flip,crop") changes batches of images on the device, `resize` makes them small in early epochs. `verbose`: "auto" or 1 a
+        bar on a terminal and a line an epoch elsewhere, 2 a line, 0 nothing. With `run` the training is kept in that folder (see
+        RunFolder), every `checkpoint_every` steps too, and figures every `log_every` steps; `resume=True` goes on with it. The
+        same seed gives the same run.
         """
         if x is None:
             raise LaminaError("fit came without data.", "It needs x.", "Call fit(x, y) with arrays, or fit(dataset).")
         callbacks = feed.checked_callbacks(callbacks, epochs)
         if feed.is_batches(x) and y is None:
-            feed.refuse_with_batches(class_weight, sample_weight, validation_split, augment)
+            beside = {"class_weight": class_weight, "sample_weight": sample_weight, "sample_by": sample_by}
+            feed.refuse_with_batches({**beside, "augment": augment}, validation_split)
             (few, goals), x = feed.peek(x)
             step, held = self._ready(self._collect(few, goals, None)), validation_data
             train = feed.foreign(x, step)
         else:
-            data, held = self._sets(x, y, sample_weight, validation_data, validation_split)
+            beside = array.beside(sample_weight, sample_by)
+            data, held = self._sets(x, y, beside, validation_data, validation_split)
             step = self._ready(data)
             weights = array.sample_weights(data, class_weight)
             feed.refuse_augmenting_channels_last(augment, self.graph)
-            train = feed.array_batches(
-                data, step, weights=weights, batch_size=batch_size, shuffle=shuffle, seed=seed, augment=augment
-            )
+            feeding: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "augment": augment}
+            odds = array.sampling_odds(data, sample_by)
+            train = feed.array_batches(data, step, weights=weights, sample_by=odds, **feeding)
         validation = None if held is None else self._in_order(held, PREDICT_BATCH)
         update = objective.update_of(step)
         callbacks = fitting.asked_callbacks(update, callbacks, run=run, log_every=log_every)
         feed.check_monitors(callbacks, step, validated=validation is not None)
-        settings = {
-            "precision": self.runtime.precision,
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "seed": seed,
-            "shuffle": shuffle,
-            "augment": str(augment),
-            **({} if resize is None else {"resize": str(resize)}),
-        }
+        settings = {"precision": self.runtime.precision, "batch_size": batch_size, "epochs": epochs, "seed": seed}
+        settings |= {"shuffle": shuffle, "augment": str(augment), **fitting.told(resize=resize, sample_by=sample_by)}
         folder = None
         if run is not None:
             folder = RunFolder(
@@ -286,7 +285,7 @@ class Model(Finder, Holder):
         with self._averaged(), evaluating(self.net), torch.inference_mode():
             for inputs in given:
                 output = self.net(*(prepare(runtime.put(value)) for value in inputs))
-                batches.append([v.float().cpu() for v in ((output,) if isinstance(output, Tensor) else output)])
+                batches.append([value.float().cpu() for value in outputs_of(output)[0]])
         return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
     @property

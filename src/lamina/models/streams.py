@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lamina.core.errors import DataError
@@ -12,7 +11,7 @@ from lamina.data.augment import Augment
 from lamina.data.dataset import FolderDataset
 from lamina.data.faults import first_readable
 from lamina.data.workers import WorkerBatches
-from lamina.models.arrays import Arrays
+from lamina.models.arrays import Arrays, PerSample, per_sample
 from lamina.structures.batch import Batch
 from lamina.training.step import SupervisedStep
 
@@ -25,7 +24,8 @@ class Streamed(Arrays):
     @classmethod
     def of(cls, dataset: FolderDataset, weights: Any = None) -> Streamed:
         """The data set, whose pictures `preprocess` gives one size. Raises DataError where none of the first can be read."""
-        streamed = cls((first_readable(dataset)[None],), (dataset.labels,), one_each(weights, len(dataset)))
+        beside = per_sample(one_each(weights, len(dataset)))
+        streamed = cls((first_readable(dataset)[None],), (dataset.labels,), beside.weights, beside.odds)
         streamed.dataset = dataset
         return streamed
 
@@ -44,6 +44,7 @@ def worker_batches(
     shuffle: bool = False,
     seed: int = 0,
     augment: Augment | None = None,
+    sample_by: Tensor | None = None,
 ) -> WorkerBatches:
     """Batches of a data set on the disk, in the order in which ArrayBatches gives those of arrays."""
     batches = WorkerBatches(
@@ -53,6 +54,7 @@ def worker_batches(
         seed=seed,
         augment=augment,
         weights=weights,
+        sample_by=sample_by,
         pin_memory=step.runtime.pins,
         shard=step.runtime.world.shard,
     )
@@ -76,13 +78,16 @@ def adapted(batches: WorkerBatches, step: SupervisedStep) -> WorkerBatches:
     return batches.adapted(adapt, shard=shard)
 
 
-def one_each(weights: Any, count: int) -> Tensor | None:
-    """A weight for each of `count` pictures. Raises DataError for another number of them."""
-    given = None if weights is None else torch.as_tensor(weights).float().reshape(-1)
-    if given is not None and len(given) != count:
-        raise DataError(
-            f"x has {count:,} samples and sample_weight has {len(given):,}.",
-            "Every picture needs one weight.",
-            "Check how they were cut.",
-        )
+def one_each(weights: Any, count: int) -> PerSample | None:
+    """What comes beside each of `count` pictures. Raises DataError for another number of them."""
+    if weights is None:
+        return None
+    given = per_sample(weights)
+    for name, value in (("sample_weight", given.weights), ("sample_by", given.odds)):
+        if value is not None and len(value) != count:
+            raise DataError(
+                f"x has {count:,} samples and {name} has {len(value):,}.",
+                "Every picture needs one weight.",
+                "Check how they were cut.",
+            )
     return given

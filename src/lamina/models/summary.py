@@ -1,4 +1,4 @@
-"""The table of a network: shapes, parameters, multiply-adds and receptive fields, layer by layer."""
+"""The table of a network: shapes, parameters, multiply-adds, memory and receptive fields, layer by layer."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from lamina.layers.layer import Layer
 from lamina.layers.symbol import TO_CHANNELS_FIRST, Shape, shown
 from lamina.layers.torch_module import Torch
 from lamina.models.graph import Graph, Nested
-from lamina.models.measure import Field, Measure, field_of, mark
+from lamina.models.measure import Field, Measure, field_of, mark, training_bytes
 
 # What open sizes are: results that differ between the two are open as well, and multiply-adds are not reported.
 _OPEN_SIZES = (256, 384)
 
-_TITLES = ("layer", "kind", "output shape", "parameters", "multiply-adds", "sees (px)")
-_SHORT_TITLES = ("layer", "kind", "output", "params", "mult-adds", "sees px")
+_TITLES = ("layer", "kind", "output shape", "parameters", "multiply-adds", "activations", "sees (px)")
+_SHORT_TITLES = ("layer", "kind", "output", "params", "mult-adds", "memory", "sees px")
 
 
 @dataclass(frozen=True)
 class Row:
     """One layer. Shapes are without the batch; multiply-adds are of one sample, None where a size is open.
 
+    `activation_bytes` are those that its results take in float32, for one sample; 0 where it works in place or gives a view.
     `receptive_field` is (rows, columns) in pixels of the input; None in it is the whole image, None alone no image.
     """
 
@@ -45,24 +46,35 @@ class Row:
     parameters: int
     multiply_adds: int | None
     receptive_field: tuple[int | None, int | None] | None
+    activation_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What `summary()` returns: a table in a terminal, HTML in a notebook, a dict for JSON."""
+    """What `summary()` returns: a table in a terminal, HTML in a notebook, a dict for JSON.
+
+    `activation_bytes` are of all results of the forward pass of one sample in float32, also those that no layer of the table
+    gives, such as sums; `training_bytes` what is held of them until the backward pass, None where that cannot be known.
+    `depth` counts the convolutions and linear layers on the longest way through the network.
+    """
 
     rows: tuple[Row, ...]
     parameters: int
     trainable_parameters: int
     multiply_adds: int | None
+    activation_bytes: int | None = None
+    training_bytes: int | None = None
+    depth: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON-able values."""
         return asdict(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        roomy = [self._table(_TITLES, range(6)), self._table(_SHORT_TITLES, range(6))]
-        tight = [self._table(_SHORT_TITLES, columns, lines=False) for columns in (range(6), range(5), (0, 2, 3, 4))]
+        every = range(len(_TITLES))
+        roomy = [self._table(_TITLES, every), self._table(_SHORT_TITLES, every)]
+        fewer = (every, (0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4), (0, 2, 3, 4))
+        tight = [self._table(_SHORT_TITLES, columns, lines=False) for columns in fewer]
         endless = options.update(width=10_000)
         widths = [Measurement.get(console, endless, table).maximum for table in (*roomy, *tight)]
         fitting = (table for table, width in zip((*roomy, *tight), widths, strict=True) if width <= options.max_width)
@@ -90,8 +102,14 @@ class Summary:
         """The totals in words."""
         frozen = self.parameters - self.trainable_parameters
         held = f", {frozen:,} of them not trained" if frozen else ""
-        work = "" if self.multiply_adds is None else f"; {_counted(self.multiply_adds)} multiply-adds per sample"
-        return f"{self.parameters:,} parameters{held}{work}"
+        work = "" if self.multiply_adds is None else f"; {counted(self.multiply_adds)} multiply-adds per sample"
+        space = (
+            ""
+            if self.activation_bytes is None
+            else f"; {counted_bytes(self.activation_bytes)} of activations per sample"
+        )
+        kept = "" if self.training_bytes is None else f", {counted_bytes(self.training_bytes)} held in training"
+        return f"{self.parameters:,} parameters{held}{work}{space}{kept}"
 
     def __str__(self) -> str:
         stream = io.StringIO()
@@ -138,17 +156,31 @@ def summarize(net: nn.Module, input_shapes: Sequence[Sequence[int | None]], *, g
             f"torch says: {str(error).splitlines()[0]}.",
             "Give the shape of one sample without the batch, such as (1, 28, 28).",
         ) from error
-    (rows, work), (others, _) = runs[0], runs[-1]
+    (rows, measure), (others, _) = runs[0], runs[-1]
     parameters = {id(parameter): parameter for parameter in net.parameters()}.values()
     return Summary(
         tuple(_opened(row, other) for row, other in zip(rows, others, strict=True)) if is_open else tuple(rows),
         sum(parameter.numel() for parameter in parameters),
         sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        None if is_open else work,
+        None if is_open else measure.multiply_adds,
+        None if is_open else measure.activation_bytes,
+        None if is_open else _training_bytes(net, shapes),
+        measure.depth,
     )
 
 
-def _graph_rows(graph: Graph, shapes: Sequence[Shape]) -> tuple[list[Row], int]:
+def _training_bytes(net: nn.Module, shapes: Sequence[Shape]) -> int | None:
+    dtype = _input_type(net)
+    copied = probe.meta_copy(net).train()
+    try:  # of two samples, for BatchNorm takes no single one
+        return training_bytes(
+            copied, [torch.zeros((2, *shape), dtype=dtype, device="meta") for shape in _known(shapes)]
+        )
+    except (RuntimeError, ValueError, TypeError):  # of a module that needs numbers it is not known
+        return None
+
+
+def _graph_rows(graph: Graph, shapes: Sequence[Shape]) -> tuple[list[Row], Measure]:
     measure, seen, rows = Measure(), set[Layer](), []
     copies: dict[Layer, dict[str, nn.Module]] = {}
     results: dict[Any, Any] = {}
@@ -159,12 +191,12 @@ def _graph_rows(graph: Graph, shapes: Sequence[Shape]) -> tuple[list[Row], int]:
     for call in graph.calls:
         layer, name = call.layer, graph.names[call.layer]
         if call in first:
-            rows.append(_row(name, "Input", first[call], 0, 0, results[call]))
+            rows.append(_row(name, "Input", first[call], 0, (0, 0), results[call]))
             continue
         if layer not in copies:
             copies[layer] = {suffix: probe.meta_copy(module).eval() for suffix, module in layer.modules.items()}
         values = [results[x.call] if x.index is None else results[x.call][x.index] for x in call.inputs]
-        before = measure.multiply_adds
+        before = _so_far(measure)
         results[call] = _measured(measure, layer, call.plan, copies[layer], values)
         outputs = results[call] if isinstance(results[call], (tuple, list)) else (results[call],)
         last = layer.formats(call.inputs, len(outputs))
@@ -175,7 +207,7 @@ def _graph_rows(graph: Graph, shapes: Sequence[Shape]) -> tuple[list[Row], int]:
             (*value.shape[2:], value.shape[1]) if last[i] == "channels_last" and value.ndim == 4 else value.shape[1:]
             for i, value in enumerate(outputs)
         )
-        field = field_of(outputs[0])
+        field, (work, space) = field_of(outputs[0]), _since(measure, before)
         kind = "Model" if isinstance(layer, Nested) else type(layer).__name__
         kind = f"Torch({type(layer.module).__name__})" if isinstance(layer, Torch) else kind
         rows.append(
@@ -184,11 +216,12 @@ def _graph_rows(graph: Graph, shapes: Sequence[Shape]) -> tuple[list[Row], int]:
                 kind,
                 tuple(tuple(int(size) for size in shape) for shape in shown_shapes),
                 count,
-                measure.multiply_adds - before,
+                work,
                 None if field is None else field.pixels,
+                space,
             )
         )
-    return rows, measure.multiply_adds
+    return rows, measure
 
 
 def _measured(measure: Measure, layer: Layer, plan: Any, modules: dict[str, nn.Module], values: list[Any]) -> Any:
@@ -203,7 +236,7 @@ def _measured(measure: Measure, layer: Layer, plan: Any, modules: dict[str, nn.M
         return tuple(value.to("meta") for value in result) if isinstance(result, tuple) else result.to("meta")
 
 
-def _module_rows(net: nn.Module, shapes: Sequence[Shape]) -> tuple[list[Row], int]:
+def _module_rows(net: nn.Module, shapes: Sequence[Shape]) -> tuple[list[Row], Measure]:
     try:
         return _run_module(probe.meta_copy(net), shapes, "meta")
     except RuntimeError as error:
@@ -212,13 +245,13 @@ def _module_rows(net: nn.Module, shapes: Sequence[Shape]) -> tuple[list[Row], in
         return _run_module(copy.deepcopy(net).cpu(), shapes, "cpu")
 
 
-def _run_module(net: nn.Module, shapes: Sequence[Shape], device: str) -> tuple[list[Row], int]:
-    measure, rows, before = Measure(), list[Row](), dict[str, int]()
+def _run_module(net: nn.Module, shapes: Sequence[Shape], device: str) -> tuple[list[Row], Measure]:
+    measure, rows, before = Measure(), list[Row](), dict[str, tuple[int, int]]()
     seen: set[str] = set()
 
     def enter(name: str) -> Callable[..., None]:
         def hook(*_: Any) -> None:
-            before[name] = measure.multiply_adds
+            before[name] = _so_far(measure)
 
         return hook
 
@@ -227,11 +260,12 @@ def _run_module(net: nn.Module, shapes: Sequence[Shape], device: str) -> tuple[l
             count = 0 if name in seen else sum(parameter.numel() for parameter in module.parameters())
             label = f"{name} (again)" if name in seen else name
             seen.add(name)
-            work = measure.multiply_adds - before[name]
             kind = type(module).__name__
             value = result[0] if isinstance(result, (tuple, list)) and result else result
             if isinstance(value, Tensor):
-                rows.append(_row(label or kind, kind, tuple(value.shape[1:]), count, work, value))
+                rows.append(
+                    _row(label or kind, kind, tuple(value.shape[1:]), count, _since(measure, before[name]), value)
+                )
 
         return hook
 
@@ -240,11 +274,30 @@ def _run_module(net: nn.Module, shapes: Sequence[Shape], device: str) -> tuple[l
         if not any(True for _ in module.children()):
             module.register_forward_pre_hook(enter(name))
             module.register_forward_hook(leave(name))
-    first = next((module for module in net.modules() if next(module.parameters(recurse=False), None) is not None), None)
-    dtype = torch.int64 if isinstance(first, nn.Embedding) else torch.float32
+    dtype = _input_type(net)
+    images = [_blank(shape, dtype, device) for shape in shapes]  # which are no activations
     with measure:
-        net(*(_blank(shape, dtype, device) for shape in shapes))
-    return rows, measure.multiply_adds
+        net(*images)
+    return rows, measure
+
+
+def _input_type(net: nn.Module) -> torch.dtype:
+    """What the first layer with weights takes."""
+    first = next((module for module in net.modules() if next(module.parameters(recurse=False), None) is not None), None)
+    return torch.int64 if isinstance(first, nn.Embedding) else torch.float32
+
+
+def _so_far(measure: Measure) -> tuple[int, int]:
+    return measure.multiply_adds, measure.activation_bytes
+
+
+def _since(measure: Measure, before: tuple[int, int]) -> tuple[int, int]:
+    """Multiply-adds and bytes that were added."""
+    return measure.multiply_adds - before[0], measure.activation_bytes - before[1]
+
+
+def _known(shapes: Sequence[Shape]) -> list[tuple[int, ...]]:
+    return [tuple(size for size in shape if size is not None) for shape in shapes]
 
 
 def _closed(shape: Shape, size: int) -> Shape:
@@ -255,7 +308,7 @@ def _opened(row: Row, other: Row) -> Row:
     """The row of a network with open sizes, from the rows of two sizes."""
     shapes = zip(row.output_shape, other.output_shape, strict=True)
     merged = tuple(tuple(a if a == b else None for a, b in zip(one, two, strict=True)) for one, two in shapes)
-    return replace(row, output_shape=merged, multiply_adds=None)
+    return replace(row, output_shape=merged, multiply_adds=None, activation_bytes=None)
 
 
 def _blank(sizes: Shape, dtype: torch.dtype, device: str) -> Tensor:
@@ -263,9 +316,9 @@ def _blank(sizes: Shape, dtype: torch.dtype, device: str) -> Tensor:
     return mark(value) if value.ndim == 4 else value
 
 
-def _row(name: str, kind: str, shape: Shape, count: int, work: int, value: Tensor) -> Row:
+def _row(name: str, kind: str, shape: Shape, count: int, added: tuple[int, int], value: Tensor) -> Row:
     field: Field | None = field_of(value)
-    return Row(name, kind, (shape,), count, work, None if field is None else field.pixels)
+    return Row(name, kind, (shape,), count, added[0], None if field is None else field.pixels, added[1])
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -273,13 +326,21 @@ def _cells(row: Row) -> tuple[str, ...]:
     if row.receptive_field is not None:
         sizes = ["all" if size is None else str(size) for size in row.receptive_field]
         field = sizes[0] if sizes[0] == sizes[1] else " x ".join(sizes)
-    work = "-" if not row.multiply_adds else _counted(row.multiply_adds)
+    work = "-" if not row.multiply_adds else counted(row.multiply_adds)
     shapes = ", ".join(shown(shape) if shape else "()" for shape in row.output_shape)
-    return row.name, row.kind, shapes, f"{row.parameters:,}" if row.parameters else "-", work, field
+    space = "-" if not row.activation_bytes else counted_bytes(row.activation_bytes)
+    return row.name, row.kind, shapes, f"{row.parameters:,}" if row.parameters else "-", work, space, field
 
 
-def _counted(number: int) -> str:
+def counted(number: int) -> str:
+    """A number in three digits: `714 M`."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
             return f"{number / size:.3g} {unit}"
     return str(number)
+
+
+def counted_bytes(number: int) -> str:
+    """Bytes in three digits: `1.23 MB`, in powers of 1,000."""
+    text = counted(number)
+    return f"{text}B" if " " in text else f"{text} B"

@@ -1,4 +1,7 @@
-"""Architectures, one file a paper. `create(name)` builds one with fresh initial values; all end in logits."""
+"""Architectures, one file a paper. `create(name)` builds one with fresh initial values; all end in logits.
+
+Beside the names of `names()`, "timm/NAME" is a network of timm's, and "FILE.py:Name" or "package.module:Name" somebody's own.
+"""
 
 from __future__ import annotations
 
@@ -10,58 +13,116 @@ from typing import Any
 
 from torch import nn
 
-from lamina.core.errors import LaminaError, unknown_name
-from lamina.networks import cifar_resnet
+from lamina.core.errors import FileFormatError, LaminaError, unknown_name
+from lamina.networks import (
+    airbench,
+    alexnet,
+    alexnet_2012,
+    by_path,
+    cifar_resnet,
+    deepconvnet,
+    densenet,
+    fastconvnet,
+    from_timm,
+    googlenet,
+    googlenet_2014,
+    lenet5,
+    mobilenet_v1,
+    mobilenet_v2,
+    nin,
+    preact_resnet,
+    resnet,
+    squeezenet,
+    vgg,
+)
 from lamina.networks.airbench import Airbench
 from lamina.networks.cifar_resnet import CifarResNet
+from lamina.networks.contract import class_layers, feature_dims, features, replace_head
 from lamina.networks.deepconvnet import DeepConvNet
 from lamina.networks.fastconvnet import FastConvNet
+from lamina.networks.network import Network
 
 __all__ = [
     "Airbench",
     "CifarResNet",
     "DeepConvNet",
     "FastConvNet",
+    "Network",
     "architecture",
     "arguments",
     "check_name",
+    "class_layers",
     "create",
+    "default",
+    "feature_dims",
+    "features",
     "headline",
     "names",
+    "recreate",
+    "replace_head",
 ]
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "airbench": Airbench,
-    "deepconvnet": DeepConvNet,
-    "fastconvnet": FastConvNet,
+    **airbench.VARIANTS,
+    **deepconvnet.VARIANTS,
+    **fastconvnet.VARIANTS,
+    **resnet.VARIANTS,
+    **preact_resnet.VARIANTS,
     **cifar_resnet.VARIANTS,
+    **alexnet.VARIANTS,
+    **alexnet_2012.VARIANTS,
+    **densenet.VARIANTS,
+    **googlenet.VARIANTS,
+    **googlenet_2014.VARIANTS,
+    **lenet5.VARIANTS,
+    **mobilenet_v1.VARIANTS,
+    **mobilenet_v2.VARIANTS,
+    **nin.VARIANTS,
+    **squeezenet.VARIANTS,
+    **vgg.VARIANTS,
 }
 
 
 def names() -> list[str]:
-    """The names that `create` knows."""
+    """The names of the networks here. `create` knows timm's and paths beside them."""
     return sorted(_NETWORKS)
 
 
 def check_name(name: str) -> None:
-    """Raises UnknownNameError where `create` does not know the name."""
-    if name not in _NETWORKS:
+    """Raises UnknownNameError where `create` does not know the name, and LaminaError where a path leads nowhere. Runs no file."""
+    if name.startswith(from_timm.PREFIX):
+        from_timm.check(name)
+    elif by_path.is_path(name):
+        by_path.check_path(name)
+    elif name not in _NETWORKS:
         raise unknown_name("network", name, _NETWORKS)
 
 
 def arguments(name: str) -> list[str]:
-    """The names of the arguments that the network takes."""
+    """The names of the arguments that the network takes; of timm's, of those that networks here have too."""
+    if name.startswith(from_timm.PREFIX):
+        return from_timm.arguments(name)
     return list(_signature(name))
 
 
 def _signature(name: str) -> Mapping[str, inspect.Parameter]:
     check_name(name)
-    return inspect.signature(_NETWORKS[name]).parameters
+    return inspect.signature(by_path.find(name) if by_path.is_path(name) else _NETWORKS[name]).parameters
+
+
+def default(name: str, argument: str) -> Any:
+    """What an argument of the network is where nobody says; None where it has no such argument, or timm knows it."""
+    taken = None if name.startswith(from_timm.PREFIX) else _signature(name).get(argument)
+    return None if taken is None or taken.default is inspect.Parameter.empty else taken.default
 
 
 def headline(name: str) -> str:
     """What the network's file says of it first."""
+    if name.startswith(from_timm.PREFIX):
+        return from_timm.headline(name)
     check_name(name)
+    if by_path.is_path(name):
+        return next(iter((by_path.find(name).__doc__ or "").splitlines()), name)
     made_by = _NETWORKS[name]
     described = made_by.func if isinstance(made_by, partial) else made_by
     return (sys.modules[described.__module__].__doc__ or "").splitlines()[0]
@@ -78,28 +139,62 @@ def create(
 ) -> nn.Module:
     """A network by name, with fresh initial values drawn from torch's generator.
 
-    None leaves the network's own default; `image_size` (px) and `dropout` (share) are for the networks that take them, and
-    `arguments` are further ones of the network, by name. Raises UnknownNameError, and LaminaError for an argument that the
-    network does not take.
+    `name` is one of `names()`, "timm/NAME", or "FILE.py:Name" or "package.module:Name" of a function or class, whose code is
+    run. None leaves the network's own default; `image_size` (px) and `dropout` (share) are for the networks that take them,
+    and `arguments` are further ones of the network, by name. Somebody's own is told classes and channels where it takes them.
+    Raises UnknownNameError, LaminaError for an argument that the network does not take, and MissingExtraError without timm.
     """
     own = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, "dropout": dropout}
-    taken = _signature(name)
-    if num_classes is None:
-        own["num_classes"] = taken["num_classes"].default  # told too: a file must not depend on later defaults
-    told = {argument: value for argument, value in own.items() if value is not None} | dict(arguments or {})
-    refused = [argument for argument in told if argument not in taken]
-    if refused:
-        raise LaminaError(
-            f"The network {name!r} was given {', '.join(refused)}.",
-            f"It takes {', '.join(taken)}.",
-            f"Leave {' and '.join(refused)} out.",
-        )
-    net = _NETWORKS[name](**told)
+    told: dict[str, Any] = {argument: value for argument, value in own.items() if value is not None}
+    if by_path.is_path(name):
+        return _made_by(name, told, arguments or {})
+    told |= dict(arguments or {})
+    if name.startswith(from_timm.PREFIX):
+        net = from_timm.create(name, told)
+        told.setdefault("num_classes", net.num_classes)
+    else:
+        taken = _signature(name)
+        told.setdefault("num_classes", taken["num_classes"].default)  # a file must not depend on later defaults
+        refused = [argument for argument in told if argument not in taken]
+        if refused:
+            raise LaminaError(
+                f"The network {name!r} was given {', '.join(refused)}.",
+                f"It takes {', '.join(taken)}.",
+                f"Leave {' and '.join(refused)} out.",
+            )
+        net = _NETWORKS[name](**told)
     net.architecture = {"name": name, "arguments": told}  # type: ignore[assignment]
     return net
 
 
+def _made_by(path: str, told: Mapping[str, Any], arguments: Mapping[str, Any]) -> nn.Module:
+    """Somebody's own network. It has no `architecture`: a model file must not name code."""
+    offered = ("num_classes", "in_channels")  # their defaults are ours, so a network need not take them
+    further = {name: value for name, value in told.items() if name not in offered} | dict(arguments)
+    offers = {name: lambda value=value: value for name, value in told.items() if name in offered}
+    made = by_path.make(path, offers, further)
+    if not isinstance(made, nn.Module):
+        raise LaminaError(
+            f"{path} gave a {type(made).__name__}.", "A torch module was expected.", "Return the network from it."
+        )
+    return made
+
+
+def recreate(name: Any, arguments: Any) -> nn.Module:
+    """The network that a file describes by `architecture`. Never runs code that a file names: a path is a FileFormatError."""
+    known = isinstance(name, str) and (name in _NETWORKS or name.startswith(from_timm.PREFIX))
+    if not known and isinstance(name, str) and not by_path.is_path(name) and ":" not in name:
+        check_name(name)  # a network of a later version, or a mistyped one: the nearest are told
+    if not known or not isinstance(arguments, Mapping):
+        raise FileFormatError(
+            f"The file asks for the network {name!r}.",
+            "The name of a network of lamina's or timm's and its arguments were expected: a file may name no code.",
+            "Do not trust this file.",
+        )
+    return create(name, arguments=arguments)
+
+
 def architecture(net: nn.Module) -> dict[str, Any] | None:
-    """The name and arguments that `create` made this network from; None for any other."""
+    """The name and arguments that `create` made this network from; None for any other, and for one made by a path."""
     made_from: dict[str, Any] | None = net.__dict__.get("architecture")
     return made_from

@@ -15,14 +15,20 @@ at least 24 px a side; larger ones are pooled to one place. Departures: none in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lamina.networks.network import Network
 
-class Airbench(nn.Module):
+
+class Airbench(Network):
     """Whitening, three blocks of two convolutions, a linear head; see the table above."""
+
+    class_layers = ("head",)
 
     def __init__(self, num_classes: int = 10, *, in_channels: int = 3, width: float = 1.0) -> None:
         super().__init__()
@@ -33,12 +39,18 @@ class Airbench(nn.Module):
         self.block2 = _block(narrow, wide)
         self.block3 = _block(wide, wide)
         self.head = nn.Linear(wide, num_classes, bias=False)
+        self.feature_dims = {1: whitened, 2: narrow, 4: wide, 8: wide}
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
-        x = F.gelu(self.whiten_conv(images))
-        x = self.block3(self.block2(self.block1(x)))
-        logits: Tensor = self.head(x.amax((2, 3))) / 9
+        logits: Tensor = self.head(self.features(images)[8].amax((2, 3))) / 9
         return logits
+
+    def features(self, images: Float[Tensor, "B C H W"]) -> dict[int, Tensor]:
+        """The last map of each resolution, by its stride."""
+        whitened = F.gelu(self.whiten_conv(images))
+        first = self.block1(whitened)
+        second = self.block2(first)
+        return {1: whitened, 2: first, 4: second, 8: self.block3(second)}
 
     @torch.no_grad()
     def whiten(self, images: Float[Tensor, "B C H W"], *, epsilon: float = 5e-4) -> None:
@@ -72,3 +84,6 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     made = nn.BatchNorm2d(channels, eps=1e-12, momentum=0.4)
     made.weight.requires_grad_(False)
     return made
+
+
+VARIANTS: dict[str, Callable[..., nn.Module]] = {"airbench": Airbench}

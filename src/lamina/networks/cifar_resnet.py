@@ -11,7 +11,8 @@ ResNet-20 for 32x32x3 and 10 classes, 269,722 parameters (the paper: 0.27 millio
 BatchNorm and ReLU follow each convolution, the last ReLU of a block its sum with the shortcut. A shortcut is the identity;
 where a stage begins, "pad" takes every second pixel and fills the new channels with zeros (the paper's option A, half of
 them on either side as is usual since), "projection" is a 1x1 convolution with BatchNorm (option B), and "none" leaves out
-every shortcut: the paper's plain network. Any picture size; initial values are He's (fan out).
+every shortcut: the paper's plain network, `cifar_plain20` and so on, of as many parameters. Any picture size. Initial values
+are He's (fan out).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
+from lamina.nn import ChannelPad2d
 
 Shortcut = Literal["pad", "projection", "none"]
 
@@ -78,7 +80,7 @@ class _Block(nn.Module):
         changes = stride > 1 or in_channels != channels
         self.shortcut: nn.Module | None = None
         if shortcut == "pad":
-            self.shortcut = _Padded(stride, channels - in_channels) if changes else nn.Identity()
+            self.shortcut = ChannelPad2d(channels - in_channels, stride=stride) if changes else nn.Identity()
         elif shortcut == "projection":
             projected = nn.Sequential(
                 nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
@@ -90,23 +92,14 @@ class _Block(nn.Module):
         return F.relu(residual if self.shortcut is None else residual + self.shortcut(x))
 
 
-class _Padded(nn.Module):
-    """Option A: every `stride`-th pixel, and `channels` new channels of zeros, half of them on either side."""
-
-    def __init__(self, stride: int, channels: int) -> None:
-        super().__init__()
-        self.stride, self.before, self.after = stride, channels // 2, channels - channels // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
-
-
 def _stage(in_channels: int, channels: int, blocks: int, *, stride: int, shortcut: Shortcut) -> nn.Sequential:
     first = _Block(in_channels, channels, stride=stride, shortcut=shortcut)
     rest = [_Block(channels, channels, stride=1, shortcut=shortcut) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)
 
 
+_DEPTHS = (20, 32, 44, 56, 110)
 VARIANTS: dict[str, Callable[..., nn.Module]] = {
-    f"cifar_resnet{depth}": partial(CifarResNet, depth) for depth in (20, 32, 44, 56, 110)
+    **{f"cifar_resnet{depth}": partial(CifarResNet, depth) for depth in _DEPTHS},
+    **{f"cifar_plain{depth}": partial(CifarResNet, depth, shortcut="none") for depth in _DEPTHS},
 }

@@ -18,15 +18,21 @@ the book's fc2 to make up for it).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lamina.core.errors import ShapeError
+from lamina.networks.network import Network
 
 
-class DeepConvNet(nn.Module):
+class DeepConvNet(Network):
     """Six 3x3 convolutions and two affine layers; see the table above."""
+
+    class_layers = ("fc2",)
+    feature_dims: Mapping[int, int] = {1: 16, 2: 32, 4: 64, 8: 64}
 
     def __init__(
         self, num_classes: int = 10, *, in_channels: int = 1, image_size: int = 28, dropout: float = 0.5
@@ -57,12 +63,17 @@ class DeepConvNet(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
-        x = F.relu(self.conv1(images))
-        x = F.relu(self.pool(self.conv2(x)))
-        x = F.relu(self.conv3(x))
-        x = F.relu(self.pool(self.conv4(x)))
-        x = F.relu(self.conv5(x))
-        x = F.relu(self.pool(self.conv6(x)))
+        x = self.features(images)[8]
         x = self.dropout1(F.relu(self.fc1(x.flatten(1))))
         logits: Tensor = self.dropout2(self.fc2(x))
         return logits
+
+    def features(self, images: Float[Tensor, "B C H W"]) -> dict[int, Tensor]:
+        """The last map of each resolution, by its stride; a convolution with a pool behind it gives the pool's."""
+        first = F.relu(self.conv1(images))
+        second = F.relu(self.conv3(F.relu(self.pool(self.conv2(first)))))
+        third = F.relu(self.conv5(F.relu(self.pool(self.conv4(second)))))
+        return {1: first, 2: second, 4: third, 8: F.relu(self.pool(self.conv6(third)))}
+
+
+VARIANTS: dict[str, Callable[..., nn.Module]] = {"deepconvnet": DeepConvNet}

@@ -13,12 +13,19 @@ Most of its arithmetic stands at 10x10 pixels and below. Images of other sizes a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lamina.networks.network import Network
 
-class FastConvNet(nn.Module):
+
+class FastConvNet(Network):
     """Four convolutions with BatchNorm; see the table above."""
+
+    class_layers = ("head",)
+    feature_dims: Mapping[int, int] = {2: 48, 4: 64}
 
     def __init__(self, num_classes: int = 10, *, in_channels: int = 1) -> None:
         super().__init__()
@@ -30,9 +37,13 @@ class FastConvNet(nn.Module):
         self.head = nn.Linear(64 * 2 * 2, num_classes)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
-        x = self.conv4(self.conv3(self.conv2(self.conv1(images))))
-        logits: Tensor = self.head(self.pool(x).flatten(1))
+        logits: Tensor = self.head(self.pool(self.features(images)[4]).flatten(1))
         return logits
+
+    def features(self, images: Float[Tensor, "B C H W"]) -> dict[int, Tensor]:
+        """The last map of each resolution, by its stride."""
+        second = self.conv2(self.conv1(images))
+        return {2: second, 4: self.conv4(self.conv3(second))}
 
 
 def _block(in_channels: int, channels: int, *, kernel_size: int = 3, pool: bool = False) -> nn.Sequential:
@@ -40,3 +51,6 @@ def _block(in_channels: int, channels: int, *, kernel_size: int = 3, pool: bool 
     if pool:
         modules.append(nn.MaxPool2d(2))
     return nn.Sequential(*modules, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+VARIANTS: dict[str, Callable[..., nn.Module]] = {"fastconvnet": FastConvNet}

@@ -1,89 +1,172 @@
-"""Fills a network from published parameter files, without running any code that such a file may hold."""
+"""Fills networks from published or own files of weights: all of it, or an error that names what does not fit.
+
+found = pretrained("resnet18", True)        # fetched, checked, read, under our names
+net = networks.create("resnet18", num_classes=2, arguments=found.arguments)
+print(found.fill(net))                      # says which layers keep fresh values
+"""
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from lamina import networks
+from lamina.core.download import download, is_genuine
 from lamina.core.errors import FileFormatError
+from lamina.networks import keys, misfit, weights
+from lamina.networks.state_files import book_state, read_arrays, read_state
+from lamina.networks.weights import Weights
 
-# What numpy itself needs to rebuild an array, under the names of its versions 1 and 2. Nothing else is ever looked up.
-_NUMPY = {
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
+__all__ = ["Filled", "Pretrained", "book_state", "fill", "pretrained", "read_arrays", "read_state"]
 
-_BOOK = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc1", "fc2")
+_COUNTER = "num_batches_tracked"  # BatchNorm's; old files lack it, and nothing depends on it
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _NUMPY[module, name]
-        except KeyError:
-            raise FileFormatError(
-                f"The pickle asks for {module}.{name}.",
-                "Only dicts of numpy arrays are admitted: anything else could run code.",
-                "Do not open this file with pickle either, unless you trust its author.",
-            ) from None
+@dataclass(frozen=True)
+class Filled:
+    """What came of filling a network; as text one sentence for a person.
 
-
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
-    """The numpy arrays of a pickled dict. Raises FileFormatError for anything else, before any of it runs."""
-    source = Path(path)
-    try:
-        content = _ArrayUnpickler(io.BytesIO(source.read_bytes()), encoding="latin1").load()
-    except FileNotFoundError:
-        raise FileFormatError(
-            f"There is no file {source}.", "A parameter file was expected.", "Check the path."
-        ) from None
-    except FileFormatError:
-        raise
-    except Exception as error:  # a damaged pickle fails in any way it likes
-        raise FileFormatError(
-            f"{source} cannot be read as a pickle ({error}).",
-            "It is damaged, cut short, or no pickle.",
-            "Copy it anew.",
-        ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, np.ndarray) for value in content.values()):
-        raise FileFormatError(
-            f"{source} holds {type(content).__name__}, not named arrays.",
-            "A dict of numpy arrays was expected.",
-            "Pass the parameter file itself.",
-        )
-    return content
-
-
-def book_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """A state for DeepConvNet from the parameter file of "Deep Learning from Scratch", chapter 8.
-
-    The book's affine weights are (in, out), torch's (out, in). Its dropout is not inverted: at test time it halves what it let
-    pass, so the input of the last layer is halved. Ours is inverted, and fc2's weight is halved instead. (The halving of the
-    logits themselves changes no class; to keep the book's probabilities too, weight and bias are halved once more.)
+    `tensors` were filled. `fresh` class layers keep the values that they were made with, for the reason in `why`. `left_out` are
+    parts of the file that the network was built without.
     """
-    arrays = read_arrays(path)
-    missing = [f"{kind}{i}" for i in range(1, 9) for kind in "Wb" if f"{kind}{i}" not in arrays]
-    if missing:
+
+    source: str
+    tensors: int
+    fresh: tuple[str, ...] = ()
+    why: str = ""
+    left_out: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.source}: {self.tensors:,} tensors"
+        if self.fresh:
+            layers = f"the class layer{'s' * (len(self.fresh) > 1)} {', '.join(self.fresh)}"
+            text += f"; {layers} {'is' if len(self.fresh) == 1 else 'are'} new and untrained ({self.why})"
+        if self.left_out:
+            text += f"; {', '.join(self.left_out)} of the file left out, the network was built without"
+        return f"{text}."
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that were found and read: their state under our names, and where they are published ones what is known of them.
+
+    A file of one's own has no `weights`: its classes, preprocessing and accuracy are not known.
+    """
+
+    source: str
+    state: Mapping[str, Tensor] = field(repr=False)
+    weights: Weights | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `networks.create` has to be given beside the number of classes."""
+        return {} if self.weights is None else dict(self.weights.arguments)
+
+    def fill(self, net: nn.Module) -> Filled:
+        """Fills the network; class layers for another number of classes keep fresh values, which is told. Raises FileFormatError."""
+        optional = () if self.weights is None else self.weights.optional
+        return fill(net, self.state, self.source, class_layers=networks.class_layers(net), optional=optional)
+
+
+def pretrained(network: str, told: bool | str | os.PathLike[str]) -> Pretrained | None:
+    """Weights for a network of `networks.names()`: True the best published ones, or their name, or the path of a file.
+
+    Published ones are fetched where they are not at hand, and checked by their hash. A file that is a published one, by its name
+    and its hash, is known as that. None for False. Raises UnknownNameError, DownloadError, FileFormatError, and LaminaError for a
+    network without published weights.
+    """
+    if told is False or told is None:
+        return None
+    if told is not True and not (isinstance(told, str) and told in weights.names(network)):
+        if isinstance(told, str) and not Path(told).exists() and os.sep not in told and "." not in told:
+            weights.get(network, told)  # which tells the known names
+        path = Path(told)
+        return _read(network, path, _known(network, path))
+    known = weights.get(network, told if isinstance(told, str) else True)
+    path = download(known.urls, name=known.file, digest=known.digest, folder="weights", licence=known.licence)
+    return _read(network, path, known)
+
+
+def _read(network: str, path: Path, known: Weights | None) -> Pretrained:
+    state = read_state(path)
+    source = str(path) if known is None else f"{network} {known.name}"
+    return Pretrained(source, keys.renamed(state, known.keys if known else keys.recognised(state)), known)
+
+
+def _known(network: str, path: Path) -> Weights | None:
+    """The published weights that a file is; None for any other."""
+    found = (weights.get(network, name) for name in weights.names(network))
+    return next((w for w in found if w.file == path.name and path.is_file() and is_genuine(path, w.digest)), None)
+
+
+def fill(
+    net: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str | os.PathLike[str],
+    *,
+    class_layers: Sequence[str] = (),
+    optional: Sequence[str] = (),
+) -> Filled:
+    """Copies a state into a network by name; every tensor must be there, in its shape, and nothing else.
+
+    But for `class_layers` (dotted names) that the state has for another number of classes, or has not at all: these keep their
+    values, and that is told. Parts of the state named in `optional` are left out where the network was built without them. Raises
+    FileFormatError that lists what does not fit, and why that may be; the network is unchanged then.
+    """
+    own, given = net.state_dict(), dict(state)
+    left_out = tuple(part for part in optional if _below(part, given) and not _below(part, own))
+    for part in left_out:
+        for key in _below(part, given):
+            del given[key]
+    fresh, reasons = [], []
+    for layer in class_layers:
+        mine, theirs = _below(layer, own), _below(layer, given)
+        if not mine or set(theirs) - set(mine):
+            continue  # nothing that could be explained by another number of classes
+        if not theirs:
+            reasons.append("the file has none")
+        elif set(theirs) == set(mine) and all(_classes_differ(own[key], given[key]) for key in mine):
+            reasons.append(f"{given[mine[0]].shape[0]:,} classes there, {own[mine[0]].shape[0]:,} here")
+        else:
+            continue
+        fresh.append(layer)
+        for key in theirs:
+            del given[key]
+    kept = {key for layer in fresh for key in _below(layer, own)}
+    wrong = misfit.Misfit(
+        missing=[key for key in own if key not in given and key not in kept and not key.endswith(_COUNTER)],
+        unexpected=[key for key in given if key not in own],
+        shapes=[key for key in own if key in given and _misshapen(own[key], given[key])],
+    )
+    if wrong and not any(module._load_state_dict_pre_hooks for module in net.modules()):  # such may rename keys
+        raise misfit.error(net, state, wrong, str(source))
+    try:
+        net.load_state_dict({**{key: own[key] for key in kept}, **given})
+    except (RuntimeError, TypeError) as error:
         raise FileFormatError(
-            f"{path} lacks {', '.join(missing)}; it holds {', '.join(sorted(arrays)[:8])}.",
-            "The book's file has W1 .. W8 and b1 .. b8.",
-            "Pass deep_convnet_params.pkl of the book's repository.",
-        )
-    state = {}
-    for index, layer in enumerate(_BOOK, start=1):
-        weight, bias = (torch.from_numpy(arrays[f"{kind}{index}"].copy()).float() for kind in "Wb")
-        if layer.startswith("fc"):
-            weight = weight.T.contiguous()
-        if layer == "fc2":
-            weight, bias = weight / 4, bias / 2
-        state[f"{layer}.weight"], state[f"{layer}.bias"] = weight, bias
-    return state
+            f"The weights in {source} do not fit the network.",
+            f"{' '.join(str(error).split())}",
+            "Build the network with the arguments that the weights were made with.",
+        ) from error
+    filled = len(given)
+    return Filled(str(source), filled, tuple(fresh), "; ".join(dict.fromkeys(reasons)), left_out)
+
+
+def _below(part: str, state: Mapping[str, Any]) -> list[str]:
+    return [key for key in state if key.startswith(f"{part}.")]
+
+
+def _classes_differ(mine: Any, theirs: Any) -> bool:
+    """Whether two tensors of a class layer differ in the number of classes, and in nothing else."""
+    return bool(mine.shape[0] != theirs.shape[0] and mine.shape[1:] == theirs.shape[1:]) if mine.dim() else False
+
+
+def _misshapen(mine: Any, theirs: Any) -> bool:
+    both = isinstance(mine, Tensor) and isinstance(theirs, Tensor)
+    return both and not is_lazy(mine) and mine.shape != theirs.shape

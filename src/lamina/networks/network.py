@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class Network(nn.Module):
     `class_layers` names the layers that give the classes; auxiliary ones too.
     """
 
-    class_layers: ClassVar[tuple[str, ...]] = ("fc",)
+    class_layers: tuple[str, ...] = ("fc",)
     feature_dims: Mapping[int, int]
 
     def __call__(self, *images: Any, **others: Any) -> Any:
@@ -44,27 +44,7 @@ class Network(nn.Module):
 
         Values are normal with a standard deviation of 0.01, biases 0; device and type are the old ones'.
         """
-        if num_classes < 1:
-            raise LaminaError(f"num_classes is {num_classes}.", "A network has at least one class.", "Pass 1 or more.")
-        for path in self.class_layers:
-            parent, _, name = path.rpartition(".")
-            old = self.get_submodule(path)
-            made: nn.Module
-            if isinstance(old, nn.Linear):
-                made = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
-            elif isinstance(old, nn.Conv2d):
-                window: dict[str, Any] = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding}
-                made = nn.Conv2d(old.in_channels, num_classes, bias=old.bias is not None, **window)
-            else:
-                raise LaminaError(
-                    f"The class layer {path} of {type(self).__name__} is a {type(old).__name__}.",
-                    "Linear layers and convolutions can be replaced.",
-                    "Build the network with num_classes.",
-                )
-            nn.init.normal_(made.weight, std=0.01)
-            if made.bias is not None:
-                nn.init.zeros_(made.bias)
-            self.get_submodule(parent).register_module(name, made.to(old.weight))
+        replace_layers(self, self.class_layers, num_classes)
         described: dict[str, Any] | None = self.__dict__.get("architecture")
         if described is not None:  # what a model file tells
             self.architecture = {**described, "arguments": {**described["arguments"], "num_classes": num_classes}}
@@ -147,3 +127,28 @@ class _Bare(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         return self.net.forward(images)
+
+
+def replace_layers(net: nn.Module, paths: Iterable[str], num_classes: int) -> None:
+    """Puts new linear layers or convolutions, for so many classes and with fresh values, in the place of the named ones."""
+    if num_classes < 1:
+        raise LaminaError(f"num_classes is {num_classes}.", "A network has at least one class.", "Pass 1 or more.")
+    for path in paths:
+        parent, _, name = path.rpartition(".")
+        old = net.get_submodule(path)
+        made: nn.Module
+        if isinstance(old, nn.Linear):
+            made = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+        elif isinstance(old, nn.Conv2d):
+            window: dict[str, Any] = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding}
+            made = nn.Conv2d(old.in_channels, num_classes, bias=old.bias is not None, **window)
+        else:
+            raise LaminaError(
+                f"The class layer {path} of {type(net).__name__} is a {type(old).__name__}.",
+                "Linear layers and convolutions can be replaced.",
+                "Build the network with num_classes.",
+            )
+        nn.init.normal_(made.weight, std=0.01)
+        if made.bias is not None:
+            nn.init.zeros_(made.bias)
+        net.get_submodule(parent).register_module(name, made.to(old.weight))

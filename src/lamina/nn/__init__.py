@@ -2,25 +2,34 @@
 
 from lamina.nn.activation import Exponential, PReLU
 from lamina.nn.arrangement import Permute, Reshape
+from lamina.nn.channels import ChannelPad2d
+from lamina.nn.convolution import SameConv2d, padded_conv2d
 from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d
 from lamina.nn.padding import SamePad2d, same_padding
 from lamina.nn.pixels import GaussianNoise, Rescaling
 from lamina.nn.pooling import GlobalAvgPool2d, GlobalMaxPool2d, SameAvgPool2d
+from lamina.nn.response_norm import LocalResponseNorm
+from lamina.nn.stages import Stages
 from lamina.nn.sync_batchnorm import synchronise
 
 __all__ = [
     "BiasedBatchNorm1d",
     "BiasedBatchNorm2d",
+    "ChannelPad2d",
     "Exponential",
     "GaussianNoise",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "LocalResponseNorm",
     "PReLU",
     "Permute",
     "Rescaling",
     "Reshape",
     "SameAvgPool2d",
+    "SameConv2d",
     "SamePad2d",
+    "Stages",
+    "padded_conv2d",
     "same_padding",
     "synchronise",
 ]

@@ -1,6 +1,6 @@
 """What flows between the parts: batches, logs and typed results."""
 
 from lamina.structures.batch import Batch, Logs, Tensors
-from lamina.structures.results import Classification
+from lamina.structures.results import Classification, Labelling, Regression
 
-__all__ = ["Batch", "Classification", "Logs", "Tensors"]
+__all__ = ["Batch", "Classification", "Labelling", "Logs", "Regression", "Tensors"]

@@ -8,12 +8,13 @@ from typing import Any
 
 from lamina.core.errors import FileFormatError
 from lamina.models import Model, file
-from lamina.tasks.classification import Classifier
+from lamina.tasks.classification import Classifier, Ensemble
+from lamina.tasks.regression import Regressor
 
-__all__ = ["Classifier", "load"]
+__all__ = ["Classifier", "Ensemble", "Regressor", "load"]
 
 # By the kind that a file's header names. Nothing outside this table is ever looked up.
-_KINDS: dict[str, type[Model]] = {"model": Model, "classifier": Classifier}
+_KINDS: dict[str, Any] = {"model": Model, "classifier": Classifier, "ensemble": Ensemble, "regressor": Regressor}
 
 
 def load(path: str | os.PathLike[str], *, modules: Mapping[str, Any] | None = None) -> Any:

@@ -75,7 +75,7 @@ class RunFolder(Callback):
         self.folder = Path(folder)
         self.config, self.data, self.take_model = dict(config), dict(data or {}), take_model
         self.every_steps, self.every_minutes, self.writes = every_steps, every_minutes, writes
-        self.resume_hint = resume_hint or f"It goes on by fit(..., run={str(self.folder)!r}, resume=True), or --resume."
+        self.resume_hint = resume_hint or f"It goes on by fit(..., run={str(self.folder)!r}, resume=True)."
         self.best: float | None = None
         self.best_epoch: int | None = None
         self._writer, self._agreed = Writer(), Agreement(World())
@@ -108,7 +108,7 @@ class RunFolder(Callback):
         except FileFormatError as damage:
             if not last.exists() or not previous.exists() or "format version" in damage.came:
                 raise
-            state = state_file.read(previous)
+            state = self._before(damage)
             self._last_is_whole = False  # and must not take the place of the previous one
             place = state["loop"]["position"]
             warn(
@@ -122,6 +122,21 @@ class RunFolder(Callback):
                 "A file that may be read was expected.",
                 "Check its permissions and the disk; nothing was changed.",
             ) from error
+
+    def _before(self, damage: FileFormatError) -> dict[str, Any]:
+        """The checkpoint before the last one, which is damaged. Raises FileFormatError where both are."""
+        try:
+            return state_file.read(self.folder / PREVIOUS)
+        except FileFormatError as other:
+            model = self.folder / LAST
+            remedy = f"Train anew in another folder; nothing was changed in {self.folder}."
+            if model.exists():
+                remedy += f" The model of the last epoch is in {model}: lamina.load opens it."
+            raise FileFormatError(
+                f"Both checkpoints of the run in {self.folder} are damaged. {damage.came} {other.came}",
+                "A run goes on from last.ckpt, or from previous.ckpt where that is damaged.",
+                f"Restore one of the two from a backup. {remedy}",
+            ) from other
 
     def is_finished(self, epochs: int) -> bool:
         """Whether the run that was opened had come to its end, and no more epochs are asked of it than then."""

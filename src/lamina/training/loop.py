@@ -343,9 +343,18 @@ class Loop:
     def _interrupt(self) -> NoReturn:
         advice = [text for callback in self.callbacks if (text := callback.on_interrupt())]
         self.failed = False
-        if self._signal == signal.SIGTERM:
-            raise SystemExit("\n".join(["Stopped by SIGTERM.", *advice]))
-        raise Interrupted("\n".join(["Stopped by Ctrl-C.", *advice]))
+        ended = "SIGTERM" if self._signal == signal.SIGTERM else "Ctrl-C"
+        text = "\n".join([f"Stopped by {ended} {self.place()}.", *advice])
+        if ended == "SIGTERM":
+            raise SystemExit(text)
+        raise Interrupted(text)
+
+    def place(self) -> str:
+        """Where training stands, for a message: "in epoch 3 of 5, after step 120 of 469"."""
+        if self.batch == 0:
+            return f"after epoch {self.epoch + 1} of {self.epochs}"
+        of = "" if self.steps_per_epoch is None else f" of {self.steps_per_epoch:,}"
+        return f"in epoch {self.epoch + 1} of {self.epochs}, after step {self.batch:,}{of}"
 
     def _note(self, number: int) -> None:
         self._signal = self._signal or number

@@ -25,7 +25,7 @@ from lamina.nn import synchronise
 from lamina.training.world import World, is_spread
 from lamina.training.world import shard as spread_out
 
-_PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 Devices = str | torch.device | Sequence[str | torch.device]
 
 
@@ -64,8 +64,8 @@ class Runtime:
         first = device if isinstance(device, str | torch.device) else device[0]
         self.world = World.join(str(first)) if started else World.current()
         self.device = _device(device, self.world)
-        if precision not in _PRECISIONS:
-            near = ", ".join(repr(name) for name in nearest_names(precision, _PRECISIONS))
+        if precision not in PRECISIONS:
+            near = ", ".join(repr(name) for name in nearest_names(precision, PRECISIONS))
             raise UnknownNameError(
                 f"precision={precision!r} is not known.", f"The nearest known: {near}.", "Use one of these."
             )
@@ -249,6 +249,12 @@ def devices() -> list[str]:
     """The names of the devices of this machine."""
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def lacks(device: str) -> bool:
+    """Whether a GPU of that name is not on this machine; asked without waking one. Raises RuntimeError for no device's name."""
+    kind, here = torch.device(device).type, devices()
+    return kind in ("cuda", "mps") and device not in [*here, *(name.partition(":")[0] for name in here)]
 
 
 def _own_of(chosen: list[str | torch.device], world: World) -> str | torch.device:

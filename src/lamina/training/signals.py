@@ -22,7 +22,7 @@ def noting(note: Callable[[int], None]) -> Iterator[None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal pressed
         if number == signal.SIGINT and pressed:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("Stopped at once by a second Ctrl-C, which did not wait for the run to be saved.")
         pressed = pressed or number == signal.SIGINT
         note(number)
 

@@ -148,7 +148,8 @@ class SupervisedStep:
 
     `view` is the network up to a closing softmax or sigmoid, where `targets` say that it was cut; without it `net` itself.
     `prepare` acts on the device before the network (casting and normalising uint8 images); `penalties` adds weight
-    regularisers to the training loss.
+    regularisers to the training loss. Of a network that answers with a named tuple `logits` are the output; in training the losses
+    of its other fields are added, times `net.auxiliary_weight`.
     """
 
     def __init__(
@@ -182,8 +183,10 @@ class SupervisedStep:
         def closure() -> Tensor:
             nonlocal outputs
             with self.runtime.autocast():
-                outputs = self._forward(inputs)
+                outputs, auxiliary = self._run(inputs)
                 loss = self._loss(outputs, goals, weights, parts)
+                if auxiliary:
+                    loss = self._with_auxiliary(loss, auxiliary, goals, weights, parts)
                 return loss if self.penalties is None else loss + self.penalties()
 
         count = self._count(batch, goals)
@@ -223,9 +226,13 @@ class SupervisedStep:
         return batch.size
 
     def _forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return self._run(inputs)[0]
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Mapping[str, Tensor]]:
+        """The network's outputs for inputs on the device, and its auxiliary ones by name."""
         if self.prepare is not None:
             inputs = tuple([self.prepare(value) for value in inputs])
-        return _tuple(self.view(*inputs))
+        return outputs_of(self.view(*inputs))
 
     def _loss(
         self,
@@ -244,10 +251,50 @@ class SupervisedStep:
         assert total is not None
         return total
 
+    def _with_auxiliary(
+        self,
+        loss: Tensor,
+        auxiliary: Mapping[str, Tensor],
+        goals: tuple[Tensor, ...],
+        weights: Tensor | None,
+        parts: dict[str, Tensor],
+    ) -> Tensor:
+        """The loss plus those of auxiliary outputs, each times the network's `auxiliary_weight` (Szegedy 2014, section 5)."""
+        share = getattr(self.net, "auxiliary_weight", None)
+        if share is None:
+            raise LaminaError(
+                f"{type(self.net).__name__} gives logits and {', '.join(auxiliary)}, and has no auxiliary_weight.",
+                "The losses of auxiliary outputs are added to that of the logits, with the network's weight.",
+                "Set it: net.auxiliary_weight = 0.3, or 0.0 to train the logits alone.",
+            )
+        (target,) = self.targets
+        for name, output in auxiliary.items():
+            added = target.measure(output, goals[0], weights)
+            parts[f"{name}_loss"] = added.detach()
+            loss = loss + share * added
+        return loss
+
     def _update_metrics(self, outputs: tuple[Tensor, ...], goals: tuple[Tensor, ...]) -> None:
         for target, output, goal in zip(self.targets, outputs, goals, strict=True):
             if target.metrics:
                 target.update_metrics(output.detach(), goal)
+
+
+_NO_AUXILIARY: Mapping[str, Tensor] = {}
+
+
+def outputs_of(answer: Any) -> tuple[tuple[Tensor, ...], Mapping[str, Tensor]]:
+    """What a network answers as a tuple of outputs, and its auxiliary outputs by name.
+
+    Of a named tuple with a field `logits` these are the only output; its other fields are auxiliary, and help in training alone.
+    """
+    if isinstance(answer, Tensor):
+        return (answer,), _NO_AUXILIARY
+    fields = answer._asdict() if hasattr(answer, "_asdict") else {}
+    logits = fields.pop("logits", None)
+    if logits is None:
+        return tuple(answer), _NO_AUXILIARY
+    return (logits,), {name: value for name, value in fields.items() if value is not None}
 
 
 def _tuple(value: Tensors | None) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ from lamina.core.errors import UnknownNameError
 
 
 def test_names_lists_what_load_knows():
-    assert data.names() == ["mnist"]
+    assert data.names() == ["cifar10", "mnist"]
 
 
 def test_an_unknown_name_lists_the_nearest():

@@ -83,7 +83,7 @@ def test_sample_weights_go_with_their_pictures():
     assert nothing is None
     assert (len(rest), len(held)) == (30, 10)
     for part, given in ((rest, rest_weights), (held, held_weights)):
-        assert [weight_of[image.numpy().tobytes()] for image in part.images] == given.tolist()
+        assert [weight_of[image.numpy().tobytes()] for image in part.images] == given.weights.tolist()
     assert rows(held.images) == rows(train.split(0.25, seed=0)[1].images)
     with pytest.raises(DataError, match="sample_weight has 3"):
         lamina.Classifier("fastconvnet").fit(train, sample_weight=[1, 2, 3], verbose=0)
@@ -97,8 +97,8 @@ def test_sample_weights_go_with_their_files(tmp_path):
     train = lamina.data.open(tmp_path).train
     weights = [float(path.stem) for path in train.paths]
     rest, (held, _, held_weights), rest_weights = inputs.hold_out(train, 0.25, weights)
-    assert [float(path.stem) for path in rest.paths] == rest_weights.tolist()
-    assert [float(path.stem) for path in held.paths] == held_weights.tolist()
+    assert [float(path.stem) for path in rest.paths] == rest_weights.weights.tolist()
+    assert [float(path.stem) for path in held.paths] == held_weights.weights.tolist()
 
 
 def test_three_grey_pictures_get_three_answers():

@@ -56,7 +56,7 @@ def shown(*, terminal, already=0):
 def test_a_line_a_trial_says_its_figure_or_why_it_has_none():
     assert shown(terminal=False).splitlines() == [
         "1/4  trial 1  1.5 s  val_accuracy 0.5000",
-        "1/4  trial 2  1.5 s  impossible: Too small. Another is drawn.",
+        "1/4  trial 2  1.5 s  impossible: Too small. Not counted, drawn again.",
         "2/4  trial 3  1.5 s  failed: loss was nan.",
         "3/4  trial 4  1.5 s  val_accuracy 0.7500  the best so far",
         "4/4  trial 5  1.5 s  val_accuracy 0.6000  (best 0.7500)",

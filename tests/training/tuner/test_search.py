@@ -125,9 +125,12 @@ def test_a_trial_that_fails_is_recorded_with_the_reason_and_the_search_goes_on()
             return model
         if trial.number == 2:
             raise torch.OutOfMemoryError("out of memory: tried to allocate 3 TiB\nand a page of statistics")
-        if trial.number == 3:
+        if trial.number == 3 and not too_large:
+            too_large.append(trial["lr"])
             raise ShapeError("The kernel is larger than the picture.", "Smaller.", "Draw again.")
         return build(trial)
+
+    too_large = []
 
     study = search(sometimes, data=(X, torch.nn.functional.one_hot(Y).float()), trials=2)
     assert [trial.outcome for trial in study.trials] == ["failed", "failed"]
@@ -139,6 +142,8 @@ def test_a_trial_that_fails_is_recorded_with_the_reason_and_the_search_goes_on()
     assert [trial.outcome for trial in study.trials] == ["done", "done", "impossible", "done", "done"]
     assert study.trials[2].reason == "The kernel is larger than the picture."
     assert math.isnan(study.trials[2].figure)
+    assert [trial.number for trial in study.trials] == [1, 2, 3, 3, 4], "what cannot be built uses no number up"
+    assert study.trials[3]["lr"] != too_large[0], "another was drawn"
 
 
 def test_a_search_in_which_nothing_can_be_trained_ends_with_the_reason():
@@ -147,6 +152,14 @@ def test_a_search_in_which_nothing_can_be_trained_ends_with_the_reason():
 
     with pytest.raises(LaminaError, match=r"5 trials in a row were failed\. The last: RuntimeError: no kernel image"):
         search(never, trials=20)
+
+
+def test_a_space_of_which_nothing_can_be_built_ends_with_the_reason():
+    def never(trial):
+        raise ShapeError("A kernel of 7 x 7 px meets a picture of 2 x 2.", "", "")
+
+    with pytest.raises(LaminaError, match=r"50 draws in a row could not be built\. The last: A kernel of 7 x 7"):
+        search(never, trials=2)
 
 
 def test_a_fault_of_the_code_is_not_hidden():

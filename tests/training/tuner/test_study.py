@@ -3,6 +3,7 @@
 import csv
 import io
 import multiprocessing
+import os
 import sqlite3
 import sys
 import warnings
@@ -74,6 +75,16 @@ def test_importance_of_a_few_trials_is_not_told(tmp_path):
 def test_a_study_in_a_file_is_found_again(tmp_path):
     filled(tmp_path / "s.db", count=4)
     assert [trial.number for trial in opened(tmp_path / "s.db").trials] == [1, 2, 3, 4]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such modes")
+def test_a_study_may_be_read_by_whom_the_umask_lets_read(tmp_path):
+    before = os.umask(0o027)
+    try:
+        opened(tmp_path / "s.db")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "s.db").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_study_of_another_search_is_refused_with_the_differences(tmp_path):

@@ -7,9 +7,11 @@ from lamina.data.augment.erase import Cutout, RandomErasing
 from lamina.data.augment.geometry import RandomAffine, RandomFlip, RandomRotation, RandomShift
 from lamina.data.augment.mix import CutMix, Mixup
 from lamina.data.augment.resize import ProgressiveResize, ResizedBatches
+from lamina.data.augment.table import AUGMENTATIONS, get
 from lamina.data.augment.transform import Augment, Mixing, Transform
 
 __all__ = [
+    "AUGMENTATIONS",
     "Augment",
     "ColorJitter",
     "Compose",
@@ -31,5 +33,6 @@ __all__ = [
     "augmented",
     "composed",
     "draw",
+    "get",
     "mixes",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lamina.core import random
 from lamina.core.errors import DataError
+from lamina.data.augment import table
 from lamina.data.augment.mix import shares
 from lamina.data.augment.transform import Augment, Images, Mixing, Transform, Uniforms, check
 from lamina.structures.batch import Tensors
@@ -86,13 +87,21 @@ class Compose:
 
 
 def composed(augment: Augment | None, num_classes: int | None = None) -> Any:
-    """What was passed as `augment=` as one transform, told the number of classes; None stays None."""
+    """What was passed as `augment=` as one transform, told the number of classes; None stays None.
+
+    Names stand for the augmentations of `table.AUGMENTATIONS`.
+    """
     if augment is None:
         return None
+    if isinstance(augment, str):
+        return Compose(table.get(augment), num_classes)
     if isinstance(augment, Compose):
         return Compose(augment.transforms, augment.num_classes or num_classes)
     if isinstance(augment, Sequence):
-        return Compose(augment, num_classes)
+        listed: list[Any] = []
+        for entry in augment:
+            listed += table.get([entry]) if isinstance(entry, str) else [entry]
+        return Compose(listed, num_classes)
     require_transform(augment)
     return Compose((augment,), num_classes) if mixes(augment) else augment
 

@@ -45,7 +45,8 @@ class Mixing(Protocol):
         ...
 
 
-Augment = Transform | Mixing | Sequence[Transform | Mixing]  # what `augment=` takes; several act in their order
+# What `augment=` takes: objects, or names of `table.AUGMENTATIONS` such as "flip,crop"; several act in their order.
+Augment = Transform | Mixing | str | Sequence[Transform | Mixing | str]
 
 
 def check(images: Tensor, uniforms: Tensor, draws: int) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from lamina.core.errors import unknown_name
 from lamina.data.dataset import ImageDataset, Splits
-from lamina.data.datasets import mnist
+from lamina.data.datasets import cifar10, mnist
 
 __all__ = ["load", "names"]
 
-_TABLE: dict[str, Callable[[], Splits[ImageDataset]]] = {"mnist": mnist.load}
+_TABLE: dict[str, Callable[[], Splits[ImageDataset]]] = {"cifar10": cifar10.load, "mnist": mnist.load}
 
 
 def load(name: str) -> Splits[ImageDataset]:

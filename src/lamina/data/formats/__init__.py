@@ -32,6 +32,9 @@ FORMATS: dict[str, Format] = {"idx": idx, "image_folder": image_folder}
 def open_path(path: str | Path, format: str | None = None) -> Splits[ImageDataset | FolderDataset]:
     """The data set in a folder, in the named format or in the first that matches.
 
+    A folder of pictures holds a folder for each class, and all is `train`; or folders train, val (or valid, validation) and
+    test (training, testing), which each hold such folders. See `image_folder`.
+
     Raises DataError that says what was looked for and what was found; UnknownNameError for an unknown format.
     """
     folder = Path(path).expanduser()

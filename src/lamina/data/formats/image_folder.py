@@ -1,5 +1,7 @@
 """Image folders: ROOT/CLASS/**/picture.jpg, or ROOT/{train,val,test}/CLASS/**/picture.jpg.
 
+The folders of parts may also be called training, valid, validation or testing, in any case; each has the same class folders, and
+train/ all of them. Without such folders everything is `train`, of which training holds a tenth out.
 Classes are sorted as a person sorts them (2 before 10). Hidden files and what usually lies beside pictures (texts, tables,
 what file managers leave) are passed over; other files that cannot be read as pictures, and pictures in folders below their
 class's, are named in a warning.

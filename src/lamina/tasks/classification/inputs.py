@@ -18,8 +18,9 @@ from lamina.core.warnings import warn
 from lamina.data.dataset import FolderDataset, ImageDataset, Splits
 from lamina.data.preprocess import Normalize, Preprocess
 from lamina.models import Model
-from lamina.models.feed import is_batches
 from lamina.models.graph import Graph
+from lamina.models.pictures import as_images, in_memory, is_arrays, is_location, refuse_address
+from lamina.models.streams import one_each
 from lamina.nn import Rescaling
 
 HELD_OUT = 0.1  # of the training pictures, where neither the data nor the caller brings validation
@@ -29,18 +30,9 @@ _NATIVE_SIDES = range(28, 129)  # px; equal square pictures of such a size are t
 _DIVIDES = 0.04  # a scale or std below it, 10 / 255, is meant for values 0..255
 
 
-def is_location(value: Any) -> bool:
-    """Whether it is a path, or the name of a data set."""
-    return isinstance(value, str | os.PathLike)
-
-
-def is_arrays(value: Any) -> bool:
-    """Whether it is arrays rather than a data set."""
-    return isinstance(value, np.ndarray | Tensor | list)
-
-
 def resolve(value: Any) -> Any:
     """Splits from a data set's name or a path; anything else as it is."""
+    refuse_address(value)
     if not is_location(value):
         return value
     if isinstance(value, str) and value in datasets.names() and not Path(value).exists():
@@ -52,17 +44,6 @@ def resolve(value: Any) -> Any:
             "Correct the name or the path.",
         )
     return datasets.open(value)
-
-
-def refuse_batches(*values: Any) -> None:
-    """Raises for a DataLoader or another iterable of batches: their pictures have been prepared by somebody else."""
-    for value in values:
-        if is_batches(value[0] if isinstance(value, tuple) and value else value) and not isinstance(value, Splits):
-            raise DataError(
-                f"A {type(value).__name__} came as data.",
-                "A Classifier prepares the pictures itself, so it takes a folder, a data set's name, a data set or arrays.",
-                "Pass the pictures that it is made from, or train with lamina.models.Model(net), which takes batches.",
-            )
 
 
 def checked_set(value: Any) -> Any:
@@ -81,17 +62,32 @@ def checked_set(value: Any) -> Any:
     )
 
 
-def labelled(x: Any, y: Any, classes: Sequence[str] | None) -> ImageDataset:
-    """A data set of arrays. Classes that nobody named are "0", "1", ... up to the largest label."""
+def labelled(x: Any, y: Any, classes: Sequence[str] | None, *, multi_label: bool = False) -> ImageDataset:
+    """A data set of arrays. Classes that nobody named are "0", "1", ... up to the largest label, or one a column of labels."""
     if is_location(x) or isinstance(x, Splits | FolderDataset | ImageDataset):
         raise DataError(
             f"y came beside {x if is_location(x) else 'a data set'}.", "A data set brings its labels.", "Leave y out."
         )
-    labels = _integers(y)
     images = as_images(x)
+    if multi_label:
+        several = _several(y)
+        return ImageDataset(images, several, tuple(map(str, range(several.shape[1]))) if classes is None else classes)
+    labels = _integers(y)
     if classes is None:
         classes = tuple(str(index) for index in range(int(labels.max()) + 1 if len(labels) else 0))
     return ImageDataset(images, labels, classes)
+
+
+def _several(y: Any) -> Tensor:
+    """Labels as int64 (N K) of 0 and 1."""
+    values = torch.as_tensor(np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y))
+    if values.dim() != 2 or values.is_complex() or not bool(((values == 0) | (values == 1)).all()):
+        raise DataError(
+            f"The labels came with the shape {tuple(values.shape)} and the type {str(values.dtype).removeprefix('torch.')}.",
+            "With multi_label=True 0 or 1 was expected for each picture and class (N K).",
+            "For one class a picture make the Classifier without multi_label.",
+        )
+    return values.to(torch.int64)
 
 
 def _integers(y: Any) -> Tensor:
@@ -106,7 +102,13 @@ def _integers(y: Any) -> Tensor:
             "Number the classes: classes, y = numpy.unique(names, return_inverse=True), and Classifier(..., classes=classes).",
         )
     labels = torch.as_tensor(values.astype(np.int64))
-    if labels.dim() == 1 and labels.numel() and int(labels.min()) < 0:
+    if labels.dim() != 1:
+        raise DataError(
+            f"The labels have the shape {tuple(labels.shape)}.",
+            "The index of a class, 0 .. K-1, was expected for each picture.",
+            "Turn one-hot rows into integers with labels.argmax(1); for several labels a picture use multi_label=True.",
+        )
+    if labels.numel() and int(labels.min()) < 0:
         raise DataError(
             f"Label {int(labels.argmin())} is {int(labels.min())}.",
             "Labels count the classes from 0.",
@@ -115,13 +117,15 @@ def _integers(y: Any) -> Tensor:
     return labels
 
 
-def training_sets(x: Any, y: Any, held: Any, classes: Sequence[str] | None) -> tuple[Any, Any]:
+def training_sets(
+    x: Any, y: Any, held: Any, classes: Sequence[str] | None, *, multi_label: bool = False
+) -> tuple[Any, Any]:
     """(training, validation) from what `fit` was given; validation is None where neither the data nor the caller brings it."""
     validation = resolve(held)
     if isinstance(validation, Splits):
         validation = validation.validation or validation.test or validation.train
     if y is not None:
-        return labelled(x, y, classes), validation
+        return labelled(x, y, classes, multi_label=multi_label), validation
     x = resolve(x)
     if isinstance(x, Splits):
         if x.train is None:
@@ -139,13 +143,7 @@ def hold_out(dataset: Any, fraction: float, weights: Any = None) -> tuple[Any, A
     if weights is None:
         rest, held = dataset.split(fraction, seed=SEED)
         return rest, held, None
-    weights = torch.as_tensor(np.asarray(weights)).float().reshape(-1)
-    if len(weights) != len(dataset):
-        raise DataError(
-            f"x has {len(dataset):,} samples and sample_weight has {len(weights):,}.",
-            "Every picture needs one weight.",
-            "Check how they were cut.",
-        )
+    weights = one_each(weights, len(dataset))
     count = len(dataset)  # the same split of the positions says whose weights go where
     positions: Any = (
         FolderDataset(dataset.paths, range(count), range(count), root=dataset.root)  # type: ignore[arg-type]
@@ -176,20 +174,6 @@ def measured(value: Any, split: Mapping[str, Any]) -> tuple[str, Any]:
 def was_split(train: Any, split: Mapping[str, Any]) -> bool:
     """Whether training held out some of these very pictures: other data, of another count, is measured whole."""
     return "held_out" in split and split["of"] == len(train)
-
-
-def in_memory(dataset: Any, preprocess: Preprocess) -> ImageDataset:
-    """The pictures as one uint8 tensor of the size that the network takes."""
-    if isinstance(dataset, FolderDataset):
-        return dataset.in_memory(preprocess)
-    images: Tensor = dataset.images
-    if tuple(images.shape[1:]) != (preprocess.channels, *preprocess.size):
-        images, told = (
-            preprocess.stack(list(images)),
-            {name: getattr(dataset, name, "") for name in ("name", "sources")},
-        )
-        return ImageDataset(images, dataset.labels, dataset.classes, **told)
-    return dataset  # type: ignore[no-any-return]
 
 
 def fitting_preprocess(
@@ -297,35 +281,6 @@ def _look(dataset: FolderDataset) -> tuple[int, tuple[int, int]]:
     if height == width and height in _NATIVE_SIDES:
         return (1 if grey else 3), (height, width)
     return (1 if grey else 3), (_DEFAULT_SIDE, _DEFAULT_SIDE)
-
-
-def as_images(value: Any) -> Tensor:
-    """uint8 pictures N C H W from an array in that layout, N H W (grey) or N H W C. Raises for anything else."""
-    try:
-        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"The pictures came as {type(value).__name__}, which is no array ({error}).",
-            "A uint8 array of pictures of one size (N C H W, N H W C, or N H W for grey) was expected.",
-            "Resize them to one size, or pass files, a folder or a data set, which are resized.",
-        ) from error
-    if tensor.dtype != torch.uint8:
-        raise DataError(
-            f"The pictures came as {str(tensor.dtype).removeprefix('torch.')}.",
-            "A classifier takes pictures as they are, uint8 0..255, and scales them itself.",
-            "Pass the unscaled array, or (x * 255).round().astype('uint8').",
-        )
-    if tensor.dim() == 3:
-        return tensor[:, None]
-    if tensor.dim() == 4 and tensor.shape[1] not in (1, 3) and tensor.shape[3] in (1, 3):
-        return tensor.permute(0, 3, 1, 2)
-    if tensor.dim() != 4 or tensor.shape[1] not in (1, 3):
-        raise ShapeError(
-            f"The pictures have the shape {tuple(tensor.shape)}.",
-            "N C H W, N H W C or N H W (grey), with 1 or 3 channels, was expected.",
-            "Add the missing axis, or reorder the axes.",
-        )
-    return tensor
 
 
 def listed(names: Sequence[str]) -> str:

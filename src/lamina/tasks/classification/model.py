@@ -2,61 +2,65 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina import networks
-from lamina.core.errors import LaminaError, ShapeError
-from lamina.data.augment import ProgressiveResize
+from lamina.core.errors import DataError, LaminaError
 from lamina.data.dataset import FolderDataset
-from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
-from lamina.models import Model, feed, file, objective
+from lamina.models import Model, borrowed, ensemble, feed, file, objective, pictures
 from lamina.models.arrays import Arrays, collect
+from lamina.models.model import PREDICT_BATCH
+from lamina.models.pictured import Pictured
 from lamina.models.streams import Streamed, one_each
-from lamina.models.summary import Summary
-from lamina.networks.load import book_state
 from lamina.optimizers.schedules import Schedule
-from lamina.structures.results import Classification
-from lamina.tasks.classification import inputs, pictures
+from lamina.structures.results import check_threshold
+from lamina.tasks.classification import inputs, views
 from lamina.tasks.classification.decode import decode
-from lamina.training import Callback, History, Runtime
+from lamina.training import Runtime
 
 
-class Classifier(Model):
-    """One class for each picture.
+class Classifier(Pictured):
+    """One class for each picture, or with `multi_label` any number of them.
 
     `network` is a name of `networks.names()`, a torch module that ends in logits, or a Model made of layers. Its
     classes, channels and picture size come from the data of the first `fit`, or from `classes` and `preprocess`; a Model
     made of layers says its channels and size itself.
-    `weights` is a parameter file: a model file of lamina's, or the book's `deep_convnet_params.pkl`.
+    `pretrained` brings weights: True or a name of `networks.weights` (downloaded once), or the path of a file of them, a
+    model file of lamina's or the book's `deep_convnet_params.pkl`. They bring their classes and preprocessing, so it predicts
+    at once. For other classes, told here or by the data of the first `fit`, the class layer is replaced, and that is said.
     """
+
+    _learnt: ClassVar[tuple[str, ...]] = (*Pictured._learnt, "classes", "_lent")
 
     def __init__(
         self,
         network: str | nn.Module | Model = "deepconvnet",
         *,
-        weights: str | os.PathLike[str] | None = None,
+        pretrained: borrowed.Pretrained | None = None,
         classes: Sequence[str] | None = None,
         preprocess: Preprocess | None = None,
+        multi_label: bool = False,
     ) -> None:
-        super().__init__(name=network if isinstance(network, str) else type(network).__name__.lower())
-        if isinstance(network, str):
-            networks.check_name(network)
-        self._network = network
+        super().__init__(network, preprocess=preprocess)
         self.classes = None if classes is None else tuple(classes)
-        self.preprocess = preprocess
-        self.split: dict[str, Any] = {}
+        self.multi_label = multi_label
+        self._lent: tuple[str, ...] | None = None  # what borrowed class layers know, until the classes are settled
         self.compile()
-        if weights is not None:
-            self._fill(Path(weights))
+        if pretrained is not None and pretrained is not False:
+            if isinstance(network, Model):
+                raise LaminaError(
+                    "pretrained came with a Model made of layers.",
+                    "Weights are for a network by name, or for a torch module.",
+                    "Open a saved model by lamina.load(path).",
+                )
+            self._borrow(borrowed.borrow(network, pretrained))
         elif self.classes is not None and self.preprocess is not None:
             self._make_net()
         elif not isinstance(network, str):
@@ -65,8 +69,8 @@ class Classifier(Model):
     def compile(
         self,
         optimizer: Any = "adamw",
-        loss: Any = "sparse_categorical_crossentropy",
-        metrics: Any = ("accuracy",),
+        loss: Any = None,
+        metrics: Any = (),
         *,
         loss_weights: Any = None,
         device: str = "auto",
@@ -75,7 +79,15 @@ class Classifier(Model):
         runtime: Runtime | None = None,
         update: Mapping[str, Any] | None = None,
     ) -> None:
-        """As Model.compile, with the optimizer, loss and metrics of a classifier unless told otherwise."""
+        """As Model.compile, with the optimizer, loss and metrics of a classifier unless told otherwise.
+
+        The loss is sparse_categorical_crossentropy with the accuracy as metric; where a picture has several labels it is
+        binary_crossentropy, with the accuracy over all labels and the mean F1 of the classes.
+        """
+        if loss is None:
+            loss = "binary_crossentropy" if self.multi_label else "sparse_categorical_crossentropy"
+        if metrics == ():
+            metrics = ["accuracy", "f1"] if self.multi_label else ["accuracy"]
         super().compile(
             optimizer,
             loss,
@@ -88,78 +100,7 @@ class Classifier(Model):
             update=update,
         )
 
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int = 32,
-        epochs: int = 1,
-        verbose: str | int = "auto",
-        callbacks: Sequence[Callback] | None = None,
-        validation_split: float | None = None,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        class_weight: Mapping[int, float] | None = None,
-        sample_weight: Any = None,
-        initial_epoch: int = 0,
-        *,
-        seed: int = 0,
-        augment: Augment | None = None,
-        resize: ProgressiveResize | None = None,
-        run: str | os.PathLike[str] | None = None,
-        resume: bool = False,
-        checkpoint_every: int | None = None,
-        log_every: int | None = None,
-    ) -> History:
-        """As Model.fit, on a folder, a data set or its name, or on uint8 arrays and their labels.
-
-        `validation_split` is held out by the pictures' content: equal ones never land on both sides, and `evaluate` finds them
-        again. None means a tenth where neither the data nor `validation_data` brings validation, and 0.0 nothing.
-        """
-        inputs.refuse_batches(x, validation_data)
-        with self._restored_on_failure():
-            return super().fit(
-                x,
-                y,
-                batch_size,
-                epochs,
-                verbose,
-                callbacks,
-                validation_split,
-                validation_data,
-                shuffle,
-                class_weight,
-                sample_weight,
-                initial_epoch,
-                seed=seed,
-                augment=augment,
-                resize=resize,
-                run=run,
-                resume=resume,
-                checkpoint_every=checkpoint_every,
-                log_every=log_every,
-            )
-
-    @contextlib.contextmanager
-    def _restored_on_failure(self) -> Iterator[None]:
-        """Where something fails before training begins, the classifier is as it was: not half made for wrong data."""
-        names, loop = ("classes", "preprocess", "split", "graph", "_net", "_step"), self._loop
-        before = {name: getattr(self, name) for name in names}
-        try:
-            yield
-        except Exception:
-            if self._loop is loop:
-                vars(self).update(before)
-            raise
-
     # The network --------------------------------------------------------------------------------------------------
-
-    @property
-    def net(self) -> nn.Module:
-        """The plain torch module."""
-        if self._net is None:
-            raise self._untrained()
-        return self._net
 
     def _take(self, network: nn.Module | Model) -> None:
         if isinstance(network, Model):
@@ -173,63 +114,53 @@ class Classifier(Model):
     def _make_net(self) -> None:
         """The network for these classes and this preprocessing."""
         assert self.classes is not None
-        assert self.preprocess is not None
-        if not isinstance(self._network, str):
-            self._take(self._network)
-            return
-        arguments: dict[str, Any] = {}
-        if "image_size" in networks.arguments(self._network):
-            height, width = self.preprocess.size
-            if height != width:
-                raise ShapeError(
-                    f"The network {self._network!r} was given pictures of {height} x {width} px.",
-                    "It takes square ones.",
-                    "Pass preprocess=Preprocess(size=(28, 28), ...).",
-                )
-            arguments["image_size"] = height
-        self._net = networks.create(
-            self._network, num_classes=len(self.classes), in_channels=self.preprocess.channels, **arguments
-        )
-
-    def _fill(self, path: Path) -> None:
-        if path.suffix == ".pkl":
-            state = book_state(path)
-            self.classes = self.classes or tuple(str(digit) for digit in range(10))
-            self.preprocess = self.preprocess or Preprocess(channels=1, size=(28, 28), mean=(0.0,), std=(1.0,))
+        if isinstance(self._network, str):
+            self._net = self._create(self._network, len(self.classes))
         else:
-            contents = file.read(path)
-            state = contents.tensors
-            self.classes = self.classes or tuple(contents.description.get("classes", ())) or None
-            if self.preprocess is None and "preprocess" in contents.description:
-                self.preprocess = Preprocess.from_dict(contents.description["preprocess"])
-        if self.classes is None or self.preprocess is None:
-            raise LaminaError(
-                f"{path} does not tell classes and preprocessing.",
-                "A classifier needs both.",
-                "Pass classes=[...] and preprocess=Preprocess(...).",
+            self._take(self._network)
+
+    def _borrow(self, lent: borrowed.Borrowed) -> None:
+        """The network with weights that it has learnt elsewhere, and their classes and preprocessing where none were told."""
+        assert not isinstance(self._network, Model)
+        self.preprocess = self.preprocess or lent.preprocess
+        self._net, known = lent.create(self._network, preprocess=self.preprocess)
+        self._check_size(self._net)
+        if self.preprocess is not None:
+            inputs.warn_scaled_twice(self._net, self.preprocess)
+        self._lent = () if lent.is_multi_label != self.multi_label else known  # other logits mean other things
+        if self.classes is not None:
+            self._settle(self.classes)
+        elif self._lent:
+            self.classes = self._lent
+
+    def _settle(self, classes: Sequence[str]) -> None:
+        """The classes are known: a borrowed network whose class layers know others gets new ones, and that is said.
+
+        Classes that are mere numbers on one side are taken for the others if there are as many.
+        """
+        assert self._net is not None
+        before, after = self._lent or (), tuple(classes)
+        unnamed = any(names == tuple(map(str, range(len(names)))) for names in (before, after))
+        if after != before and not (unnamed and len(before) == len(after)):
+            self._net, self._step = borrowed.with_head(self._net, len(after)), None
+            was = (
+                f"The class layer for {len(before):,} classes gives way to one" if before else "The class layer is one"
             )
-        self._make_net()
-        file.fill(self.net, state, path)
-
-    def _set_preprocess(self, preprocess: Preprocess) -> None:
-        self.preprocess, self._step = preprocess, None
-
-    def _prepare(self) -> Callable[[Tensor], Tensor]:
-        if self.preprocess is None:  # a module that was brought along, before the first data
-            return super()._prepare()
-        return self.preprocess.normalize().to(self.runtime.device)
+            if self.runtime.world.is_main:
+                print(f"{self.name}: {was} with fresh values, for {len(after):,}: {inputs.listed(after)}.")
+        self.classes, self._lent = after, None
 
     # Data ---------------------------------------------------------------------------------------------------------
 
     def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Arrays, Any]:
         """Training and validation samples. Without validation data a tenth is held out by the pictures' content."""
-        train, validation = inputs.training_sets(x, y, held, self.classes)
+        train, validation = self._named(x, y, held)
         split: dict[str, Any] = {}
         if validation is None and fraction != 0:
             fraction = inputs.HELD_OUT if fraction is None else fraction
             split = {"held_out": fraction, "of": len(train), "by": "content hash", "seed": inputs.SEED}
             train, validation, weights = inputs.hold_out(train, fraction, weights)
-        self._meet(train)
+        self._begin(train)
         self.split = split
         # Arrays are not resized behind their owner's back.
         if y is not None:
@@ -248,8 +179,48 @@ class Classifier(Model):
         loaded, used = dataset.loaded(preprocess, on_error=unreadable)
         return collect(loaded, None, weights=None if weights is None else weights[used])
 
+    def _named(self, x: Any, y: Any, held: Any) -> tuple[Any, Any]:
+        """Data sets for training and validation (None where nobody brings it), with classes."""
+        known = self.classes if self._lent is None else None  # those of borrowed weights do not name somebody's labels
+        return inputs.training_sets(x, y, held, known, multi_label=self.multi_label)
+
+    def _parts(self, x: Any, y: Any, held: Any, fraction: float | None) -> tuple[Any, Any]:
+        train, validation = self._named(x, y, held)
+        split: dict[str, Any] = {}
+        if validation is None and fraction != 0:
+            fraction = inputs.HELD_OUT if fraction is None else fraction
+            split = {"held_out": fraction, "of": len(train), "by": "content hash", "seed": inputs.SEED}
+            train, validation, _ = inputs.hold_out(train, fraction)
+        elif validation is not None:
+            validation = (
+                inputs.labelled(validation[0], validation[1], train.classes, multi_label=self.multi_label)
+                if isinstance(validation, tuple | list)
+                else inputs.checked_set(validation)
+            )
+        self._begin(train)
+        self._build(Arrays(()))
+        self.split = split
+        preprocess = self._prepared()
+        parts = [part for part in (train, validation) if part is not None]
+        if all(not isinstance(part, FolderDataset) or part.fits_in_memory(preprocess) for part in parts):
+            parts = [pictures.in_memory(part, preprocess) for part in parts]
+        return parts[0], parts[1] if len(parts) > 1 else None
+
+    def _begin(self, train: Any) -> None:
+        """Meets the data of training, which settles what class layers a borrowed network has."""
+        if self._lent is not None:
+            self._settle(train.classes)
+        self._meet(train)
+
     def _meet(self, dataset: Any) -> None:
         """Takes classes, channels and picture size from the first data set; later ones must have the same classes."""
+        if dataset.labels.dim() != 1 + self.multi_label:
+            came = "several labels for each picture" if dataset.labels.dim() == 2 else "one label for each picture"
+            raise DataError(
+                f"The data has {came} (labels of shape {tuple(dataset.labels.shape)}).",
+                "Labels (N), or with multi_label=True 0 or 1 for each picture and class (N K), were expected.",
+                "Make the Classifier with multi_label=True, or bring labels of the other kind.",
+            )
         if self.classes is not None and tuple(dataset.classes) != self.classes:
             raise LaminaError(
                 f"The data has the classes {inputs.listed(dataset.classes)}.",
@@ -264,15 +235,18 @@ class Classifier(Model):
     def _collect(self, x: Any, y: Any, weights: Any) -> Arrays:
         if self._net is None:
             raise self._untrained()
-        if y is None and inputs.is_arrays(x):
+        if y is None and pictures.is_arrays(x):
             return collect(x, None, weights=weights)
-        dataset = inputs.labelled(x, y, self.classes) if y is not None else self.measured(x)[1]
+        dataset = self._labelled(x, y) if y is not None else self.measured(x)[1]
         self._meet(dataset)
         return self._gathered(dataset, weights) if y is None else collect(dataset, None, weights=weights)
 
+    def _labelled(self, x: Any, y: Any) -> Any:
+        return inputs.labelled(x, y, self.classes, multi_label=self.multi_label)
+
     def _in_order(self, data: Any, batch_size: int) -> Any:
         if not isinstance(data, Arrays):
-            inputs.refuse_batches(data)
+            pictures.refuse_batches(type(self).__name__, data)
         return super()._in_order(data, batch_size)
 
     def _build(self, data: Arrays) -> None:
@@ -280,39 +254,66 @@ class Classifier(Model):
             self._make_net()
             self._step = None
 
-    def _check(self, data: Arrays) -> None:
-        assert self.preprocess is not None
-        came, wanted = tuple(data.inputs[0].shape[1:]), (self.preprocess.channels, *self.preprocess.size)
-        if came != wanted:
-            raise ShapeError(
-                f"The pictures have the shape {came} (channels, height, width).",
-                f"This classifier takes {wanted}.",
-                "Pass files or a data set, which are resized, or resize the arrays: "
-                f"lamina.Preprocess(channels={wanted[0]}, size={wanted[1:]}).stack(x).",
-            )
-
     # Using it -----------------------------------------------------------------------------------------------------
 
-    def predict_probs(self, x: Any, batch_size: int = 256) -> np.ndarray[Any, Any]:
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int = PREDICT_BATCH,
+        verbose: str | int = 0,
+        sample_weight: Any = None,
+        *,
+        tta: Any = None,
+    ) -> dict[str, float]:
+        """As Model.evaluate; with `tta` (see `predict`) the figures of the answers averaged over several views."""
+        if tta is None:
+            return super().evaluate(x, y, batch_size, verbose, sample_weight)
+        if sample_weight is not None:
+            raise LaminaError(
+                "tta came beside sample_weight.", "Views are averaged without weights.", "Leave one of them out."
+            )
+        self._prepared()
+        dataset = self._labelled(x, y) if y is not None else self.measured(x)[1]
+        self._meet(dataset)
+        probs, labels = views.answers([self], dataset, tta=tta, batch_size=batch_size)
+        return ensemble.figures(self._compiled or {}, probs[0], labels, multi_label=self.multi_label)
+
+    def predict_probs(self, x: Any, batch_size: int = 256, *, tta: Any = None) -> np.ndarray[Any, Any]:
         """The probability of each class (N K, float32) for pictures, files, a folder, arrays or a data set."""
-        return self._probs(pictures.read(x, self._prepared())[0], batch_size)
+        return views.seen(self, x, tta=tta, batch_size=batch_size)[0]
 
     def predict(
-        self, x: Any, batch_size: int = 256, verbose: str | int = 0, *, on_error: pictures.OnError = "raise"
+        self,
+        x: Any,
+        batch_size: int = 256,
+        verbose: str | int = 0,
+        *,
+        threshold: float | None = None,
+        on_error: pictures.OnError = "raise",
+        tta: Any = None,
     ) -> Any:
         """The class of a picture (one Classification), or of several (a list): files, a folder, arrays or a data set.
 
+        Below the `threshold`, a probability, the answer is "none of these". With several labels a picture it is a Labelling
+        with those of at least the threshold (None: 0.5).
+
         An array (3, H, W) is one picture to a classifier of colour pictures, and three to one of grey ones. Unreadable
         files among several raise a DataError that names all of them; with on_error="skip" they are left out and named in
-        one warning, and each result's `path` says which file it is of.
+        one warning, and each result's `path` says which file it is of. `tta` averages over several views of each picture:
+        "ten-crop", "multi-scale", "flip", "shift", views of lamina.models.tta, or an augmentation.
         """
-        batch, sources = pictures.read(x, self._prepared(), on_error)
-        results: list[Classification] = decode(self._probs(batch, batch_size), self.classes or (), sources)
+        if threshold is not None:
+            check_threshold(threshold)
+        probs, sources = views.seen(self, x, tta=tta, batch_size=batch_size, on_error=on_error)
+        results = decode(probs, self.classes or (), sources, threshold=threshold, multi_label=self.multi_label)
         return results[0] if pictures.is_single(x, self._prepared().channels) else results
 
     def _probs(self, batch: Tensor, batch_size: int) -> np.ndarray[Any, Any]:
         (raw,) = self._answers(batch, batch_size)
         target = self._make_step().targets[0]
+        if self.multi_label:
+            return (raw if target.cut == "sigmoid" else torch.sigmoid(raw)).numpy()
         ends_in_probs = target.cut == "softmax" or feed.are_probabilities(target.loss, raw)
         return (raw if ends_in_probs else torch.softmax(raw, dim=-1)).numpy()
 
@@ -326,21 +327,20 @@ class Classifier(Model):
 
     def memorised(self, data: Any) -> Any:
         """The pictures of a data set (see `measured`) as this classifier sees them: one uint8 tensor with labels and classes."""
-        return inputs.in_memory(self.measured(data)[1], self._prepared())
-
-    def summary(self, input_shape: Sequence[int] | None = None, *, show: bool = True) -> Summary:
-        """As Model.summary; the shape of the input is that of the pictures, once they are known."""
-        if self._net is None:
-            raise self._untrained()
-        if input_shape is None and self.graph is None and self.preprocess is not None:
-            input_shape = (self.preprocess.channels, *self.preprocess.size)
-        return super().summary(input_shape, show=show)
+        return pictures.in_memory(self.measured(data)[1], self._prepared())
 
     def _prepared(self) -> Preprocess:
         """The preprocessing of a classifier that has met its data."""
-        if self.preprocess is None or self.classes is None:
+        if self.preprocess is not None and self.classes is not None:
+            return self.preprocess
+        if self._net is None or self._lent is None:
             raise self._untrained()
-        return self.preprocess
+        what = "what their classes are" if self.classes is None else "how pictures are to be prepared"
+        raise LaminaError(
+            f"The weights of this classifier do not tell {what}.",
+            "It needs classes, a size, a mean and a std to answer.",
+            "Pass classes=[...] and preprocess=lamina.Preprocess(...), or call fit, which takes them from the data.",
+        )
 
     def _untrained(self) -> LaminaError:
         return LaminaError(
@@ -357,6 +357,7 @@ class Classifier(Model):
             "compiled": objective.tell(self._compiled or {}),
             "network": self._described(),
             "classes": list(self.classes or ()),
+            **({"multi_label": True} if self.multi_label else {}),
             "preprocess": self._prepared().to_dict(),
             "split": self.split,
             "metrics": figures,
@@ -368,7 +369,7 @@ class Classifier(Model):
         """The classifier that `save` wrote; see `lamina.load`."""
         net, graph = file.rebuild(contents, modules or {})
         described = contents.description
-        classifier = cls(net)
+        classifier = cls(net, multi_label=described.get("multi_label", False))
         classifier.classes = tuple(described["classes"])
         classifier._set_preprocess(Preprocess.from_dict(described["preprocess"]))
         if graph is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import sqlite3
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -74,15 +74,15 @@ def create(path: Path, direction: Literal["minimize", "maximize"], told: Mapping
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+        # Not by tempfile: its mode 0600 would lock out others, who may share the search.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise LaminaError(
             f"The study file {path} cannot be made ({error.strerror or error}).",
             "A path in a folder that may be written was expected.",
             "Name another file.",
         ) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         storage = opened(temporary)
         study = optuna.create_study(study_name=NAME, storage=storage, direction=direction)

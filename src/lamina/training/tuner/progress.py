@@ -84,7 +84,7 @@ class LineReport(SearchReport):
             is_best = self.best is not None and self.best.number == trial.number
             words.append("the best so far" if is_best and before is not None else "" if is_best else self._told_best())
         else:
-            again = " Another is drawn." if trial.outcome == IMPOSSIBLE else ""
+            again = " Not counted, drawn again." if trial.outcome == IMPOSSIBLE else ""
             words.append(f"{trial.outcome}: {trial.reason}{again}")
         self._print("  ".join(word for word in words if word))
 

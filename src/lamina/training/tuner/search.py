@@ -52,8 +52,8 @@ def search(
 
     `monitor` is a figure on the validation data, after the last epoch; it is maximised where more is better by its name.
     A trial that is worse than the median of those before at the same epoch is stopped. One that diverges, runs out
-    of memory or cannot be computed is recorded with the reason, and one whose network cannot be built (ShapeError) is drawn
-    again. Any other error of `build` ends the search.
+    of memory or cannot be computed is recorded with the reason. One whose network cannot be built (ShapeError) is no trial: its number
+    is drawn again, and after 50 such draws in a row the search ends. Any other error of `build` ends it at once.
 
     Initial values, order and dropout of trial n (from 1) are functions of (seed, n). With `storage` the study is kept in that SQLite
     file: the same call goes on with it, also from several processes at once. Ctrl-C ends the search and returns the study.
@@ -187,7 +187,8 @@ class _Search:
             with (
                 study_file.quiet()
             ):  # a sampler for each trial: what is drawn depends on the trials before, not on the process
-                sampler_seed = random.key(self.seed, number, 1) >> 32
+                # ... and on how often this number was drawn in vain, or the same would be drawn for ever.
+                sampler_seed = random.key(self.seed, number, 1 + self._in_vain(number)) >> 32
                 self.study.optuna.sampler = optuna.samplers.TPESampler(seed=sampler_seed)
                 values = spaces.draw(self.study.space, asked)
             trial = Trial(values, self.study.space, number=number, seed=asked.user_attrs["seed"])
@@ -222,17 +223,22 @@ class _Search:
         """The trial's number, which no other has that was not interrupted; None where all wanted trials are taken."""
         wanted = (self.states.COMPLETE, self.states.PRUNED, self.states.RUNNING)
         others = [t for t in self.study.optuna.get_trials(deepcopy=False, states=wanted) if t.number != asked.number]
-        before = [trial for trial in others if trial.number < asked.number]
-        if sum(map(self._counts, before)) >= self.trials:
+        counted = [trial for trial in others if self._counts(trial)]
+        before = [trial for trial in counted if trial.number < asked.number]
+        if len(before) >= self.trials:
             return None
-        taken = {trial.user_attrs.get("slot") for trial in others}
+        taken = {trial.user_attrs.get("slot") for trial in counted}
         number = len(before) + 1
         if number in taken:
-            number = next(free for free in range(1, len(others) + 2) if free not in taken)
+            number = next(free for free in range(1, len(counted) + 2) if free not in taken)
         asked.set_user_attr("process", studies.this_process())
         asked.set_user_attr("seed", random.key(self.seed, number) >> 32)
         asked.set_user_attr("slot", number)
         return number
+
+    def _in_vain(self, number: int) -> int:
+        """How many draws of a trial's number were impossible."""
+        return sum(t.user_attrs["slot"] == number and not self._counts(t) for t in self.study.alive())
 
     def _train(self, trial: Trial, watch: _Watch) -> tuple[str, str]:
         """The outcome and its reason."""
@@ -284,6 +290,12 @@ class _Search:
         failed = self.in_vain[FAILED] >= _FAILED_IN_A_ROW and not any(t.outcome == DONE for t in self.study.trials)
         if failed or self.in_vain[IMPOSSIBLE] >= _IMPOSSIBLE_IN_A_ROW:
             count = self.in_vain[trial.outcome]
+            if trial.outcome == IMPOSSIBLE:
+                raise LaminaError(
+                    f"{count} draws in a row could not be built. The last: {trial.reason}",
+                    "A space was expected of which most networks fit the data.",
+                    "Give larger pictures, or take what does not fit them out of the space.",
+                )
             raise LaminaError(
                 f"{count} trials in a row were {trial.outcome}. The last: {trial.reason}",
                 "Some were expected to train.",

@@ -7,7 +7,7 @@ from PIL import Image
 
 import lamina
 from lamina.core.errors import DataError
-from lamina.tasks.classification import pictures
+from lamina.models import pictures
 
 
 def noise(count, seed=0):
@@ -59,9 +59,7 @@ def untidy(tmp_path):
 
 @pytest.fixture(scope="module")
 def classifier():
-    return lamina.Classifier(
-        "fastconvnet", weights=None, classes=("x", "y"), preprocess=lamina.Preprocess(channels=1, size=(28, 28))
-    )
+    return lamina.Classifier("fastconvnet", classes=("x", "y"), preprocess=lamina.Preprocess(channels=1, size=(28, 28)))
 
 
 def test_unreadable_files_among_several_are_all_named(untidy, classifier):

@@ -1,0 +1,174 @@
+"""The options of `lamina train`, and what is wrong with them: said before any data is read, in the words that were typed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lamina import networks, optimizers, recipes
+from lamina.cli import opening
+from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
+from lamina.data.augment import AUGMENTATIONS
+from lamina.data.formats import FORMATS
+from lamina.training.averaging import AVERAGES
+from lamina.training.checkpoint import CHECKPOINT, CONFIG, PREVIOUS
+from lamina.training.runtime import PRECISIONS, Runtime, lacks
+from lamina.training.runtime import devices as devices_here
+
+_SAID_BY_A_RECIPE = ("model", "batch_size", "lr", "optimizer", "schedule", "accumulate", "clip_norm", "average", "size")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of `lamina train`; None where nobody said."""
+
+    model: str | None = None
+    recipe: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    optimizer: str | None = None
+    schedule: str | None = None
+    accumulate: int | None = None
+    clip_norm: float | None = None
+    average: str | None = None
+    augment: str | None = None
+    seed: int = 0
+    size: str | None = None
+    limit: int | None = None
+    output: Path = Path("runs/train")
+    format: str | None = None
+    resume: bool = False
+    checkpoint_every: int | None = None
+    log_every: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    deterministic: bool = False
+    compile: bool = False
+    shard: bool = False
+    sync_batchnorm: bool = False
+    tuned: Mapping[str, Any] = field(default_factory=dict)  # what only a config says: network, loss, momentum ...
+
+    def told(self) -> dict[str, Any]:
+        """What a resumed run must know again: the options that were given, but for where the run lies."""
+        usual = TrainOptions()
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("output", "resume")}
+        return {name: value for name, value in values.items() if value != getattr(usual, name)}
+
+    def runtime(self) -> Runtime:
+        """Where and how the run trains."""
+        return Runtime(
+            self.device,
+            precision=self.precision,
+            deterministic=self.deterministic,
+            compile=True if self.compile else "auto",
+            synchronise=self.sync_batchnorm,
+            shard=self.shard,
+        )
+
+    def update(self) -> dict[str, Any]:
+        """The further arguments of the run's Update."""
+        given = {"accumulate": self.accumulate, "clip_norm": self.clip_norm, "average": self.average}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def augmentations(self) -> list[str] | None:
+        """The names that --augment lists; None where it was not given."""
+        return None if self.augment is None else [name.strip() for name in self.augment.split(",")]
+
+    def check(self, *, processes: int = 1) -> None:
+        """Raises UnknownNameError for an option that means nothing, LaminaError for a folder that cannot take the run."""
+        self._check_recipe()
+        if self.model is not None:
+            if opening.is_function(self.model):
+                networks.by_path.find(self.model)
+            elif self.model.startswith(networks.from_timm.PREFIX):
+                networks.check_name(self.model)
+            elif "network" not in self.tuned:
+                remedy = "`lamina models` lists them all; FILE.py:function names a network of your own."
+                check_name("model", self.model, networks.names(), remedy)
+        if self.optimizer is not None:
+            check_name("optimizer", self.optimizer.lower(), optimizers.OPTIMIZERS)
+        check_name("schedule", self.schedule, optimizers.schedules.SCHEDULES)
+        check_name("average", self.average, AVERAGES)
+        for name in self.augmentations() or ():
+            check_name("augment", name, AUGMENTATIONS, f"Name some of {', '.join(AUGMENTATIONS)}, with commas between.")
+        check_name("format", self.format, FORMATS)
+        check_name("precision", self.precision, PRECISIONS)
+        if self.lr is not None and not 0 <= self.lr < math.inf:
+            raise _wrong("lr", self.lr, "A number that is not negative was expected.", "Pass for example --lr 0.001.")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise _wrong("clip_norm", self.clip_norm, "A number above 0 was expected.", "Leave it out to clip nothing.")
+        if self.size is not None:
+            parse_size(self.size)
+        if self.batch_size is not None and self.batch_size < processes:
+            came = f"--batch-size {self.batch_size} came, and {processes} processes train together."
+            expected = "It counts the pictures of all, and each needs one or more."
+            raise UnknownNameError(came, expected, f"Pass --batch-size {processes} or more, or fewer --devices.")
+        check_device(self.device)
+        self._check_output()
+
+    def _check_recipe(self) -> None:
+        if self.recipe is None:
+            return
+        check_name("recipe", self.recipe, recipes.names(), "`lamina models` lists them all.")
+        beside = (*_SAID_BY_A_RECIPE, "augment")
+        given = [f"--{name.replace('_', '-')}" for name in beside if getattr(self, name) is not None]
+        if given:
+            raise UnknownNameError(
+                f"--recipe came beside {', '.join(given)}.",
+                "A recipe says these itself: its measured result depends on them.",
+                f"Leave out {' and '.join(given)}, or --recipe.",
+            )
+
+    def _check_output(self) -> None:
+        if self.output.exists() and not self.output.is_dir():
+            raise LaminaError(
+                f"--output {self.output} is a file.", "A run is written into a folder.", "Name another --output."
+            )
+        if not self.resume and any((self.output / name).exists() for name in (CHECKPOINT, PREVIOUS, CONFIG)):
+            raise LaminaError(
+                f"{self.output} already holds a run.",
+                "A run is not written over another.",
+                f"Go on with it: lamina train --resume --output {self.output}; or name another --output.",
+            )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of 96 or 96x128."""
+    sides = text.lower().split("x")
+    if not (1 <= len(sides) <= 2 and all(side.isdecimal() and int(side) > 0 for side in sides)):
+        raise UnknownNameError(
+            f"--size {text!r} is no size.", "Pixels, or height x width, were expected.", "Use 96, or 96x128."
+        )
+    return int(sides[0]), int(sides[-1])
+
+
+def check_name(option: str, value: str | None, known: Iterable[str], remedy: str = "Use one of these.") -> None:
+    """Raises UnknownNameError that names the option and the nearest of the known names."""
+    names = list(known)
+    if value is None or value in names:
+        return
+    near = ", ".join(map(repr, names if len(names) <= 8 else nearest_names(value, names)))
+    told = "The known names are" if len(names) <= 8 else f"The nearest of the {len(names)} known names"
+    raise UnknownNameError(f"--{option.replace('_', '-')} {value!r} is not known.", f"{told}: {near}.", remedy)
+
+
+def check_device(device: str) -> None:
+    """Raises UnknownNameError for a device that is no name of one, or is not there. No device is woken for it."""
+    if device == "auto":
+        return
+    wrong = "not on this machine"
+    try:
+        if not lacks(device):
+            return
+    except RuntimeError:
+        wrong = "no device"
+    there = f"Here there are: {', '.join(devices_here())}."
+    raise UnknownNameError(f"--device {device!r} is {wrong}.", there, "Choose one of these, or leave it out.")
+
+
+def _wrong(option: str, value: object, expected: str, remedy: str) -> UnknownNameError:
+    return UnknownNameError(f"--{option.replace('_', '-')} {value} came.", expected, remedy)

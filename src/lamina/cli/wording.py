@@ -1,0 +1,42 @@
+"""What the library says to who writes Python, said to who types a command: `batch_size=32` is `--batch-size 32`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_OPTIONS = (
+    "accumulate",
+    "augment",
+    "average",
+    "batch_size",
+    "checkpoint_every",
+    "clip_norm",
+    "device",
+    "epochs",
+    "log_every",
+    "optimizer",
+    "precision",
+    "recipe",
+    "schedule",
+    "seed",
+)
+_RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+    (r"\bresume=True\b(?: \(--resume\))?", "--resume"),
+    (r"update=\{'accumulate': (\d+)\} in compile\b", r"--accumulate \1"),
+    (r", or pass the \w+ as an object\.", "."),
+    (r"\b(?:learning_rate|lr)=", "--lr "),
+    (rf"\b({'|'.join(_OPTIONS)})=(['\"]?)([\w.:+-]+?)\2(?=[\s,;.)]|$)", lambda m: f"{_option(m[1])} {m[3]}"),
+    (r"\b(batch_size|clip_norm|checkpoint_every|log_every)\b", lambda m: _option(m[1])),
+]
+
+
+def as_typed(text: str) -> str:
+    """The text with Python's arguments as the options of the command line."""
+    for pattern, told in _RULES:
+        text = re.sub(pattern, told, text)
+    return text
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,136 @@
+"""The arithmetic of ensembles: answers that are averaged, weights learned on validation data, figures of averaged answers.
+
+`Snapshots` keeps the models of one run that an ensemble can be made of.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from lamina.core.errors import LaminaError, ShapeError
+from lamina.models.model import Model
+from lamina.training import Callback, Runtime
+
+Average = Literal["probs", "logits"]
+
+_STEPS = 100  # of L-BFGS over a handful of numbers
+_LEAST = 1e-12  # probability; a member that gives a true class none would make the likelihood infinite
+
+
+def combine(
+    probs: Float[np.ndarray, "M N K"], weights: Sequence[float], *, average: Average = "probs"
+) -> Float[np.ndarray, "N K"]:
+    """The weighted mean of the members' probabilities, or the softmax of that of their logits.
+
+    Logits are log-probabilities but for a constant in each row, which the softmax takes out: members that end in a softmax
+    can be averaged so too. It is the geometric mean, which a member that is sure of a "no" can veto.
+    """
+    mixed = _mixed(torch.as_tensor(probs).double(), torch.tensor(list(weights), dtype=torch.float64), average)
+    return mixed.exp().float().numpy()
+
+
+def learned_weights(
+    probs: Float[np.ndarray, "M N K"], labels: Int64[np.ndarray, " N"], *, average: Average = "probs"
+) -> tuple[float, ...]:
+    """The convex weights (at least 0, of sum 1) of least cross-entropy on these samples.
+
+    Found by L-BFGS over numbers whose softmax they are, from equal weights; the cross-entropy is convex in the weights for
+    both kinds of average, so there is one minimum.
+    """
+    values, goals = torch.as_tensor(probs).double(), torch.as_tensor(labels)
+    if values.dim() != 3 or goals.shape != values.shape[1:2]:
+        raise ShapeError(
+            f"Probabilities {tuple(values.shape)} came with labels {tuple(goals.shape)}.",
+            "(members, samples, classes) and (samples) were expected.",
+            "Pass the answers of all members to the same samples.",
+        )
+    free = torch.zeros(len(values), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([free], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        mixed = _mixed(values, torch.softmax(free, 0), average)
+        loss = -mixed[torch.arange(len(goals)), goals].mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return tuple(round(float(weight), 6) for weight in torch.softmax(free.detach(), 0))
+
+
+def _mixed(probs: Tensor, weights: Tensor, average: Average) -> Tensor:
+    """Log-probabilities of the mean, (N K)."""
+    if average == "probs":
+        return torch.einsum("m,mnk->nk", weights, probs).clamp_min(_LEAST).log()
+    return torch.log_softmax(torch.einsum("m,mnk->nk", weights, probs.clamp_min(_LEAST).log()), dim=-1)
+
+
+def checked_weights(weights: Sequence[float] | None, members: int) -> tuple[float, ...]:
+    """Weights of sum 1, equal where nobody says. Raises LaminaError for a wrong number of them, or a negative one."""
+    if weights is None:
+        return (1 / members,) * members
+    values = tuple(float(weight) for weight in weights)
+    if len(values) != members or not all(value >= 0 for value in values) or not 0 < sum(values) < float("inf"):
+        raise LaminaError(
+            f"weights are {values}.",
+            f"One number for each of the {members} members was expected, none below 0, and not all 0.",
+            "Leave them out for equal ones, or learn them: ensemble.learn_weights(validation).",
+        )
+    return tuple(value / sum(values) for value in values)
+
+
+def figures(
+    compiled: Mapping[str, Any],
+    probs: Float[np.ndarray, "N K"],
+    labels: np.ndarray[Any, Any],
+    *,
+    multi_label: bool = False,
+) -> dict[str, float]:
+    """The loss and metrics that a classifier was compiled with, of probabilities that were computed already.
+
+    Logarithms of probabilities are logits (with `multi_label` those of the odds), so any loss and metric of logits can be asked.
+    """
+    scorer = Model(nn.Identity(), name="scores")
+    told = {name: compiled[name] for name in ("loss", "metrics", "loss_weights") if name in compiled}
+    scorer.compile(**told, runtime=Runtime("cpu"))
+    logits = np.log(np.clip(probs, _LEAST, None).astype(np.float64))
+    if multi_label:
+        logits -= np.log(np.clip(1 - probs.astype(np.float64), _LEAST, None))
+    return scorer.evaluate(logits.astype(np.float32), labels)
+
+
+class Snapshots(Callback):
+    """Keeps the model at the end of every `every`-th epoch in `folder`, as epoch_005.safetensors and so on.
+
+    With a schedule that ends a cycle there, such as CosineRestarts, these are the members of a snapshot ensemble (Huang 2017,
+    arXiv:1704.00109): several networks for the cost of training one.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, every: int) -> None:
+        if every < 1:
+            raise LaminaError(
+                f"Snapshots: every is {every}.", "A number of epochs was expected.", "Pass the cycle's length."
+            )
+        self.folder, self.every = Path(folder), every
+
+    def on_train_begin(self, logs: Mapping[str, float]) -> None:
+        """Makes sure that there is a model."""
+        if self.model is None:
+            raise LaminaError(
+                "Snapshots runs on a bare loop.",
+                "It saves a Model.",
+                "Train by Model.fit, or save loop.step.networks in a callback of your own.",
+            )
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Saves, where a cycle ends."""
+        if (epoch + 1) % self.every == 0:
+            self.model.save(self.folder / f"epoch_{epoch + 1:03d}.safetensors")

@@ -1,0 +1,228 @@
+"""A model whose input is one picture: it prepares pictures itself, and can begin from what another network has learnt."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from lamina import networks
+from lamina.core.errors import LaminaError, ShapeError
+from lamina.data.augment import ProgressiveResize
+from lamina.data.loader import Augment
+from lamina.data.preprocess import Preprocess
+from lamina.models import fine_tuning, pictures
+from lamina.models.arrays import Arrays
+from lamina.models.model import Model
+from lamina.models.summary import Summary
+from lamina.networks import contract
+from lamina.networks.network import Network
+from lamina.training import Callback, History, transfer
+
+
+class Pictured(Model):
+    """A network by name, a torch module or a Model made of layers, with the preprocessing of its pictures.
+
+    What it learns about its data at the first `fit` (`_learnt` names it) is forgotten where that fails before training.
+    """
+
+    _learnt: ClassVar[tuple[str, ...]] = ("preprocess", "split", "graph", "_net", "_step")
+
+    def __init__(self, network: str | nn.Module | Model, *, preprocess: Preprocess | None) -> None:
+        super().__init__(name=network if isinstance(network, str) else type(network).__name__.lower())
+        if isinstance(network, str):
+            networks.check_name(network)
+        self._network = network
+        self.preprocess = preprocess
+        self.split: dict[str, Any] = {}
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        validation_split: float | None = None,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        *,
+        seed: int = 0,
+        sample_by: Any = None,
+        augment: Augment | None = None,
+        resize: ProgressiveResize | None = None,
+        run: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        checkpoint_every: int | None = None,
+        log_every: int | None = None,
+    ) -> History:
+        """As Model.fit, on a folder, a data set or its name, or on uint8 arrays and their targets.
+
+        `validation_split` is held out by the pictures' content: equal ones never land on both sides, and `evaluate` finds them
+        again. None means a tenth where neither the data nor `validation_data` brings validation, and 0.0 nothing.
+        """
+        pictures.refuse_batches(type(self).__name__, x, validation_data)
+        with self._restored_on_failure():
+            return super().fit(
+                x,
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                validation_data,
+                shuffle,
+                class_weight,
+                sample_weight,
+                initial_epoch,
+                seed=seed,
+                sample_by=sample_by,
+                augment=augment,
+                resize=resize,
+                run=run,
+                resume=resume,
+                checkpoint_every=checkpoint_every,
+                log_every=log_every,
+            )
+
+    def fine_tune(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int = 32,
+        epochs: int = 5,
+        verbose: str | int = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        validation_split: float | None = None,
+        validation_data: Any = None,
+        *,
+        freeze_epochs: int = 1,
+        rate: float = 0.1,
+        decay: float = 0.5,
+        freeze_statistics: bool = False,
+        seed: int = 0,
+        augment: Augment | None = None,
+        run: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> History:
+        """Fits a network that has learnt from other pictures: its new class layer first, then all, with lower rates by depth.
+
+        For `freeze_epochs` epochs all but the class layer is frozen. Where the class layer is linear and the pictures lie in
+        memory, what comes before it is computed once, without augmentation, so that many such epochs cost as one. Then all
+        is trained for `epochs` epochs: the class layer at `rate` times the optimizer's learning rate, the layers before it
+        more slowly the deeper they lie (`decay`, see training.transfer.depth_rates), with the statistics of BatchNorms as
+        they were where `freeze_statistics`. The schedule of `compile` is laid over each of the two phases; one history has
+        both. The other arguments are those of `fit`.
+        """
+        pictures.refuse_batches(type(self).__name__, x, validation_data)
+        with self._restored_on_failure():
+            train, held = self._parts(x, y, validation_data, validation_split)
+        return fine_tuning.fine_tune(
+            self,
+            train,
+            held,
+            freeze_epochs=freeze_epochs,
+            rates=(rate, decay),
+            freeze_statistics=freeze_statistics,
+            told={"batch_size": batch_size, "verbose": verbose, "callbacks": list(callbacks or ()), "seed": seed},
+            plan=fine_tuning.Plan(epochs, augment, None if run is None else os.fspath(run), resume),
+        )
+
+    def freeze(self, up_to: str | None = None, *, statistics: bool = True) -> None:
+        """Trains only what comes behind the layer `up_to`, or only the class layers; see training.transfer.freeze."""
+        heads = contract.class_layers(self.net) if up_to is None else None
+        transfer.freeze(self.net, up_to, heads=heads, statistics=statistics)
+
+    def unfreeze(self) -> None:
+        """Trains all of the network again."""
+        transfer.unfreeze(self.net)
+
+    @contextlib.contextmanager
+    def _restored_on_failure(self) -> Iterator[None]:
+        """Where something fails before training begins, the model is as it was: not half made for wrong data."""
+        loop, before = self._loop, {name: getattr(self, name) for name in self._learnt}
+        try:
+            yield
+        except Exception:
+            if self._loop is loop:
+                vars(self).update(before)
+            raise
+
+    @abstractmethod
+    def _parts(self, x: Any, y: Any, held: Any, fraction: float | None) -> tuple[Any, Any]:
+        """Data sets to train on and to validate with, in memory where there is room; `fit` takes them as they are."""
+
+    # The network --------------------------------------------------------------------------------------------------
+
+    @property
+    def net(self) -> nn.Module:
+        """The plain torch module."""
+        if self._net is None:
+            raise self._untrained()
+        return self._net
+
+    def _create(self, network: str, outputs: int) -> nn.Module:
+        """A network by name with so many outputs, for the pictures that the preprocessing gives."""
+        assert self.preprocess is not None
+        arguments: dict[str, Any] = {}
+        if "image_size" in networks.arguments(network):
+            height, width = self.preprocess.size
+            if height != width:
+                raise ShapeError(
+                    f"The network {network!r} was given pictures of {height} x {width} px.",
+                    "It takes square ones.",
+                    "Pass preprocess=Preprocess(size=(28, 28), ...).",
+                )
+            arguments["image_size"] = height
+        net = networks.create(network, num_classes=outputs, in_channels=self.preprocess.channels, **arguments)
+        self._check_size(net)
+        return net
+
+    def _told(self) -> dict[str, Any]:
+        """What was compiled, as the step is made of it."""
+        return dict(self._compiled or {})
+
+    def _check_size(self, net: nn.Module) -> None:
+        """Raises ShapeError for pictures that the network cannot take, and says the smallest."""
+        if isinstance(net, Network) and self.preprocess is not None:
+            net.check_size(self.preprocess.size)
+
+    def _set_preprocess(self, preprocess: Preprocess) -> None:
+        self.preprocess, self._step = preprocess, None
+
+    def _prepare(self) -> Callable[[Tensor], Tensor]:
+        if self.preprocess is None:  # a module that was brought along, before the first data
+            return super()._prepare()
+        return self.preprocess.normalize().to(self.runtime.device)
+
+    def _check(self, data: Arrays) -> None:
+        assert self.preprocess is not None
+        came, wanted = tuple(data.inputs[0].shape[1:]), (self.preprocess.channels, *self.preprocess.size)
+        if came != wanted:
+            raise ShapeError(
+                f"The pictures have the shape {came} (channels, height, width).",
+                f"This {type(self).__name__.lower()} takes {wanted}.",
+                "Pass files or a data set, which are resized, or resize the arrays: "
+                f"lamina.Preprocess(channels={wanted[0]}, size={wanted[1:]}).stack(x).",
+            )
+
+    def summary(self, input_shape: Sequence[int] | None = None, *, show: bool = True) -> Summary:
+        """As Model.summary; the shape of the input is that of the pictures, once they are known."""
+        if self._net is None:
+            raise self._untrained()
+        if input_shape is None and self.graph is None and self.preprocess is not None:
+            input_shape = (self.preprocess.channels, *self.preprocess.size)
+        return super().summary(input_shape, show=show)
+
+    @abstractmethod
+    def _untrained(self) -> LaminaError:
+        """The error of a model that has met neither data nor a file."""

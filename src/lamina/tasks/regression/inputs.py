@@ -1,0 +1,146 @@
+"""Pictures and the numbers that belong to them, from what people pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from lamina.core.errors import DataError
+from lamina.data.dataset import ImageDataset
+from lamina.data.formats import image_folder
+from lamina.data.preprocess import Preprocess
+from lamina.models import pictures
+
+SIDE = 64  # px, of pictures of many sizes where nobody says
+_SEED = 0  # of the hash by which pictures are held out
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Pictures in memory (uint8 N C H W) and D numbers for each of them (N D), in the user's unit."""
+
+    images: UInt8[Tensor, "N C H W"]
+    labels: Float[Tensor, "N D"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, rows: Tensor) -> Measured:
+        """Those at some positions."""
+        return Measured(self.images[rows], self.labels[rows])
+
+    def split(self, fraction: float) -> tuple[Tensor, Tensor]:
+        """Positions of the rest and of those that are held out, by the pictures' content; equal ones on one side."""
+        count = len(self)
+        rest, held = ImageDataset(self.images, torch.arange(count), range(count)).split(fraction, seed=_SEED)  # type: ignore[arg-type]
+        return rest.labels, held.labels
+
+
+def measured(x: Any, y: Any, preprocess: Preprocess) -> Measured:
+    """Pictures as the network takes them, with their numbers.
+
+    `x` are uint8 arrays, files or PIL pictures, with `y` (N) or (N D); or a folder, with `y` a dict from file names to numbers.
+    """
+    if isinstance(x, Measured):
+        return x
+    if y is None:
+        raise DataError(
+            "The pictures came without numbers.",
+            "A Regressor learns from pictures x and numbers y.",
+            "Pass fit(x, y): y an array (N) or (N D), or for a folder a dict from file names to numbers.",
+        )
+    if isinstance(y, Mapping):
+        x, y = _by_name(x, y)
+    targets = numbers(y)
+    images = pictures.read(x, preprocess)[0]
+    if len(images) != len(targets):
+        raise DataError(
+            f"x has {len(images):,} pictures and y has {len(targets):,} rows of numbers.",
+            "Every picture needs its numbers.",
+            "Check how the two were cut.",
+        )
+    return Measured(images, targets)
+
+
+def numbers(y: Any) -> Float[Tensor, "N D"]:
+    """Targets as float32 (N D). Raises DataError where they are no finite numbers of that shape."""
+    try:
+        values = torch.as_tensor(np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"y of type {type(y).__name__} holds no numbers ({error}).",
+            "An array (N) or (N D) was expected.",
+            "Turn texts into numbers first; for classes use lamina.Classifier.",
+        ) from error
+    if values.dim() == 1:
+        values = values[:, None]
+    if values.dim() != 2 or values.numel() == 0:
+        raise DataError(
+            f"y has the shape {tuple(values.shape)}.",
+            "(N) or (N D) was expected.",
+            "Give each picture a row of numbers.",
+        )
+    bad = ~torch.isfinite(values).all(dim=1)
+    if bad.any():
+        raise DataError(
+            f"y holds NaN or infinity in {int(bad.sum()):,} of {len(values):,} rows, first in row {int(bad.nonzero()[0])}.",
+            "Finite numbers were expected.",
+            "Leave out the pictures whose numbers are not known.",
+        )
+    return values.float()
+
+
+def fitting_preprocess(x: Any, y: Any) -> Preprocess:
+    """Colours as the first pictures have them; their size, if it is one for all of up to 100, else squares of 64 px."""
+    if isinstance(y, Mapping):
+        x = _by_name(x, y)[0]
+    named = pictures.files(x)
+    if named is None:
+        images = pictures.as_images(x)
+        channels, size = int(images.shape[1]), (int(images.shape[2]), int(images.shape[3]))
+    else:
+        looks = [_look(each) for each in named[:: max(len(named) // 100, 1)]]
+        channels = 1 if all(grey for _, grey in looks) else 3
+        sizes = {side for side, _ in looks}
+        size = sizes.pop() if len(sizes) == 1 and max(max(sizes)) <= 2 * SIDE else (SIDE, SIDE)
+    return Preprocess(channels=channels, size=size, mean=(0.5,), std=(0.25,))
+
+
+def _look(picture: Any) -> tuple[tuple[int, int], bool]:
+    """Size and whether it is grey, from the header; of an unreadable one, which is named later, a guess."""
+    try:
+        if isinstance(picture, Image.Image):
+            return (picture.height, picture.width), picture.mode in ("1", "L", "I;16", "I", "LA")
+        with Image.open(picture) as opened:
+            return (opened.height, opened.width), opened.mode in ("1", "L", "I;16", "I", "LA")
+    except OSError:
+        return (0, 0), False
+
+
+def _by_name(x: Any, y: Mapping[Any, Any]) -> tuple[list[Path], list[Any]]:
+    """The pictures of a folder that the dict names, and their numbers."""
+    if not pictures.is_location(x) or not Path(x).is_dir():
+        raise DataError(
+            "y came as a dict, and x is no folder.",
+            "A dict gives the numbers of the pictures in a folder by their names.",
+            "Pass y as an array in the order of x.",
+        )
+    root = Path(x)
+    named = {str(name): value for name, value in y.items()}
+    missing = [name for name in named if not (root / name).is_file()]
+    if missing:
+        there = [path.relative_to(root).as_posix() for path in image_folder.picture_files(root)]
+        raise DataError(
+            f"{len(missing):,} of {len(named):,} names in y are no file in {root}: {', '.join(missing[:5])}.",
+            f"The folder holds {len(there):,} pictures, such as {', '.join(there[:3]) or 'none'}.",
+            "Name them relative to the folder, with their endings.",
+        )
+    return [root / name for name in named], list(named.values())

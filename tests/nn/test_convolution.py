@@ -1,0 +1,51 @@
+"""SameConv2d: TensorFlow's padding at a stride, with torch's keys."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lamina.core.errors import LaminaError
+from lamina.nn import SameConv2d, SamePad2d, padded_conv2d
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 9), (8, 9), (1, 2)])
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 2, 1), (3, 1, 1), (5, 3, 1), (2, 2, 1), (3, 2, 2)])
+def test_it_is_a_plain_convolution_of_the_padded_picture(size, kernel, stride, dilation):
+    conv = SameConv2d(4, 6, kernel, stride, dilation=dilation, groups=2)
+    images = torch.randn(2, 4, *size)
+    pad = SamePad2d((kernel, kernel), stride=(stride, stride), dilation=(dilation, dilation))
+    expected = F.conv2d(pad(images), conv.weight, conv.bias, stride, 0, dilation, 2)
+    torch.testing.assert_close(conv(images), expected)
+    assert conv(images).shape[2:] == tuple(-(-side // stride) for side in size)
+
+
+def test_keys_and_initial_values_are_those_of_a_torch_convolution():
+    torch.manual_seed(0)
+    ours = SameConv2d(4, 6, 3, 2).state_dict()
+    torch.manual_seed(0)
+    theirs = nn.Conv2d(4, 6, 3, 2).state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_channels_last_stays_channels_last():
+    conv = SameConv2d(4, 8, 3, 2).to(memory_format=torch.channels_last)
+    images = torch.randn(2, 4, 8, 8).contiguous(memory_format=torch.channels_last)
+    assert conv(images).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_at_a_stride_of_1_both_paddings_are_a_plain_convolution():
+    for padding in ("torch", "same"):
+        assert type(padded_conv2d(4, 4, 3, padding=padding)) is nn.Conv2d
+    assert type(padded_conv2d(4, 4, 3, 2, padding="torch")) is nn.Conv2d
+    assert type(padded_conv2d(4, 4, 3, 2, padding="same")) is SameConv2d
+
+
+def test_an_unknown_padding_is_refused():
+    with pytest.raises(LaminaError, match="padding is 'valid'"):
+        padded_conv2d(4, 4, 3, padding="valid")
+
+
+def test_it_says_how_it_pads():
+    assert str(SameConv2d(4, 6, 3, 2)) == "SameConv2d(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=same)"

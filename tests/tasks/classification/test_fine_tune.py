@@ -1,0 +1,193 @@
+"""Fine-tuning: the class layer first, on features that are computed once where they can be, then all at lower rates."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import lamina
+from lamina import networks
+from lamina.core.errors import LaminaError
+from lamina.models import fine_tuning
+from lamina.training import Callback, Interrupted
+
+GREY = lamina.Preprocess(channels=1, size=(28, 28), mean=(0.2,), std=(0.3,))
+
+
+def digits(count, start=0):
+    train = lamina.data.load("mnist").train.subset(range(start, start + count))
+    return lamina.data.ImageDataset(train.images, train.labels % 3, ("zero", "one", "two"), name="thirds")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    torch.manual_seed(0)
+    net = networks.create("fastconvnet", num_classes=5, in_channels=1)
+    path = tmp_path_factory.mktemp("weights") / "five.npz"
+    np.savez(path, **{name: value.numpy() for name, value in net.state_dict().items()})
+    return path
+
+
+def made(file):
+    torch.manual_seed(0)
+    return lamina.Classifier("fastconvnet", pretrained=file, preprocess=GREY)
+
+
+class Watch(Callback):
+    """Which parameters an epoch changes, and the rates of the optimizer's groups."""
+
+    def __init__(self, stop_after=None):
+        self.changed, self.rates, self.stop_after = [], [], stop_after
+
+    def on_epoch_begin(self, epoch, logs):
+        self.before = copy.deepcopy(self.loop.step.networks["net"].state_dict())
+
+    def on_epoch_end(self, epoch, logs):
+        after = self.loop.step.networks["net"].state_dict()
+        self.changed.append({name for name in after if not torch.equal(after[name], self.before[name])})
+        self.rates.append({group["lr"] for group in self.loop.step.updates["net"].optimizer.param_groups})
+        if self.stop_after is not None and epoch + 1 >= self.stop_after:
+            raise Interrupted
+
+
+def test_the_class_layer_is_trained_first_on_features_computed_once(file, monkeypatch):
+    classifier, data = made(file), digits(60)
+    calls = []
+    forward = fine_tuning._forward
+    monkeypatch.setattr(
+        fine_tuning, "_forward", lambda model, images: calls.append(len(images)) or forward(model, images)
+    )
+    watch = Watch()
+    before = copy.deepcopy(classifier.net.state_dict())
+    history = classifier.fine_tune(data, epochs=1, freeze_epochs=20, callbacks=[watch], verbose=0, batch_size=16)
+    assert sum(calls) <= 60 + 2  # every picture once for 20 epochs, and two to see how the network ends
+    assert history.epoch == list(range(21))
+    assert set(history.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert all(len(values) == 21 and np.isfinite(values).all() for values in history.history.values())
+    assert history.history["loss"][19] < history.history["loss"][0]
+    assert len(watch.changed) == 1
+    assert {"conv1.0.weight", "head.weight"} < watch.changed[0]
+    assert "conv1.2.running_mean" in watch.changed[0]
+    assert not torch.equal(before["conv1.0.weight"], classifier.net.state_dict()["conv1.0.weight"])
+    assert classifier.split["of"] == 60
+
+
+def test_features_give_the_figures_that_the_whole_network_gives(file):
+    classifier, data = made(file), digits(40)
+    history = classifier.fine_tune(data, epochs=0, freeze_epochs=5, verbose=0, validation_data=digits(30, 40))
+    figures = classifier.evaluate(digits(30, 40))
+    assert figures["loss"] == pytest.approx(history.history["val_loss"][-1], rel=1e-4)
+    assert figures["accuracy"] == pytest.approx(history.history["val_accuracy"][-1])
+
+
+def test_the_first_phase_leaves_everything_else_as_it_was(file):
+    classifier = made(file)
+    before = copy.deepcopy(classifier.net.state_dict())
+    classifier.fine_tune(digits(40), epochs=0, freeze_epochs=3, verbose=0)
+    after = classifier.net.state_dict()
+    assert {
+        name for name in after if not name.startswith("head") and not torch.equal(after[name], before[name])
+    } == set()
+    assert all(parameter.requires_grad for parameter in classifier.net.parameters())
+
+
+def test_rates_fall_with_depth_and_what_was_compiled_stays(file):
+    classifier, watch = made(file), Watch()
+    classifier.compile(lamina.optimizers.SGD(learning_rate=0.1))
+    classifier.fine_tune(digits(40), epochs=1, rate=0.2, decay=0.5, callbacks=[watch], verbose=0)
+    assert max(watch.rates[0]) == pytest.approx(0.02)
+    assert min(watch.rates[0]) < 0.002
+    later = Watch()
+    classifier.fit(digits(40), epochs=1, callbacks=[later], verbose=0)
+    assert later.rates[0] == {0.1}
+
+
+def test_statistics_stay_where_they_are_asked_to(file):
+    classifier, watch = made(file), Watch()
+    classifier.fine_tune(digits(40), epochs=2, freeze_statistics=True, callbacks=[watch], verbose=0)
+    assert "conv1.0.weight" in watch.changed[0]
+    assert not {name for changed in watch.changed for name in changed if "running" in name}
+
+
+def test_freeze_and_unfreeze_speak_of_the_classifier_s_network(file):
+    classifier = made(file)
+    classifier.freeze()
+    assert {name for name, p in classifier.net.named_parameters() if p.requires_grad} == {"head.weight", "head.bias"}
+    classifier.freeze("conv1")
+    assert classifier.net.head.weight.requires_grad
+    assert not classifier.net.conv1[0].weight.requires_grad
+    classifier.unfreeze()
+    assert all(p.requires_grad for p in classifier.net.parameters())
+    with pytest.raises(LaminaError, match="'conv1'"):
+        classifier.freeze("conf1")
+    with pytest.raises(LaminaError, match="no weights yet"):
+        lamina.Classifier("fastconvnet").freeze()
+
+
+def test_a_run_that_was_interrupted_goes_on_to_the_same_weights_with_one_history(file, tmp_path):
+    data, told = digits(60), {"epochs": 3, "freeze_epochs": 4, "verbose": 0, "seed": 3}
+    whole = made(file)
+    history = whole.fine_tune(data, run=tmp_path / "whole", **told)
+    broken = made(file)
+    with pytest.raises(Interrupted):
+        broken.fine_tune(data, run=tmp_path / "broken", callbacks=[Watch(stop_after=6)], **told)
+    other = lamina.Classifier("fastconvnet", pretrained=file, preprocess=GREY)  # whose class layer begins otherwise
+    resumed = other.fine_tune(data, run=tmp_path / "broken", resume=True, **told)
+    assert resumed.epoch == history.epoch == list(range(7))
+    assert resumed.history == history.history
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(value, other.net.state_dict()[name]), name
+    rows = (tmp_path / "broken" / "results.csv").read_text().splitlines()
+    assert len(rows) == 8
+    assert rows == (tmp_path / "whole" / "results.csv").read_text().splitlines()
+    with pytest.raises(LaminaError, match="already holds a run"):
+        made(file).fine_tune(data, run=tmp_path / "whole", **told)
+
+
+def test_a_network_that_does_not_end_in_a_linear_layer_is_frozen_in_an_ordinary_fit(tmp_path):
+    class Convolutional(nn.Module):
+        class_layers = ("last",)
+
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(4))
+            self.last = nn.Conv2d(4, 3, 1)
+
+        def forward(self, x):
+            return self.last(self.body(x)).mean(dim=(2, 3))
+
+    classifier = lamina.Classifier(Convolutional(), preprocess=GREY)
+    watch, data = Watch(), digits(40)
+    told = {"epochs": 1, "freeze_epochs": 2, "verbose": 0, "run": tmp_path / "run"}
+    history = classifier.fine_tune(data, callbacks=[watch], **told)
+    assert history.epoch == [0, 1, 2]
+    assert watch.changed[0] == watch.changed[1] == {"last.weight", "last.bias"}
+    assert {"body.0.weight", "body.1.running_mean"} < watch.changed[2]
+    assert (tmp_path / "run" / "head" / "results.csv").exists()
+    assert len((tmp_path / "run" / "results.csv").read_text().splitlines()) == 4
+
+
+def test_wrong_data_leaves_the_classifier_as_it_was_and_wrong_counts_are_told(file):
+    classifier = made(file)
+    with pytest.raises(LaminaError, match="no data set called"):
+        classifier.fine_tune("mnits")
+    assert classifier.classes == ("0", "1", "2", "3", "4")
+    with pytest.raises(LaminaError, match="freeze_epochs is -1"):
+        classifier.fine_tune(digits(20), freeze_epochs=-1, verbose=0)
+
+
+def test_pictures_that_do_not_fit_into_memory_are_read_as_they_are_trained_on(file, tmp_path, monkeypatch):
+    data = digits(24)
+    for index, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
+        folder = tmp_path / data.classes[int(label)]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(folder / f"{index}.png")
+    monkeypatch.setattr(lamina.data.FolderDataset, "fits_in_memory", lambda *_: False)
+    classifier, watch = made(file), Watch()
+    history = classifier.fine_tune(tmp_path, epochs=1, freeze_epochs=1, callbacks=[watch], verbose=0, batch_size=8)
+    assert history.epoch == [0, 1]
+    assert watch.changed[0] == {"head.weight", "head.bias"}
+    assert "conv1.0.weight" in watch.changed[1]
