@@ -64,9 +64,9 @@ def depth_rates(
 ) -> tuple[Group, ...]:
     """Groups for an Update (`groups=...`) whose learning rates fall with the distance from the classes.
 
-    The class layers (`heads`, as for `freeze`) learn at `rate` times the optimizer's learning rate. The other layers with weights, in their order, are
-    cut into `parts` of as many layers each; the last one learns at `rate` x `decay`, the one before it at `rate` x
-    `decay`^2, and so on (the discriminative rates of Howard & Ruder 2018, section 3.2, arXiv:1801.06146, by parts).
+    The class layers (`heads`, as for `freeze`) learn at `rate` times the optimizer's learning rate. The other layers with
+    weights, in their order, are cut into `parts` of as many layers each; the last one learns at `rate` x `decay`, the one
+    before it at `rate` x `decay`^2, and so on (the discriminative rates of Howard & Ruder 2018, section 3.2, arXiv:1801.06146, by parts).
     """
     for name, value in (("decay", decay), ("rate", rate)):
         if not 0 < value <= 1:
