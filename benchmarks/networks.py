@@ -94,7 +94,8 @@ def plain_loop(net: nn.Module, setting: Setting) -> Callable[[], None]:
         net.train()
         for _ in range(setting.steps):
             optimizer.zero_grad()
-            F.cross_entropy(net(images), labels).backward()
+            answer = net(images)  # ours of GoogLeNet is a named tuple
+            F.cross_entropy(getattr(answer, "logits", answer), labels).backward()
             optimizer.step()
 
     return run

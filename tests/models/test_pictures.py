@@ -92,3 +92,57 @@ def test_results_of_a_data_set_of_files_name_their_files(tmp_path, classifier):
         Image.fromarray(noise(1, index)[0, 0]).save(tmp_path / name)
     train = lamina.data.open(tmp_path).train
     assert [result.path for result in classifier.predict(train)] == [str(path) for path in train.paths]
+
+
+def kinds(folder):
+    """One colour picture in blocks of 4 px, and its grey one, stored in every way: (colour, grey) by the file's name."""
+    blocks = np.random.default_rng(3).integers(0, 255, (7, 7, 3), dtype=np.uint8)
+    colour = Image.fromarray(np.kron(blocks, np.ones((4, 4, 1), np.uint8)))
+    grey, turned = colour.convert("L"), Image.Exif()
+    turned[0x0112] = 6  # to be turned by 90 degrees clockwise
+    in_colour = {
+        "rgb.png": (colour, {}),
+        "rgba.png": (colour.convert("RGBA"), {}),
+        "palette.png": (colour.convert("P", palette=Image.Palette.ADAPTIVE), {}),
+        "cmyk.tif": (colour.convert("CMYK"), {}),
+        "exif.png": (colour.rotate(90, expand=True), {"exif": turned}),
+    }
+    in_grey = {
+        "grey.png": (grey, {}),
+        "grey-alpha.png": (grey.convert("LA"), {}),
+        "16-bit.png": (Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), {}),
+    }
+    for name, (picture, told) in (in_colour | in_grey).items():
+        picture.save(folder / name, **told)
+    return colour, grey, list(in_colour), list(in_grey)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_kind_of_picture_reaches_a_grey_and_a_colour_network_as_the_plain_one(tmp_path, channels):
+    preprocess = lamina.Preprocess(channels=channels, size=(28, 28))
+    colour, grey, in_colour, in_grey = kinds(tmp_path)
+    for plain, names in ((colour, in_colour), (grey, in_grey)):
+        wanted = preprocess.host(np.asarray(plain))[None].int()
+        for name in names:
+            with Image.open(tmp_path / name) as opened:
+                for given in (tmp_path / name, opened, [tmp_path / name]):
+                    assert (pictures.read(given, preprocess)[0].int() - wanted).abs().max() <= 2, name
+
+
+def test_arrays_of_several_pictures_are_converted_as_a_single_one_is(classifier):
+    wide = Image.fromarray(np.random.default_rng(4).integers(0, 255, (30, 40, 3), dtype=np.uint8))
+    rgba, deep = np.asarray(wide.convert("RGBA")), np.asarray(wide.convert("L")).astype(np.uint16) * 257
+    for one in (rgba, deep):
+        alone = classifier.predict_probs(one)
+        for several in (np.stack([one, one]), [one, one]):
+            np.testing.assert_allclose(classifier.predict_probs(several), np.concatenate([alone, alone]), atol=1e-6)
+    mixed = classifier.predict([rgba, noise(1)[0, 0], deep])  # of three sizes
+    assert len(mixed) == 3
+    np.testing.assert_allclose(mixed[0].probs, classifier.predict(rgba).probs, atol=1e-6)
+
+
+def test_nothing_and_batches_of_nothing_are_told(classifier):
+    with pytest.raises(DataError, match="list of pictures is empty"):
+        classifier.predict([])
+    with pytest.raises(DataError, match="batch_size is 0"):
+        classifier.predict(noise(2), batch_size=0)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lamina import networks
+from lamina.core.errors import LaminaError
 from lamina.networks.airbench import Airbench
 
 
@@ -43,3 +44,9 @@ def test_whitened_patches_have_unit_variance_and_the_kernels_are_fixed():
     torch.testing.assert_close(out.pow(2).mean((0, 2, 3)), torch.ones(24), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(out[:, 12:], -out[:, :12])
     assert not net.whiten_conv.weight.requires_grad
+
+
+def test_a_width_that_leaves_no_channels_is_refused():
+    for width in (0, -1, 0.001):
+        with pytest.raises(LaminaError, match=f"width is {width}"):
+            Airbench(width=width)

@@ -55,6 +55,11 @@ def test_a_padded_shortcut_is_every_second_pixel_between_zeros():
     assert not y[:, 24:].any()
 
 
+def test_an_unknown_shortcut_is_refused_and_not_left_out():
+    with pytest.raises(ValueError, match=r"shortcut is 'padding'\. There are pad, projection, none"):
+        CifarResNet(8, shortcut="padding")
+
+
 def test_a_depth_that_is_no_6n_plus_2_is_refused():
     with pytest.raises(ValueError, match="6n \\+ 2"):
         CifarResNet(18)

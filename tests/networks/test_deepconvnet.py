@@ -95,7 +95,7 @@ def test_pictures_too_small_for_three_pools_are_refused_in_three_parts():
     with pytest.raises(ShapeError, match="image_size=1 px") as caught:
         networks.create("deepconvnet", image_size=1)
     assert caught.value.remedy
-    assert networks.create("deepconvnet", image_size=4)(torch.zeros(1, 3, 4, 4)).shape == (1, 10)
+    assert networks.create("deepconvnet", image_size=4)(torch.zeros(1, 1, 4, 4)).shape == (1, 10)
 
 
 def test_what_a_network_does_not_take_is_refused_by_name_and_what_it_was_given_is_recorded():
@@ -105,11 +105,11 @@ def test_what_a_network_does_not_take_is_refused_by_name_and_what_it_was_given_i
         networks.create("fastconvnet", image_size=28, dropout=0.1)
     assert networks.architecture(networks.create("fastconvnet")) == {
         "name": "fastconvnet",
-        "arguments": {"num_classes": 10, "in_channels": 3},
+        "arguments": {"num_classes": 10, "in_channels": 1},
     }
     net = networks.create("deepconvnet", num_classes=2, image_size=16, dropout=0.0)
     made = networks.architecture(net)
-    assert made["arguments"] == {"num_classes": 2, "in_channels": 3, "image_size": 16, "dropout": 0.0}
+    assert made["arguments"] == {"num_classes": 2, "in_channels": 1, "image_size": 16, "dropout": 0.0}
     again = networks.create(made["name"], **made["arguments"])
     assert again.dropout1.p == 0.0
     again.load_state_dict(net.state_dict())

@@ -225,6 +225,8 @@ def test_unknown_weights_and_networks_without_any_are_told():
         pretrained("mobilenet_v1", True)
     with pytest.raises(FileFormatError, match=r"weights\.pth is not there"):
         pretrained("mobilenet_v1", "weights.pth")
+    with pytest.raises(LaminaError, match=r"The address https://host/resnet18\.pth was given.*Fetch the file yourself"):
+        pretrained("resnet18", "https://host/resnet18.pth")
 
 
 # Key maps ---------------------------------------------------------------------------------------------------------

@@ -99,6 +99,11 @@ def test_the_networks_of_timm_with_the_same_weights_answer_the_same():
     torch.testing.assert_close(ours.eval()(images) / expected.std(), expected / expected.std(), rtol=1e-4, atol=1e-4)
 
 
+def test_an_unknown_shortcut_is_refused():
+    with pytest.raises(LaminaError, match=r"shortcut is 'none'\. There are pad, projection\."):
+        CifarPreactResNet(8, shortcut="none")
+
+
 def test_a_depth_that_does_not_fit_is_refused():
     with pytest.raises(LaminaError, match="9n \\+ 2"):
         CifarPreactResNet(32, bottleneck=True)

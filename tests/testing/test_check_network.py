@@ -19,9 +19,9 @@ from lamina.testing import ContractError, check_network
 PARAMETERS = {
     "airbench": 1_972_792,
     "alexnet": 61_100_840,
-    "deepconvnet": 123_840,  # of colour pictures
+    "deepconvnet": 123_552,
     "densenet121": 7_978_856,
-    "fastconvnet": 63_490,
+    "fastconvnet": 62_290,
     "mobilenet_v2": 3_504_872,
     "resnet18": 11_689_512,
     "squeezenet1_1": 1_235_496,
@@ -330,6 +330,10 @@ def test_a_network_of_one_size_is_checked_at_it():
     with pytest.raises(ContractError, match=r"output: .*48 x 40"):
         check_network(OneSizeOnly, sizes=(32, (48, 40)))
     check_network(OneSizeOnly)
+
+
+def test_no_sizes_are_those_that_it_takes():
+    check_network(OneSizeOnly, sizes=())
 
 
 def test_another_number_of_parameters_is_told_by_how_many():

@@ -83,6 +83,20 @@ def train(
         str | None,
         _option(_MODEL, "Tuned settings, in place of --model, --optimizer, --lr ...", metavar="NAME"),
     ] = None,
+    pretrained: Annotated[
+        bool,
+        _option(
+            _MODEL, "Begin with published weights, fine-tuned: the new class layer first, then all.", "--pretrained"
+        ),
+    ] = False,
+    weights: Annotated[
+        str | None,
+        _option(_MODEL, "Begin with these weights: a published name, or a file. [the best]", metavar="NAME|FILE"),
+    ] = None,
+    freeze_epochs: Annotated[
+        int | None,
+        _option(_MODEL, "Train only the new class layer for so long, before --epochs. [1]", metavar="N", min=0),
+    ] = None,
     size: Annotated[
         str | None,
         _option(_MODEL, "Resize pictures to 96 px, or 96x128 (height x width). [as the network]", metavar="PX"),
@@ -105,7 +119,9 @@ def train(
     epochs: Annotated[
         int | None, _option(_STEPS, "Passes over the data. [5, or the recipe's]", metavar="N", min=1)
     ] = None,
-    batch_size: Annotated[int | None, _option(_STEPS, "Pictures an update. [128]", metavar="N", min=1)] = None,
+    batch_size: Annotated[
+        int | None, _option(_STEPS, "Pictures an update. [128, of --pretrained 32]", metavar="N", min=1)
+    ] = None,
     lr: Annotated[float | None, _option(_STEPS, "Learning rate. [the optimizer's]", metavar="RATE")] = None,
     optimizer: Annotated[
         str | None, _option(_STEPS, "sgd, adam, adamw, rmsprop, muon ... [adamw]", metavar="NAME")
@@ -178,6 +194,9 @@ def train(
         options = TrainOptions(
             model=model,
             recipe=recipe,
+            pretrained=pretrained,
+            weights=weights,
+            freeze_epochs=freeze_epochs,
             epochs=epochs,
             batch_size=batch_size,
             lr=lr,
@@ -292,18 +311,22 @@ def evaluate(
 def predict(
     path: ModelFile,
     images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(help='Below this probability the answer is "none of these". [for several labels: 0.5]'),
+    ] = None,
     model: Function = None,
     as_json: Json = False,
 ) -> None:
     """The class of each picture, with its probability and the next most probable ones of at least 1 %, a line a picture.
 
-    --json tells the five most probable.
+    MODEL may be an ensemble, or tell several labels or numbers of a picture. --json tells the five most probable.
     A picture that cannot be read is named on stderr, the others are answered, and the exit code is 1.
     """
     from lamina.cli import work
 
     listed, broken = [], 0
-    for source, answer in work.predict(path, images, model=model):
+    for source, answer in work.predict(path, images, model=model, threshold=threshold):
         failed = isinstance(answer, Exception)
         broken += failed
         if as_json:
@@ -318,24 +341,6 @@ def predict(
         raise typer.Exit(1)
 
 
-@app.command(short_help="The layers with shapes, parameters and multiply-adds.")
-def summary(
-    model: Annotated[str, typer.Argument(help="A network's name, a model file, a run folder, or FILE.py:function.")],
-    input_shape: Annotated[str | None, typer.Option(help="Channels, height, width, such as 1,28,28.")] = None,
-    as_json: Json = False,
-) -> None:
-    """The layers with shapes, parameters, multiply-adds and receptive fields."""
-    from lamina.cli import work
-
-    table = work.summary(model, input_shape)
-    if as_json:
-        typer.echo(json.dumps(table.to_dict(), indent=2))
-        return
-    from rich.console import Console
-
-    Console().print(table)
-
-
 @app.command()
 def models() -> None:
     """The networks that --model knows, and the recipes."""
@@ -344,7 +349,7 @@ def models() -> None:
 
     width = max(map(len, [*networks.names(), *recipes.names()]))
     room = max(shutil.get_terminal_size().columns - width - 15, 20)
-    typer.echo(f"{'network':{width}s}  {'parameters':>11s}  (for colour pictures, usual classes)")
+    typer.echo(f"{'network':{width}s}  {'parameters':>11s}  (for the usual pictures and classes)")
     for name in networks.names():
         told = textwrap.shorten(networks.headline(name), room, placeholder=" ...")
         typer.echo(f"{name:{width}s}  {opening.parameters_of(name):>11s}  {told}")
@@ -392,6 +397,4 @@ def _shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-from lamina.cli import compare as _compare  # noqa: E402, F401 - commands of their own files, which need the app
-from lamina.cli import ensemble as _ensemble  # noqa: E402, F401
-from lamina.cli import find_lr as _find_lr  # noqa: E402, F401 - a command of its own file, which needs the app
+from lamina.cli import compare, ensemble, find_lr  # noqa: E402, F401 - commands of their own files, which need the app

@@ -1,13 +1,25 @@
-"""`lamina compare`: networks beside one another."""
+"""`lamina summary` and `lamina compare`: a network layer by layer, and networks beside one another."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lamina.cli.commands import Json, app
+
+
+@app.command(short_help="The layers with shapes, parameters and multiply-adds.")
+def summary(
+    model: Annotated[str, typer.Argument(help="A network's name, a model file, a run folder, or FILE.py:function.")],
+    input_shape: Annotated[str | None, typer.Option(help="Channels, height, width, such as 1,28,28.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The layers with shapes, parameters, multiply-adds and receptive fields."""
+    from lamina.cli import work
+
+    _print(work.summary(model, input_shape), as_json)
 
 
 @app.command(short_help="Parameters, work, depth and memory of networks, in one table.")
@@ -19,11 +31,14 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Parameters, multiply-adds, layers with weights, receptive field, memory and published accuracy of networks."""
-    from rich.console import Console
-
     from lamina.models import sizes
 
-    table = sizes.compare(names, size=size)
+    _print(sizes.compare(names, size=size), as_json)
+
+
+def _print(table: Any, as_json: bool) -> None:
+    from rich.console import Console
+
     if as_json:
         typer.echo(json.dumps(table.to_dict(), indent=2))
     else:

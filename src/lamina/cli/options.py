@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,12 +22,18 @@ from lamina.training.runtime import devices as devices_here
 _SAID_BY_A_RECIPE = ("model", "batch_size", "lr", "optimizer", "schedule", "accumulate", "clip_norm", "average", "size")
 
 
+DEFAULT_MODEL = "deepconvnet"
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """The options of `lamina train`; None where nobody said."""
 
     model: str | None = None
     recipe: str | None = None
+    pretrained: bool = False
+    weights: str | None = None
+    freeze_epochs: int | None = None
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None
@@ -89,6 +96,7 @@ class TrainOptions:
             elif "network" not in self.tuned:
                 remedy = "`lamina models` lists them all; FILE.py:function names a network of your own."
                 check_name("model", self.model, networks.names(), remedy)
+        self._check_pretrained()
         if self.optimizer is not None:
             check_name("optimizer", self.optimizer.lower(), optimizers.OPTIMIZERS)
         check_name("schedule", self.schedule, optimizers.schedules.SCHEDULES)
@@ -114,14 +122,53 @@ class TrainOptions:
         if self.recipe is None:
             return
         check_name("recipe", self.recipe, recipes.names(), "`lamina models` lists them all.")
-        beside = (*_SAID_BY_A_RECIPE, "augment")
-        given = [f"--{name.replace('_', '-')}" for name in beside if getattr(self, name) is not None]
+        beside = (*_SAID_BY_A_RECIPE, "augment", "pretrained", "weights", "freeze_epochs")
+        given = [f"--{name.replace('_', '-')}" for name in beside if getattr(self, name) not in (None, False)]
         if given:
             raise UnknownNameError(
                 f"--recipe came beside {', '.join(given)}.",
                 "A recipe says these itself: its measured result depends on them.",
                 f"Leave out {' and '.join(given)}, or --recipe.",
             )
+
+    def borrows(self) -> bool | str:
+        """What a Classifier's `pretrained` is: a file, a name, True for the best published weights, False for none."""
+        if self.weights is None:
+            return self.pretrained
+        return os.path.abspath(self.weights) if Path(self.weights).is_file() else self.weights
+
+    def _check_pretrained(self) -> None:
+        told = self.borrows()
+        if not told:
+            if self.freeze_epochs is not None:
+                raise UnknownNameError(
+                    f"--freeze-epochs {self.freeze_epochs} came without --pretrained.",
+                    "Only layers that have learnt already are worth freezing.",
+                    "Add --pretrained, or --weights FILE.",
+                )
+            return
+        if "network" in self.tuned:
+            raise UnknownNameError(
+                "--pretrained came beside a config that describes its own network.",
+                "Weights are for a network by name.",
+                "Leave out one of the two.",
+            )
+        name = self.model or DEFAULT_MODEL
+        if isinstance(told, str) and Path(told).is_file():
+            return  # it is read after the pictures
+        if isinstance(told, str) and Path(told).suffix:
+            raise UnknownNameError(
+                f"--weights {told}: there is no such file.",
+                "A file of weights, or the name of published ones, was expected.",
+                "Check the path.",
+            )
+        if opening.is_function(name):
+            raise UnknownNameError(
+                f"--pretrained came with --model {name}.",
+                "Published weights are for networks by name.",
+                "Name a file of its weights: --weights FILE.",
+            )
+        networks.weights.get(name, told)
 
     def _check_output(self) -> None:
         if self.output.exists() and not self.output.is_dir():

@@ -14,6 +14,7 @@ _OPTIONS = (
     "clip_norm",
     "device",
     "epochs",
+    "freeze_epochs",
     "log_every",
     "optimizer",
     "precision",
@@ -27,7 +28,7 @@ _RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r", or pass the \w+ as an object\.", "."),
     (r"\b(?:learning_rate|lr)=", "--lr "),
     (rf"\b({'|'.join(_OPTIONS)})=(['\"]?)([\w.:+-]+?)\2(?=[\s,;.)]|$)", lambda m: f"{_option(m[1])} {m[3]}"),
-    (r"\b(batch_size|clip_norm|checkpoint_every|log_every)\b", lambda m: _option(m[1])),
+    (r"\b(batch_size|clip_norm|checkpoint_every|log_every|freeze_epochs)\b", lambda m: _option(m[1])),
 ]
 
 

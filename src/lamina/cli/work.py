@@ -15,17 +15,17 @@ import yaml
 import lamina
 from lamina import explain, networks, recipes
 from lamina.cli import launch, opening
+from lamina.cli.options import DEFAULT_MODEL, parse_size
 from lamina.cli.options import TrainOptions as TrainOptions
-from lamina.cli.options import parse_size
 from lamina.core.errors import DataError, LaminaError, UnknownNameError
 from lamina.core.files import replacing
 from lamina.models import Model, pictures, sizes
 from lamina.models import tta as views
 from lamina.models.comparison import Comparison
 from lamina.models.model import PREDICT_BATCH
-from lamina.tasks import Classifier
+from lamina.structures.results import check_threshold
+from lamina.tasks import Classifier, Ensemble, Regressor
 from lamina.tasks.classification import inputs, tunable_cnn
-from lamina.tasks.classification.decode import decode
 from lamina.training import Callback, RunFolder
 from lamina.training.checkpoint import CHECKPOINT, CONFIG
 from lamina.training.runtime import Runtime, has_bfloat16, processor_flags
@@ -53,7 +53,9 @@ class Remember(Callback):
         """Adds the facts, once."""
         if self.done:
             return
-        config = {name: value for name, value in opening.read_config(self.run).items() if name not in self.facts}
+        # Of a fine-tuning's first phase, which is a run of its own, the run's folder has no config yet.
+        written = opening.read_config(self.run) if (self.run / CONFIG).is_file() else {}
+        config = {name: value for name, value in written.items() if name not in self.facts}
         config |= {name: value for name, value in self.facts.items() if value is not None}
         with replacing(self.run / CONFIG) as path:
             path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -95,7 +97,7 @@ def _trained(data: str | None, options: TrainOptions) -> Any:
         )
     if name is None:
         raise UnknownNameError("train came without DATA.", "It trains on pictures.", "Try: lamina train mnist.")
-    model = recipe.network if recipe else opening.lasting_model(options.model or "deepconvnet")
+    model = recipe.network if recipe else opening.lasting_model(options.model or DEFAULT_MODEL)
     facts = {
         "data": opening.lasting_data(name),
         "format": options.format,
@@ -103,7 +105,9 @@ def _trained(data: str | None, options: TrainOptions) -> Any:
         "limit": options.limit,
         "recipe": options.recipe,
         "model": model,
-        "asked": options.told() | ({} if options.model is None else {"model": model}),
+        "asked": options.told()
+        | ({} if options.model is None else {"model": model})
+        | ({} if options.weights is None else {"weights": options.borrows()}),
     }
     if began:
         began["data"] = opening.lasting_data(str(began.get("data")))
@@ -169,10 +173,12 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
         made: Any = tunable_cnn.network(options.tuned["network"], some, len(splits.classes))
     else:
         made = opening.network(model, num_classes=len(splits.classes), in_channels=lambda: inputs.channels_of(some))
-    classifier = Classifier(made)
+    borrows = options.borrows()
+    classifier = Classifier(made, pretrained=borrows)
     if options.size is not None:
-        preprocess = inputs.sized_preprocess(some, made, parse_size(options.size))
-        classifier = Classifier(made, preprocess=preprocess)
+        size, known = parse_size(options.size), classifier.preprocess
+        preprocess = replace(known, size=size) if known else inputs.sized_preprocess(some, made, size)
+        classifier = Classifier(made, pretrained=borrows, preprocess=preprocess)
     settings = {
         **options.tuned,
         "optimizer": options.optimizer or "adamw",
@@ -180,18 +186,21 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
         "schedule": options.schedule,
     }
     classifier.compile(**tunable_cnn.compiled(settings), runtime=options.runtime(), update=options.update())
-    classifier.fit(
-        splits,
-        batch_size=options.batch_size or 128,
-        epochs=options.epochs or 5,
-        seed=options.seed,
-        augment=options.augmentations(),
-        run=options.output,
-        resume=options.resume,
-        checkpoint_every=options.checkpoint_every,
-        log_every=options.log_every,
-        callbacks=[remember],
-    )
+    told: dict[str, Any] = {
+        "epochs": options.epochs or 5,
+        "seed": options.seed,
+        "augment": options.augmentations(),
+        "run": options.output,
+        "resume": options.resume,
+        "checkpoint_every": options.checkpoint_every,
+        "log_every": options.log_every,
+        "callbacks": [remember],
+    }
+    if borrows:
+        freeze_epochs = 1 if options.freeze_epochs is None else options.freeze_epochs
+        classifier.fine_tune(splits, batch_size=options.batch_size or 32, freeze_epochs=freeze_epochs, **told)
+    else:
+        classifier.fit(splits, batch_size=options.batch_size or 128, **told)
 
 
 def evaluate(
@@ -243,17 +252,26 @@ def beside(tta: str, told: Mapping[str, Any]) -> Comparison:
     return Comparison(["one view", tta], [{name: told[name] for name in several}, several])
 
 
-def predict(path: Path, images: list[Path], *, model: str | None) -> Iterator[tuple[str, Any]]:
-    """Each picture, folders searched, and its Classification, or the error that says why it cannot be read."""
-    classifier = opening.open_model(path, model)
-    if not isinstance(classifier, Classifier):
+def predict(
+    path: Path, images: list[Path], *, model: str | None, threshold: float | None = None
+) -> Iterator[tuple[str, Any]]:
+    """Each picture, folders searched, and what the model says of it, or the error that says why it cannot be read."""
+    if threshold is not None:
+        check_threshold(threshold)
+    opened = opening.open_model(path, model)
+    if not isinstance(opened, Classifier | Ensemble | Regressor):
         raise LaminaError(
-            f"{path} holds a {type(classifier).__name__}.",
-            "predict needs a classifier.",
+            f"{path} holds a {type(opened).__name__}.",
+            "predict needs a model of pictures: a classifier, an ensemble or a regressor.",
             "Train one: lamina train DATA.",
         )
-    assert classifier.preprocess is not None  # a file tells it
-    preprocess, classes = classifier.preprocess, classifier.classes or ()
+    if threshold is not None and isinstance(opened, Regressor):
+        raise UnknownNameError(
+            f"--threshold {threshold} came, and {path} holds a Regressor.",
+            "Numbers have no probability.",
+            "Leave it out.",
+        )
+    told = {} if threshold is None else {"threshold": threshold}
     for image in images:
         try:
             named = pictures.files(image) or []
@@ -262,11 +280,18 @@ def predict(path: Path, images: list[Path], *, model: str | None) -> Iterator[tu
             continue
         for start in range(0, len(named), PREDICT_BATCH):  # a folder may hold more than fits in memory
             some = named[start : start + PREDICT_BATCH]
-            batch, problems = pictures.readable(some, preprocess)
-            good = [file for index, file in enumerate(some) if index not in problems]
-            results = iter(decode(classifier.predict_probs(batch), classes, good) if good else [])
-            for index, file in enumerate(some):
-                yield str(file), problems[index] if index in problems else next(results)
+            yield from zip(map(str, some), _answers(opened, some, told), strict=True)
+
+
+def _answers(model: Any, files: list[Any], told: Mapping[str, Any]) -> list[Any]:
+    """The answer to each file, or its error: halves are asked again until an unreadable picture stands alone."""
+    try:
+        return list(model.predict(files, **told))
+    except DataError as error:
+        if len(files) == 1:
+            return [error]
+    half = len(files) // 2
+    return _answers(model, files[:half], told) + _answers(model, files[half:], told)
 
 
 def summary(model: str, input_shape: str | None) -> Any:

@@ -42,6 +42,12 @@ def report(
     `model` answers `predict_probs` or `predict`; `history` is as for `learning_curves`; `settings` are noted under "How it
     was made"; at most `shown` mistakes are drawn. Raises DataError or ShapeError where model and data do not fit.
     """
+    if getattr(model, "multi_label", False):
+        raise LaminaError(
+            f"{getattr(model, 'name', type(model).__name__)} gives several labels to a picture.",
+            "The report is about models that give one class to each: mistakes and confusion mean nothing here.",
+            "Use model.evaluate(data), with the metrics of your choice by compile.",
+        )
     if hasattr(model, "memorised"):  # a classifier reads a path, a folder or a named data set itself
         data = model.memorised(data)
     images, labels, classes = arrays(data)

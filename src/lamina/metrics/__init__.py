@@ -10,6 +10,7 @@ from lamina.metrics.means import (
     RootMeanSquaredError,
 )
 from lamina.metrics.metric import MeanMetric, Metric, Takes
+from lamina.metrics.ranking import MeanAveragePrecision
 from lamina.metrics.table import METRICS, MetricLike, get
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Accuracy",
     "CallableMetric",
     "MeanAbsoluteError",
+    "MeanAveragePrecision",
     "MeanMetric",
     "MeanSquaredError",
     "Metric",

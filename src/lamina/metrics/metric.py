@@ -103,11 +103,15 @@ class Metric(ABC):
         own = tuple(total.detach().cpu() if isinstance(total, Tensor) else total for total in self.sums)
         distributed.all_gather_object(gathered, own)
         sums = [
-            torch.stack([torch.as_tensor(term) for term in terms]).sum(0)
+            self.joined([torch.as_tensor(term) for term in terms])
             for terms in zip(*filter(None, gathered), strict=True)
         ]
         device = next((total.device for total in self.sums if isinstance(total, Tensor)), None)
         self._world = tuple(sums if device is None else [total.to(device) for total in sums])
+
+    def joined(self, terms: list[Tensor]) -> Tensor:
+        """One of the sums over all processes, from that of each."""
+        return torch.stack(terms).sum(0)
 
     def reset(self) -> None:
         """Forgets all batches."""

@@ -21,6 +21,7 @@ from lamina.metrics.means import (
     RootMeanSquaredError,
 )
 from lamina.metrics.metric import Metric
+from lamina.metrics.ranking import MeanAveragePrecision
 
 MetricLike = str | Metric | type[Metric] | Callable[[Tensor, Tensor], Any]
 
@@ -38,6 +39,7 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "recall": Recall,
     "f1": F1,
     "f1_score": F1,
+    "mean_average_precision": MeanAveragePrecision,
     "mse": MeanSquaredError,
     "mean_squared_error": MeanSquaredError,
     "mae": MeanAbsoluteError,

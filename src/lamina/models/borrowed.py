@@ -75,6 +75,12 @@ def borrow(network: str | nn.Module, told: Pretrained) -> Borrowed:
                 "Leave it out, or pass a path.",
             )
         return _known(name, told)
+    if not isinstance(told, str | os.PathLike):
+        raise LaminaError(
+            f"pretrained is {told!r}.",
+            "True, the name of published weights or the path of a file was expected.",
+            "Leave it out for fresh values.",
+        )
     path = Path(told)
     if path.suffix == ".pkl":
         square = Preprocess(channels=1, size=(28, 28), mean=(0.0,), std=(1.0,))

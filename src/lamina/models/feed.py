@@ -217,6 +217,13 @@ def checked_callbacks(callbacks: Any, epochs: Any) -> list[Callback]:
     return listed
 
 
+def checked_size(batch_size: int) -> int:
+    """The batch size. Raises DataError where it is none."""
+    if batch_size < 1:
+        raise DataError(f"batch_size is {batch_size}.", "A batch holds at least one sample.", "Pass 1 or more.")
+    return batch_size
+
+
 def check_monitors(callbacks: Sequence[Callback], step: SupervisedStep, *, validated: bool) -> None:
     """Raises before the first step where a callback monitors a figure that will never be logged."""
     parts = [f"{target.name}_loss" for target in step.targets] if len(step.targets) > 1 else []

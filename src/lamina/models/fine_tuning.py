@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
+from lamina.data.augment import composed
 from lamina.data.loader import Augment
 from lamina.models.model import Model
 from lamina.networks import contract
 from lamina.training import Callback, History, transfer
 from lamina.training.checkpoint import CHECKPOINT, CONFIG, PREVIOUS
+from lamina.training.progress import reporter
 from lamina.training.runtime import evaluating
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Plan:
     augment: Augment | None
     run: str | None
     resume: bool
+    checkpoint_every: int | None = None
+    log_every: int | None = None
 
 
 def fine_tune(
@@ -48,19 +52,23 @@ def fine_tune(
 ) -> History:
     """Trains the class layers of a model's network, then all of it, at `rates` (see depth_rates: rate, decay).
 
-    `told` are arguments of both calls of `fit`.
+    `told` are arguments of both calls of `fit`. What is wrong with any of them is said before the first phase.
     """
-    if freeze_epochs < 0 or isinstance(freeze_epochs, bool):
-        raise LaminaError(
-            f"freeze_epochs is {freeze_epochs!r}.", "A whole number was expected, 0 or more.", "Usual is 1."
-        )
+    rate, decay = rates
+    groups = transfer.depth_rates(model.net, rate=rate, decay=decay, heads=contract.class_layers(model.net))
+    composed(plan.augment)
+    reporter(told["verbose"])
     goes_on = _goes_on(plan)
     split, first = model.split, History()
     fixed = {**told, "validation_data": held, "validation_split": 0.0}
     if freeze_epochs and not goes_on:
         features = _features(model, train, held)
         if features is None:
-            first = _frozen_fit(model, train, freeze_epochs, plan, fixed)
+            try:
+                first = _frozen_fit(model, train, freeze_epochs, plan, fixed)
+            finally:
+                model.unfreeze()
+            freeze_epochs = max(freeze_epochs, len(first.epoch))  # a run that went on may have had more
         else:
             first = _fit_head(model, features, freeze_epochs, told)
     model.unfreeze()
@@ -68,8 +76,6 @@ def fine_tune(
         transfer.freeze_statistics(model.net)
     compiled = model._compiled or {}
     own = compiled["update"].get("groups", ())
-    rate, decay = rates
-    groups = transfer.depth_rates(model.net, rate=rate, decay=decay, heads=contract.class_layers(model.net))
     by_depth = {**compiled["update"], "groups": (*groups, *(own if isinstance(own, list | tuple) else (own,)))}
     model._compiled, model._step = {**compiled, "update": by_depth}, None
     fixed["callbacks"] = [_Before(first), *told["callbacks"]]
@@ -81,6 +87,8 @@ def fine_tune(
             augment=plan.augment,
             run=plan.run,
             resume=plan.resume,
+            checkpoint_every=plan.checkpoint_every,
+            log_every=plan.log_every,
             **fixed,
         )
     finally:
@@ -96,6 +104,15 @@ class _Before(Callback):
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
         for row, epoch in enumerate(self._history.epoch):
             self.loop.history.append(epoch, {name: each[row] for name, each in self._history.history.items()})
+
+
+def check_epochs(**told: Any) -> None:
+    """Raises LaminaError for a count of epochs, by the name of its argument, that is none."""
+    for name, count in told.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise LaminaError(
+                f"{name} is {count!r}.", "A whole number was expected, 0 or more.", f"Pass for example {name}=1."
+            )
 
 
 def _goes_on(plan: Plan) -> bool:
@@ -117,7 +134,10 @@ def _frozen_fit(model: Pictured, train: Any, epochs: int, plan: Plan, told: Mapp
     """The first phase as a `fit` of the frozen network, with a run of its own where there is one."""
     model.freeze()
     run = None if plan.run is None else Path(plan.run) / HEAD
-    return model.fit(train, epochs=epochs, augment=plan.augment, run=run, resume=plan.resume, **told)
+    every = None if run is None else plan.checkpoint_every
+    return model.fit(
+        train, epochs=epochs, augment=plan.augment, run=run, resume=plan.resume, checkpoint_every=every, **told
+    )
 
 
 @dataclass(frozen=True)

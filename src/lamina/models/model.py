@@ -275,7 +275,7 @@ class Model(Finder, Holder):
             given = (self._collect(feed.inputs_of(item), None, None).inputs for item in feed.complete(x))
         else:
             data = self._collect(x, None, None)
-            starts = range(0, data.samples, batch_size)
+            starts = range(0, data.samples, feed.checked_size(batch_size))
             given = (data.slice(start, start + batch_size).inputs for start in starts)
         self._build(data)
         self._check(data)

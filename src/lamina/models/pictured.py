@@ -15,7 +15,7 @@ from lamina.core.errors import LaminaError, ShapeError
 from lamina.data.augment import ProgressiveResize
 from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
-from lamina.models import fine_tuning, pictures
+from lamina.models import feed, fine_tuning, pictures
 from lamina.models.arrays import Arrays
 from lamina.models.model import Model
 from lamina.models.summary import Summary
@@ -113,6 +113,8 @@ class Pictured(Model):
         augment: Augment | None = None,
         run: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        checkpoint_every: int | None = None,
+        log_every: int | None = None,
     ) -> History:
         """Fits a network that has learnt from other pictures: its new class layer first, then all, with lower rates by depth.
 
@@ -120,25 +122,31 @@ class Pictured(Model):
         memory, what comes before it is computed once, without augmentation, so that many such epochs cost as one. Then all
         is trained for `epochs` epochs: the class layer at `rate` times the optimizer's learning rate, the layers before it
         more slowly the deeper they lie (`decay`, see training.transfer.depth_rates), with the statistics of BatchNorms as
-        they were where `freeze_statistics`. The schedule of `compile` is laid over each of the two phases; one history has
-        both. The other arguments are those of `fit`.
+        they were where `freeze_statistics`. What `freeze` froze before is let go. The schedule of `compile` is laid over each of
+        the two phases; one history has both. The other arguments are those of `fit`.
         """
         pictures.refuse_batches(type(self).__name__, x, validation_data)
+        fine_tuning.check_epochs(epochs=epochs, freeze_epochs=freeze_epochs)
+        given = feed.checked_callbacks(callbacks, epochs)
+        folder = None if run is None else os.fspath(run)
         with self._restored_on_failure():
             train, held = self._parts(x, y, validation_data, validation_split)
-        return fine_tuning.fine_tune(
-            self,
-            train,
-            held,
-            freeze_epochs=freeze_epochs,
-            rates=(rate, decay),
-            freeze_statistics=freeze_statistics,
-            told={"batch_size": batch_size, "verbose": verbose, "callbacks": list(callbacks or ()), "seed": seed},
-            plan=fine_tuning.Plan(epochs, augment, None if run is None else os.fspath(run), resume),
-        )
+            return fine_tuning.fine_tune(
+                self,
+                train,
+                held,
+                freeze_epochs=freeze_epochs,
+                rates=(rate, decay),
+                freeze_statistics=freeze_statistics,
+                told={"batch_size": batch_size, "verbose": verbose, "callbacks": given, "seed": seed},
+                plan=fine_tuning.Plan(epochs, augment, folder, resume, checkpoint_every, log_every),
+            )
 
     def freeze(self, up_to: str | None = None, *, statistics: bool = True) -> None:
-        """Trains only what comes behind the layer `up_to`, or only the class layers; see training.transfer.freeze."""
+        """Trains only what comes behind the layer `up_to`, or only the class layers; see training.transfer.freeze.
+
+        It lasts until `unfreeze` or `fine_tune`. A file does not keep it: what `lamina.load` gives can learn all over.
+        """
         heads = contract.class_layers(self.net) if up_to is None else None
         transfer.freeze(self.net, up_to, heads=heads, statistics=statistics)
 

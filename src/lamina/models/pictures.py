@@ -34,6 +34,19 @@ def is_arrays(value: Any) -> bool:
     return isinstance(value, np.ndarray | Tensor | list)
 
 
+def checked_names(argument: str, told: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes or numbers. Raises DataError where there are none, one comes twice, or they are one text."""
+    names = () if isinstance(told, str) else tuple(told)
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if not names or twice or not all(isinstance(name, str) for name in names):
+        raise DataError(
+            f"{argument} is {told!r}." if len(names) <= 8 else f"{argument} has {len(names)} entries.",
+            "A list of names, each of them once, was expected" + (f"; twice: {', '.join(twice)}." if twice else "."),
+            f'Pass for example {argument}=["one", "other"].',
+        )
+    return names
+
+
 def refuse_address(value: Any) -> None:
     """Raises DataError for the address of something on the network: nothing is fetched behind anybody's back."""
     if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", value):
@@ -89,10 +102,21 @@ def read(value: Any, preprocess: Preprocess, on_error: OnError = "raise") -> tup
     if hasattr(value, "images") or isinstance(value, FolderDataset | Splits):
         dataset = in_memory(_part(value), preprocess)
         return dataset.images, list(getattr(dataset, "sources", ()))
+    if _is_mixed(value):
+        return preprocess.stack(value), []
     images = as_images(value)
     if tuple(images.shape[1:]) != (preprocess.channels, *preprocess.size):
         images = preprocess.stack(list(images))
     return images, []
+
+
+def _is_mixed(value: Any) -> bool:
+    """Whether it is arrays that are made alike one by one: a list of them, or a batch with alpha or of 16 bits."""
+    if isinstance(value, list | tuple):
+        return all(isinstance(each, np.ndarray | Tensor) and each.ndim in (2, 3) for each in value)
+    return isinstance(value, np.ndarray) and (
+        value.dtype == np.uint16 or (value.ndim == 4 and value.shape[1] not in (1, 3) and value.shape[3] == 4)
+    )
 
 
 def files(value: Any) -> list[Any] | None:
@@ -159,7 +183,8 @@ def in_memory(dataset: Any, preprocess: Preprocess) -> ImageDataset:
 def as_images(value: Any) -> Tensor:
     """uint8 pictures N C H W from an array in that layout, N H W (grey) or N H W C. Raises for anything else."""
     try:
-        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+        # A picture of PIL's, as an array, may not be written to, of which torch would warn.
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.require(value, requirements="W"))
     except (TypeError, ValueError) as error:
         raise DataError(
             f"The pictures came as {type(value).__name__}, which is no array ({error}).",

@@ -6,9 +6,8 @@ Beside the names of `names()`, "timm/NAME" is a network of timm's, and "FILE.py:
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
-from functools import partial
+from numbers import Integral
 from typing import Any
 
 from torch import nn
@@ -40,6 +39,7 @@ from lamina.networks.cifar_resnet import CifarResNet
 from lamina.networks.contract import class_layers, feature_dims, features, replace_head
 from lamina.networks.deepconvnet import DeepConvNet
 from lamina.networks.fastconvnet import FastConvNet
+from lamina.networks.headlines import HEADLINES
 from lamina.networks.network import Network
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "replace_head",
 ]
 
+_COLOURS = 3
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **airbench.VARIANTS,
     **deepconvnet.VARIANTS,
@@ -117,22 +118,20 @@ def default(name: str, argument: str) -> Any:
 
 
 def headline(name: str) -> str:
-    """What the network's file says of it first."""
+    """What the network is, in a line: of those here at most 42 characters, of others what their file or docstring says first."""
     if name.startswith(from_timm.PREFIX):
         return from_timm.headline(name)
     check_name(name)
     if by_path.is_path(name):
         return next(iter((by_path.find(name).__doc__ or "").splitlines()), name)
-    made_by = _NETWORKS[name]
-    described = made_by.func if isinstance(made_by, partial) else made_by
-    return (sys.modules[described.__module__].__doc__ or "").splitlines()[0]
+    return HEADLINES[name]
 
 
 def create(
     name: str,
     *,
     num_classes: int | None = None,
-    in_channels: int = 3,
+    in_channels: int | None = None,
     image_size: int | None = None,
     dropout: float | None = None,
     arguments: Mapping[str, Any] | None = None,
@@ -140,21 +139,30 @@ def create(
     """A network by name, with fresh initial values drawn from torch's generator.
 
     `name` is one of `names()`, "timm/NAME", or "FILE.py:Name" or "package.module:Name" of a function or class, whose code is
-    run. None leaves the network's own default; `image_size` (px) and `dropout` (share) are for the networks that take them,
-    and `arguments` are further ones of the network, by name. Somebody's own is told classes and channels where it takes them.
-    Raises UnknownNameError, LaminaError for an argument that the network does not take, and MissingExtraError without timm.
+    run. None leaves the network's own default; timm's have 3 channels then. `image_size` (px) and `dropout` (share) are for the
+    networks that take them, and `arguments` are further ones of the network, by name. Somebody's own is told classes and
+    channels (3 where nobody says) where it takes them. Raises UnknownNameError, LaminaError for an argument that the network
+    does not take or that is no number of classes or channels, and MissingExtraError without timm.
     """
     own = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, "dropout": dropout}
     told: dict[str, Any] = {argument: value for argument, value in own.items() if value is not None}
     if by_path.is_path(name):
-        return _made_by(name, told, arguments or {})
+        return _made_by(name, {"in_channels": _COLOURS} | told, arguments or {})
     told |= dict(arguments or {})
     if name.startswith(from_timm.PREFIX):
+        told.setdefault("in_channels", _COLOURS)
         net = from_timm.create(name, told)
         told.setdefault("num_classes", net.num_classes)
     else:
         taken = _signature(name)
-        told.setdefault("num_classes", taken["num_classes"].default)  # a file must not depend on later defaults
+        for argument in ("num_classes", "in_channels"):
+            told.setdefault(argument, taken[argument].default)  # a file must not depend on later defaults
+            if not isinstance(told[argument], Integral) or told[argument] < 1:
+                raise LaminaError(
+                    f"The network {name!r} was given {argument}={told[argument]!r}.",
+                    "A whole number of at least 1 was expected.",
+                    "Pass one.",
+                )
         refused = [argument for argument in told if argument not in taken]
         if refused:
             raise LaminaError(

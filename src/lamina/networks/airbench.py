@@ -10,7 +10,7 @@
 
 BatchNorm (momentum 0.4 in torch's meaning, epsilon 1e-12, its weight fixed at 1) and GELU follow each convolution, behind
 the pool where there is one. 3x3 convolutions have no bias and start as identities in their first channels. Pictures have
-at least 24 px a side; larger ones are pooled to one place. Departures: none in the network; `width` scales the channels.
+at least 9 px a side; the last map is pooled to one place, whatever its size. Departures: none in the network; `width` scales the channels.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
 
 
@@ -34,6 +35,8 @@ class Airbench(Network):
         super().__init__()
         whitened = 2 * in_channels * 2**2
         narrow, wide = round(64 * width), round(256 * width)
+        if narrow < 1:
+            raise LaminaError(f"width is {width!r}.", "One that leaves channels was expected.", "Pass 1.0, or 0.25.")
         self.whiten_conv = nn.Conv2d(in_channels, whitened, 2)
         self.block1 = _block(whitened, narrow)
         self.block2 = _block(narrow, wide)

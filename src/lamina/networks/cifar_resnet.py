@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -47,6 +47,10 @@ class CifarResNet(Network):
                 f"depth is {depth}.",
                 "These networks have 6n + 2 layers: 8, 14, 20, 32, 44, 56, 110.",
                 "Pass one of these.",
+            )
+        if shortcut not in get_args(Shortcut):
+            raise LaminaError(
+                f"shortcut is {shortcut!r}.", f"There are {', '.join(get_args(Shortcut))}.", "Pass one of these."
             )
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)

@@ -28,7 +28,8 @@ an inception module: 1x1 | 1x1 then 3x3 | 1x1 then 5x5 | maximum of 3x3 then 1x1
 beta 0.75, k 1, as in the copy that came with Caffe) nor the initial values (here He's normal ones, fan in, biases 0: a fixed
 small deviation fades out over 22 layers). Where the map behind 4a or 4d is not 14x14, the means of an auxiliary classifier are
 over 4x4 equal parts of it. Any picture size from 31 px. Dropout is 40 %, in auxiliary classifiers 70 %. The table
-counts parameters in units of 1,024 without biases; its first row (2.7K, 34M) does not fit the 7x7x64 that it names.
+counts parameters in units of 1,024 without biases; three of its rows do not fit the sizes that they name: the first (2.7K, 34M),
+4c (463K) and 5a (1,072K).
 """
 
 from __future__ import annotations

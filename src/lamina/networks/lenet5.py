@@ -95,7 +95,7 @@ class _TableConvolution(nn.Module):
 
     def __init__(self, table: tuple[tuple[int, ...], ...], *, kernel_size: int) -> None:
         super().__init__()
-        self.maps, self.kernel_size = max(max(row) for row in table) + 1, kernel_size
+        self.shape = (len(table), max(max(row) for row in table) + 1, kernel_size, kernel_size)
         area = kernel_size**2
         bounds = [2.4 / (area * len(row)) for row in table]
         per_kernel = [bound for bound, row in zip(bounds, table, strict=True) for _ in row]
@@ -105,13 +105,13 @@ class _TableConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(len(table)).uniform_(-1, 1) * torch.tensor(bounds))
         # Where each kernel lies among those of a full convolution, and one more: the place of the zeros.
         kernels = iter(range(len(per_kernel)))
-        places = [next(kernels) if m in row else len(per_kernel) for row in table for m in range(self.maps)]
+        places = [next(kernels) if m in row else len(per_kernel) for row in table for m in range(self.shape[1])]
         self.places: Tensor
         self.register_buffer("places", torch.tensor(places), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         full = F.pad(self.weight, (0, 0, 0, 1))[self.places]
-        return F.conv2d(x, full.view(len(self.bias), self.maps, self.kernel_size, self.kernel_size), self.bias)
+        return F.conv2d(x, full.view(self.shape), self.bias)
 
 
 def _squash(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from lamina import networks
 from lamina.core.download import download, is_genuine
-from lamina.core.errors import FileFormatError
+from lamina.core.errors import FileFormatError, LaminaError
 from lamina.networks import keys, misfit, weights
 from lamina.networks.state_files import book_state, read_arrays, read_state
 from lamina.networks.weights import Weights
@@ -79,10 +79,16 @@ def pretrained(network: str, told: bool | str | os.PathLike[str]) -> Pretrained 
 
     Published ones are fetched where they are not at hand, and checked by their hash. A file that is a published one, by its name
     and its hash, is known as that. None for False. Raises UnknownNameError, DownloadError, FileFormatError, and LaminaError for a
-    network without published weights.
+    network without published weights, or an address.
     """
     if told is False or told is None:
         return None
+    if isinstance(told, str) and "://" in told:
+        raise LaminaError(
+            f"The address {told} was given for weights.",
+            "True, the name of published weights or the path of a file was expected: only what has a known hash is fetched.",
+            "Fetch the file yourself, and pass its path.",
+        )
     if told is not True and not (isinstance(told, str) and told in weights.names(network)):
         if isinstance(told, str) and not Path(told).exists() and os.sep not in told and "." not in told:
             weights.get(network, told)  # which tells the known names

@@ -24,12 +24,18 @@ class Network(nn.Module):
     class_layers: tuple[str, ...] = ("fc",)
     feature_dims: Mapping[int, int]
 
-    def __call__(self, *images: Any, **others: Any) -> Any:
+    def __call__(self, *given: Any, **others: Any) -> Any:
         """As every torch module; where torch fails on the shape of the pictures, the error says which it takes."""
+        images = given[0] if given else others.get("images")
+        if isinstance(images, Tensor) and images.dim() != 4:  # some layers would take it for a picture without a batch
+            raise self._no_pictures(images)
         try:
-            return super().__call__(*images, **others)
+            return super().__call__(*given, **others)
         except RuntimeError as error:
-            told = self._misfit(images[0]) if images and isinstance(images[0], Tensor) else None
+            try:
+                told = self._misfit(images) if isinstance(images, Tensor) else None
+            except ShapeError:  # no size is taken: torch's own words say more
+                told = None
             if told is None:
                 raise
             raise told from error
@@ -72,14 +78,8 @@ class Network(nn.Module):
             raise told
 
     def _misfit(self, images: Tensor) -> ShapeError | None:
-        """What is wrong with the shape of such pictures; None where it is not the shape."""
+        """What is wrong with the shape of such pictures (B C H W); None where it is not the shape."""
         kind, shape = type(self).__name__, tuple(images.shape)
-        if images.dim() != 4:
-            return ShapeError(
-                f"{kind} was given a tensor of the shape {shape}.",
-                "A batch of pictures (B C H W) was expected.",
-                "Give one picture as images[None].",
-            )
         if shape[1] != self.in_channels:
             return ShapeError(
                 f"{kind} was given pictures with {shape[1]} channels.",
@@ -96,6 +96,13 @@ class Network(nn.Module):
             f"{kind} was given pictures of {shape[2]} x {shape[3]} px.",
             expected,
             "Enlarge them, or take another network.",
+        )
+
+    def _no_pictures(self, images: Tensor) -> ShapeError:
+        return ShapeError(
+            f"{type(self).__name__} was given a tensor of the shape {tuple(images.shape)}.",
+            "A batch of pictures (B C H W) was expected.",
+            "Give one picture as images[None].",
         )
 
     def _takes(self, size: Sequence[int]) -> bool:

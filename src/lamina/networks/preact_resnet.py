@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -114,6 +114,10 @@ class CifarPreactResNet(Network):
                 f"depth is {depth}, with bottleneck={bottleneck}.",
                 f"These networks have {layers}n + 2 layers.",
                 "Pass 20, 56 or 110, or with bottlenecks 29, 164 or 1001.",
+            )
+        if shortcut not in get_args(Shortcut):
+            raise LaminaError(
+                f"shortcut is {shortcut!r}.", f"There are {', '.join(get_args(Shortcut))}.", "Pass one of these."
             )
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)

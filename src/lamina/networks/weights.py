@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from lamina.core.errors import LaminaError, unknown_name
+from lamina.core.errors import LaminaError, UnknownNameError, unknown_name
 from lamina.data.datasets.cifar10 import CLASSES as CIFAR10
 from lamina.data.preprocess import Preprocess
 
@@ -211,5 +211,9 @@ def get(network: str, told: str | bool = True) -> Weights:
     if told is True:
         return known[next(reversed(known))]
     if told not in known:
-        raise unknown_name(f"weights of {network}", told, known)
+        raise UnknownNameError(
+            f"There are no weights of {network} called {told!r}.",
+            f"Published are {', '.join(map(repr, known))}.",
+            "Use one of these, or pass the path of a file.",
+        )
     return known[str(told)]

@@ -77,11 +77,12 @@ def few_photos() -> FineTuning:
     on features that are computed once, gets 94.4 % right (AdamW 0.001; 93.9 % after ten epochs, 93.3 % at a rate of 0.01),
     and logistic regression on the same features 93.7 %: three times five folds, without augmentation. BatchNorm's statistics
     stay: with the last three blocks alone trained behind that layer, four folds gave 93.9 % with them, and 92.2 % where they
-    followed the pictures (93.0 % before). The rest of the second phase is as usual, and not tuned.
+    followed the pictures (93.0 % before). All of it, three epochs of the second phase: 95.1 % over four folds, the probe 94.3 %;
+    at a rate of 0.3 the first fold was worse (90.2 % for 91.8 %), and no more was tried.
     """
     return FineTuning(
         network="mobilenet_v2",
-        epochs=4,
+        epochs=3,
         freeze_epochs=30,
         rate=0.1,
         decay=0.5,

@@ -53,8 +53,8 @@ def case_for(make: Callable[[], nn.Module], sizes: Sequence[Size] | None, in_cha
     if in_channels is None:
         in_channels = next((m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)), 3)
     case = Case(make, net, [], in_channels)
-    if sizes is not None:
-        case.sizes = [size if isinstance(size, tuple) else (size, size) for size in sizes]
+    if sizes:
+        case.sizes = [(size, size) if isinstance(size, int) else size for size in sizes]
         return case
     failed: Exception | None = None
     for size in _SIZES:

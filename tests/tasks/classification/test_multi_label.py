@@ -133,3 +133,18 @@ def test_addresses_are_never_fetched(trained, address):
     ):
         with pytest.raises(DataError, match="Download it first"):
             ask(address)
+
+
+def test_mean_average_precision_goes_by_name_and_the_report_of_several_labels_says_what_to_do(trained, tmp_path):
+    x, y = quarters(40, seed=1)
+    classifier = made()
+    classifier.net.load_state_dict(trained.net.state_dict())
+    classifier.compile(metrics=["mean_average_precision"])
+    figure = classifier.evaluate(x, y)["mean_average_precision"]
+    by_hand = lamina.metrics.MeanAveragePrecision()
+    by_hand.update(torch.from_numpy(classifier.predict_probs(x)), torch.from_numpy(y))
+    assert figure == pytest.approx(float(by_hand.compute()), abs=1e-6)
+    assert figure > 0.97
+    data = lamina.data.ImageDataset(torch.from_numpy(x)[:, None], torch.from_numpy(y), NAMES)
+    with pytest.raises(LaminaError, match="several labels"):
+        lamina.explain.report(classifier, data, path=tmp_path / "r.html")

@@ -165,3 +165,37 @@ def test_grey_rgba_16_bit_cmyk_palette_and_turned_pictures_get_the_answer_of_the
     grey_probs = classifier.predict_probs(grey)
     assert classifier.predict(grey).top(1)[0][1] > 0.05
     np.testing.assert_allclose(classifier.predict_probs(tmp_path / "sixteen.png"), grey_probs, atol=1e-4)
+
+
+def linear(outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, outputs))
+
+
+@pytest.mark.parametrize("outputs", [2, 5])
+def test_a_class_list_of_another_length_than_the_network_s_answer_is_told_before_training(outputs):
+    classifier = lamina.Classifier(linear(outputs), classes=["a", "b", "c"], preprocess=GREY)
+    before = classifier.net[1].weight.clone()
+    says = f"gives {outputs} numbers for a picture, and there are 3 classes: a, b, c"
+    for ask in (
+        lambda: classifier.predict(noise(1)[0]),
+        lambda: classifier.fit(noise(20), np.arange(20) % 2, verbose=0),
+        lambda: classifier.evaluate(noise(20), np.arange(20) % 2),
+    ):
+        with pytest.raises(LaminaError, match=says):
+            ask()
+    assert torch.equal(classifier.net[1].weight, before)
+    with pytest.raises(LaminaError, match="gives 5 numbers for a picture, and there are 3 classes: 0, 1, 2"):
+        lamina.Classifier(linear(5)).fit(noise(20), np.arange(20) % 3, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("classes", "says"), [("cat", "'cat'"), ([], "classes is"), (["a", "b", "a"], "twice: a"), ([1, 2], "names")]
+)
+def test_classes_are_names_each_of_them_once(classes, says):
+    with pytest.raises(LaminaError, match=says):
+        lamina.Classifier("fastconvnet", classes=classes)
+
+
+def test_what_is_no_weights_is_told():
+    with pytest.raises(LaminaError, match="pretrained is 3"):
+        lamina.Classifier("fastconvnet", pretrained=3)

@@ -145,6 +145,9 @@ def test_another_count_of_numbers_a_loss_of_classes_and_no_training_are_told(tra
     x, _ = bars(10)
     with pytest.raises(LaminaError, match=r"2 numbers.*gives 1: height"):
         trained.evaluate(x, np.zeros((10, 2)))
+    for names in ("height", ["a", "a"], []):
+        with pytest.raises(LaminaError, match="each of them once"):
+            lamina.Regressor(names=names)
     with pytest.raises(LaminaError, match=r'"l1", "l2" or "huber"'):
         lamina.Regressor().compile(loss="binary_crossentropy")
     for ask in (

@@ -18,7 +18,7 @@ from lamina.data.dataset import Splits
 from lamina.models import ensemble, file, pictures
 from lamina.models.comparison import Comparison
 from lamina.models.ensemble import Average
-from lamina.structures.results import Classification
+from lamina.structures.results import Classification, check_threshold
 from lamina.tasks.classification import inputs, views
 from lamina.tasks.classification.decode import decode
 from lamina.tasks.classification.model import Classifier
@@ -79,10 +79,20 @@ class Ensemble:
         """The probability of each class (N K, float32) for pictures, files, a folder, arrays or a data set."""
         return self._seen(x, tta=tta, batch_size=batch_size)[0]
 
-    def predict(self, x: Any, batch_size: int = 256, *, on_error: pictures.OnError = "raise", tta: Any = None) -> Any:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int = 256,
+        *,
+        threshold: float | None = None,
+        on_error: pictures.OnError = "raise",
+        tta: Any = None,
+    ) -> Any:
         """The class of a picture (one Classification), or of several (a list); as Classifier.predict."""
+        if threshold is not None:
+            check_threshold(threshold)
         probs, sources = self._seen(x, tta=tta, batch_size=batch_size, on_error=on_error)
-        results: list[Classification] = decode(probs, self.classes, sources)
+        results: list[Classification] = decode(probs, self.classes, sources, threshold=threshold)
         return results[0] if pictures.is_single(x, self.members[0]._prepared().channels) else results
 
     def evaluate(self, x: Any, y: Any = None, batch_size: int = 256, *, tta: Any = None) -> dict[str, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina.core.errors import DataError, LaminaError
+from lamina.core.errors import DataError, LaminaError, ShapeError
 from lamina.data.dataset import FolderDataset
 from lamina.data.preprocess import Preprocess
 from lamina.models import Model, borrowed, ensemble, feed, file, objective, pictures
@@ -23,7 +23,7 @@ from lamina.optimizers.schedules import Schedule
 from lamina.structures.results import check_threshold
 from lamina.tasks.classification import inputs, views
 from lamina.tasks.classification.decode import decode
-from lamina.training import Runtime
+from lamina.training import Runtime, SupervisedStep
 
 
 class Classifier(Pictured):
@@ -49,7 +49,7 @@ class Classifier(Pictured):
         multi_label: bool = False,
     ) -> None:
         super().__init__(network, preprocess=preprocess)
-        self.classes = None if classes is None else tuple(classes)
+        self.classes = None if classes is None else pictures.checked_names("classes", classes)
         self.multi_label = multi_label
         self._lent: tuple[str, ...] | None = None  # what borrowed class layers know, until the classes are settled
         self.compile()
@@ -154,6 +154,14 @@ class Classifier(Pictured):
 
     def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Arrays, Any]:
         """Training and validation samples. Without validation data a tenth is held out by the pictures' content."""
+        train, validation, weights = self._divided(x, y, weights, held, fraction)
+        # Arrays are not resized behind their owner's back.
+        if y is not None:
+            return collect(train, None, weights=weights), validation
+        return self._gathered(train, weights, unreadable="replace"), validation
+
+    def _divided(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Any, Any, Any]:
+        """Data sets for training and validation (None where there is none), and the weights of the former."""
         train, validation = self._named(x, y, held)
         split: dict[str, Any] = {}
         if validation is None and fraction != 0:
@@ -162,10 +170,7 @@ class Classifier(Pictured):
             train, validation, weights = inputs.hold_out(train, fraction, weights)
         self._begin(train)
         self.split = split
-        # Arrays are not resized behind their owner's back.
-        if y is not None:
-            return collect(train, None, weights=weights), validation
-        return self._gathered(train, weights, unreadable="replace"), validation
+        return train, validation, weights
 
     def _gathered(self, dataset: Any, weights: Any, *, unreadable: Literal["replace", "skip"] = "skip") -> Arrays:
         """The pictures in memory, or where a folder holds too many, read while they are used: with the same results."""
@@ -185,21 +190,14 @@ class Classifier(Pictured):
         return inputs.training_sets(x, y, held, known, multi_label=self.multi_label)
 
     def _parts(self, x: Any, y: Any, held: Any, fraction: float | None) -> tuple[Any, Any]:
-        train, validation = self._named(x, y, held)
-        split: dict[str, Any] = {}
-        if validation is None and fraction != 0:
-            fraction = inputs.HELD_OUT if fraction is None else fraction
-            split = {"held_out": fraction, "of": len(train), "by": "content hash", "seed": inputs.SEED}
-            train, validation, _ = inputs.hold_out(train, fraction)
+        train, validation, _ = self._divided(x, y, None, held, fraction)
+        if isinstance(validation, tuple | list):
+            validation = inputs.labelled(validation[0], validation[1], train.classes, multi_label=self.multi_label)
         elif validation is not None:
-            validation = (
-                inputs.labelled(validation[0], validation[1], train.classes, multi_label=self.multi_label)
-                if isinstance(validation, tuple | list)
-                else inputs.checked_set(validation)
-            )
-        self._begin(train)
+            validation = inputs.checked_set(validation)
+        if y is not None:  # arrays are not resized behind their owner's back
+            self._check(Arrays((train.images,)))
         self._build(Arrays(()))
-        self.split = split
         preprocess = self._prepared()
         parts = [part for part in (train, validation) if part is not None]
         if all(not isinstance(part, FolderDataset) or part.fits_in_memory(preprocess) for part in parts):
@@ -253,6 +251,21 @@ class Classifier(Pictured):
         if self._net is None:
             self._make_net()
             self._step = None
+
+    def _ready(self, data: Arrays) -> SupervisedStep:
+        step = super()._ready(data)
+        self._check_count(step.targets[0].output_shape or ())
+        return step
+
+    def _check_count(self, shape: Sequence[int | None]) -> None:
+        """Raises ShapeError where the network answers (B K) for another number of classes than are named."""
+        if self.classes is not None and len(shape) == 2 and shape[1] != len(self.classes):
+            raise ShapeError(
+                f"The network gives {shape[1]} numbers for a picture, and there are {len(self.classes)} classes: "
+                f"{inputs.listed(self.classes)}.",
+                "It needs one output for each class.",
+                "Name as many classes as it has outputs by classes=[...], or build it with as many outputs.",
+            )
 
     # Using it -----------------------------------------------------------------------------------------------------
 
@@ -311,6 +324,7 @@ class Classifier(Pictured):
 
     def _probs(self, batch: Tensor, batch_size: int) -> np.ndarray[Any, Any]:
         (raw,) = self._answers(batch, batch_size)
+        self._check_count(raw.shape)
         target = self._make_step().targets[0]
         if self.multi_label:
             return (raw if target.cut == "sigmoid" else torch.sigmoid(raw)).numpy()

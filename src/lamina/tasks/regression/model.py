@@ -48,7 +48,7 @@ class Regressor(Pictured):
         preprocess: Preprocess | None = None,
     ) -> None:
         super().__init__(network, preprocess=preprocess)
-        self.names = None if names is None else tuple(names)
+        self.names = None if names is None else pictures.checked_names("names", names)
         self.unit: Unit | None = None
         self._lent = False  # whether the last layer is still that of borrowed weights
         self.compile()

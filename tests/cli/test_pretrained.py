@@ -1,0 +1,143 @@
+"""`lamina train --pretrained` and what `lamina predict` takes beside a plain classifier, as a person types them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import lamina
+from lamina import networks
+from lamina.cli import main
+
+GREY = lamina.Preprocess(channels=1, size=(28, 28), mean=(0.4,), std=(0.3,))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Pictures of two classes, the weights of a network for five others, and models of several kinds."""
+    folder, rng = tmp_path_factory.mktemp("pretrained"), np.random.default_rng(0)
+    for index, name in enumerate(("dark", "light")):
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(15):
+            pixels = (rng.random((28, 28)) * 100 + index * 120).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / name / f"{number}.png")
+    torch.manual_seed(0)
+    net = networks.create("fastconvnet", num_classes=5, in_channels=1)
+    np.savez(folder / "five.npz", **{name: value.numpy() for name, value in net.state_dict().items()})
+    x = rng.integers(0, 255, (12, 28, 28), dtype=np.uint8)
+    told = {"epochs": 0, "verbose": 0, "validation_split": 0.0}
+    for number in (0, 1):
+        classifier = lamina.Classifier("fastconvnet", preprocess=GREY)
+        classifier.fit(folder / "photos", **told)
+        classifier.save(folder / f"{number}.safetensors")
+    lamina.Ensemble([folder / "0.safetensors", folder / "1.safetensors"]).save(folder / "both.safetensors")
+    several = lamina.Classifier("fastconvnet", multi_label=True, preprocess=GREY, classes=["round", "red", "ripe"])
+    several.fit(x, np.arange(36).reshape(12, 3) % 2, run=folder / "several", **{**told, "epochs": 1})
+    numbers = lamina.Regressor("fastconvnet", names=["height"], preprocess=GREY)
+    numbers.fit(x, np.arange(12.0), **told)
+    numbers.save(folder / "height.safetensors")
+    return folder
+
+
+@pytest.fixture
+def typed(made, monkeypatch, capsys):
+    """What a command prints: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(made)
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["lamina", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return end.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+TRAIN = ("train", "photos", "--model", "fastconvnet", "--batch-size", "8", "--device", "cpu", "--precision", "float32")
+
+
+def test_weights_are_fine_tuned_and_the_run_goes_on_with_the_options_it_began_with(typed, made, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = typed(
+        *TRAIN, "--weights", "five.npz", "--size", "28", "--freeze-epochs", 2, "--epochs", 1, "-o", run
+    )
+    assert code == 0, err
+    assert "gives way to one with fresh values, for 2: dark, light" in out
+    assert len((run / "results.csv").read_text().splitlines()) == 1 + 2 + 1
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["asked"]["weights"] == str(made / "five.npz")
+    assert config["asked"]["freeze_epochs"] == 2
+    code, out, err = typed("train", "--resume", "--output", run, "--epochs", 2)
+    assert code == 0, err
+    assert len((run / "results.csv").read_text().splitlines()) == 1 + 2 + 2
+    assert typed("predict", run, "photos/dark/0.png")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--freeze-epochs", "1"), "--freeze-epochs 1 came without --pretrained"),
+        (("--pretrained",), "No published weights are known for 'fastconvnet'"),
+        (("--weights", "fvie.npz"), "--weights fvie.npz: there is no such file"),
+        (("--model", "resnet18", "--weights", "imagenet1k_v9"), "'imagenet1k_v1'"),
+        (("--model", "mine.py:net", "--pretrained"), "mine.py"),
+    ],
+)
+def test_weights_that_cannot_be_are_told_before_the_pictures_are_read(typed, tmp_path, words, says):
+    code, out, err = typed(*TRAIN, *words, "-o", tmp_path / "run")
+    assert code in (1, 2)
+    assert says in err
+    assert "Data:" not in out
+
+
+def test_a_recipe_has_no_other_weights(typed, tmp_path):
+    code, _, err = typed("train", "--recipe", "mnist_fast", "--pretrained", "-o", tmp_path / "run")
+    assert code == 2
+    assert "--recipe came beside --pretrained" in err
+
+
+def test_below_the_threshold_the_answer_is_none_of_these(typed):
+    assert "none of these (nearest:" in typed("predict", "0.safetensors", "photos/dark/0.png", "--threshold", 1)[1]
+    assert "none of these" not in typed("predict", "0.safetensors", "photos/dark/0.png", "--threshold", 0)[1]
+    code, _, err = typed("predict", "0.safetensors", "photos/dark/0.png", "--threshold", 60)
+    assert code == 1
+    assert "A probability from 0 to 1" in err
+
+
+def test_an_ensemble_a_multi_label_model_and_a_regressor_answer_too(typed, made):
+    code, out, err = typed("predict", "both.safetensors", "photos/dark", "--json", "--threshold", "0.1")
+    assert code == 0, err
+    probs = lamina.load(made / "both.safetensors").predict_probs(made / "photos" / "dark")
+    told = [answer["probability"] for answer in json.loads(out)]
+    assert told == pytest.approx(probs.max(1).tolist(), abs=1e-5)
+    code, out, err = typed("predict", "several", "photos/dark/0.png", "--threshold", 0)
+    assert code == 0, err
+    assert all(name in out for name in ("round", "red", "ripe"))
+    code, out, err = typed("predict", "height.safetensors", "photos/dark/0.png")
+    assert code == 0, err
+    assert "height" in out
+    assert "Numbers have no probability" in typed("predict", "height.safetensors", "photos", "--threshold", "0.5")[2]
+
+
+def test_unreadable_pictures_are_named_in_their_places(typed, tmp_path):
+    names = []
+    for number in range(7):
+        names.append(tmp_path / f"{number}.png")
+        Image.fromarray(np.full((28, 28), 30 * number, np.uint8)).save(names[-1])
+    for number in (2, 3, 6):
+        names[number].write_bytes(b"no picture")
+    code, out, err = typed("predict", "both.safetensors", tmp_path, "--json")
+    assert code == 1, err
+    answers = json.loads(out)
+    assert [("error" in answer) for answer in answers] == [number in (2, 3, 6) for number in range(7)]
+    assert [answer.get("source", answer.get("path")) for answer in answers] == list(map(str, names))
+
+
+def test_a_report_of_several_labels_says_what_to_do(typed):
+    code, _, err = typed("report", "several", "photos")
+    assert code == 1
+    assert "several labels" in err
