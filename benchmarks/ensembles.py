@@ -27,9 +27,9 @@ import torch
 
 import lamina
 from lamina import data, networks
+from lamina.callbacks import Snapshots
 from lamina.data.dataset import FolderDataset, ImageDataset, Splits
 from lamina.models.comparison import Comparison
-from lamina.models.ensemble import Snapshots
 from lamina.networks import load
 from lamina.optimizers.schedules import Cosine, CosineRestarts
 

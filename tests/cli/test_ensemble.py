@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import lamina
+from lamina.callbacks import Snapshots
 from lamina.cli import main
-from lamina.models.ensemble import Snapshots
 
 
 def draw(folder, rng, *, size):
@@ -56,7 +56,7 @@ def test_prints_each_member_the_ensemble_and_the_gain(typed):
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0] == "photos, test: 24 pictures"
-    assert lines[1].split() == ["weight", "loss", "accuracy"]
+    assert lines[1].split() == ["weight", "loss", "(less", "is", "better)", "accuracy"]
     assert lines[2].startswith("snapshots/epoch_002.safetensors")
     assert lines[2].split()[1] == "0.500"
     assert lines[4].startswith("ensemble, mean of probabilities")
@@ -83,7 +83,7 @@ def test_evaluate_prints_the_figures_of_one_view_of_several_and_the_gain(typed, 
     code, out, err = typed("evaluate", "last.safetensors", "photos", "--tta", "ten-crop")
     assert code == 0, err
     lines = out.splitlines()
-    assert lines[1].split() == ["loss", "accuracy"]
+    assert lines[1].split() == ["loss", "(less", "is", "better)", "accuracy"]
     assert [line.split("  ")[0] for line in lines[2:]] == ["one view", "ten-crop", "gain"]
     told = json.loads(typed("evaluate", "last.safetensors", "photos", "--tta", "flip", "--json")[1])
     flipped = lamina.load(work / "last.safetensors").evaluate(work / "photos", tta="flip")
@@ -94,7 +94,7 @@ def test_evaluate_prints_the_figures_of_one_view_of_several_and_the_gain(typed, 
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["ensemble", "last.safetensors", "--data", "photos"], 1, "is one model"),
+        (["ensemble", "last.safetensors", "--data", "photos"], 1, "lamina evaluate last.safetensors DATA"),
         (["ensemble", "nowhere", "--data", "photos"], 1, "no file or folder nowhere"),
         (["ensemble", "snapshots", "--data", "photos", "--weights", "best"], 2, "equal, learned"),
         (["ensemble", "snapshots", "--data", "photos", "--weights", "1,2,3"], 1, "each of the 2 members"),

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from lamina.cli import main
+from lamina.tasks import Classifier
 
 
 def lamina(monkeypatch, capsys, *arguments):
@@ -41,9 +42,34 @@ def test_prints_json_with_the_verdict(monkeypatch, capsys) -> None:
         (["mnits"], "'mnist'"),
         (["mnist", "--model", "deepconvet"], "'deepconvnet'"),
         (["mnist", "--optimizer", "adamm"], "'adam'"),
+        (["mnist", "--size", "big"], "--size 'big'"),
     ],
 )
 def test_wrong_names_are_told_with_the_nearest(monkeypatch, capsys, arguments, says) -> None:
     code, shown = lamina(monkeypatch, capsys, "find-lr", *arguments)
     assert code == 2
     assert says in shown.err
+
+
+def test_a_picture_that_cannot_be_written_is_told_before_the_test(monkeypatch, capsys, tmp_path) -> None:
+    tmp_path.joinpath("file").touch()
+    for path, says in (("lr.xyz", "lr.png"), ("lr", "lr.png"), ("", "is a folder"), ("file/lr.png", "file")):
+        code, shown = lamina(monkeypatch, capsys, "find-lr", "no such data", "--plot", tmp_path / path)
+        assert code == 1
+        assert says in shown.err
+        assert "no such data" not in shown.err
+    assert not lamina(monkeypatch, capsys, *SMALL, "--plot", tmp_path / "new" / "lr.png")[0]
+    assert (tmp_path / "new" / "lr.png").exists()
+
+
+def test_pictures_are_resized_as_asked(monkeypatch, capsys) -> None:
+    seen = []
+    monkeypatch.setattr(Classifier, "find_lr", lambda self, *_, **__: seen.append(self.preprocess.size) or Told())
+    assert not lamina(monkeypatch, capsys, *SMALL, "--size", "20x24", "--json")[0]
+    assert not lamina(monkeypatch, capsys, *SMALL, "--size", "20", "--json")[0]
+    assert seen == [(20, 24), (20, 20)]
+
+
+class Told:
+    def to_dict(self):
+        return {}

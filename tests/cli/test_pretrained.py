@@ -134,7 +134,7 @@ def test_unreadable_pictures_are_named_in_their_places(typed, tmp_path):
     assert code == 1, err
     answers = json.loads(out)
     assert [("error" in answer) for answer in answers] == [number in (2, 3, 6) for number in range(7)]
-    assert [answer.get("source", answer.get("path")) for answer in answers] == list(map(str, names))
+    assert [answer["path"] for answer in answers] == list(map(str, names))
 
 
 def test_a_report_of_several_labels_says_what_to_do(typed):

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import lamina
-from lamina.cli import opening, work
+from lamina.cli import opening, summaries, work
 from lamina.cli.commands import app
 from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError
 from lamina.recipes import Recipe
@@ -132,8 +132,8 @@ def test_a_torch_module_of_a_file_is_opened_again_by_its_function(photos, capsys
     assert len(list(work.predict(Path("run"), [photos / "dark"], model=None))) == 20
     assert "mine.py:small" in Path("run/config.yaml").read_text()
     assert work.report(Path("run"), None, format=None).exists()
-    assert work.summary("mine.py:small", "1,32,32").to_dict()
-    with pytest.raises(LaminaError, match="gave a int"):
+    assert summaries.summary("mine.py:small", "1,32,32").to_dict()
+    with pytest.raises(LaminaError, match="gave 3, of the type int"):
         work.train("photos", replace(OPTIONS, model="mine.py:nothing", output=Path("other")))
 
 
@@ -254,8 +254,10 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_answered(photos):
     ran = CliRunner().invoke(app, ["predict", "run", *asked, "--json"])
     assert ran.exit_code == 1
     entries = json.loads(ran.stdout)
-    assert [entry.get("path") or entry["source"] for entry in entries] == asked
-    assert [sorted(entry) for entry in entries if "source" in entry] == [["error", "source"]] * 3
+    assert [entry["path"] for entry in entries] == asked
+    assert [sorted(entry) for entry in entries if "error" in entry] == [["error", "path"]] * 3
+    ran = CliRunner().invoke(app, ["predict", "run", "https://example.org/a.png"])
+    assert (ran.exit_code, "https://example.org/a.png is an address" in ran.stderr) == (1, True)
     assert CliRunner().invoke(app, ["predict", "run", *good]).exit_code == 0
     answers = list(work.predict(Path("run"), [photos], model=None))
     assert len(answers) == 40
@@ -329,3 +331,28 @@ def test_a_limit_below_the_number_of_classes_is_refused(photos):
 
 def test_the_version_is_told():
     assert CliRunner().invoke(app, ["--version"]).stdout == f"lamina {lamina.__version__}\n"
+
+
+def test_a_picture_that_cannot_be_read_is_told_once(photos, recwarn):
+    broken = photos / "dark" / "0.png"
+    broken.write_bytes(broken.read_bytes()[:80])
+    work.train("photos", OPTIONS)
+    told = [str(warning.message) for warning in recwarn]
+    assert sum("cannot be read" in text for text in told) == 1
+    assert not any("left out" in text for text in told)
+
+
+def test_a_run_that_python_began_is_told_to_name_its_data(photos):
+    lamina.Classifier("fastconvnet").fit("photos", run="begun", verbose=0)
+    with pytest.raises(DataError, match=r"one that Python began does not.*lamina evaluate begun DATA"):
+        work.evaluate(Path("begun"), None, split=None, format=None, model=None)
+    assert "A run of `lamina train` has its own" in re.sub(
+        r"\s+", " ", CliRunner().invoke(app, ["evaluate", "--help"]).stdout
+    )
+
+
+def test_other_sources_of_networks_are_told_beside_the_names():
+    for words in (["train", "--help"], ["find-lr", "--help"], ["models"], ["summary", "--help"]):
+        told = re.sub(r"\s+", " ", CliRunner().invoke(app, words).stdout)
+        assert "timm/NAME" in told
+        assert "FILE.py:NAME" in told

@@ -117,3 +117,13 @@ def test_an_entry_of_a_later_version_is_refused():
 def test_settings_that_mean_nothing_are_refused_by_name(wrong):
     with pytest.raises(DataError, match=f"Preprocess has {next(iter(wrong))}="):
         Preprocess(**wrong)
+
+
+def test_a_number_alone_is_the_side_of_a_square_or_one_for_all_channels():
+    assert Preprocess(size=64, mean=0.5, std=1) == Preprocess(size=(64, 64), mean=(0.5,), std=(1,))
+
+
+@pytest.mark.parametrize("size", ["64", 6.5, (64, "64"), None, ()])
+def test_a_size_that_is_no_whole_number_is_named(size):
+    with pytest.raises(DataError, match="Preprocess has size="):
+        Preprocess(size=size)

@@ -8,8 +8,7 @@ from torch import nn
 from lamina.core.errors import LaminaError, ShapeError
 from lamina.models import Model
 from lamina.models.comparison import Comparison
-from lamina.models.ensemble import Snapshots, checked_weights, combine, figures, learned_weights
-from lamina.training import Loop, Runtime, SupervisedStep
+from lamina.models.ensemble import checked_weights, combine, figures, learned_weights
 
 
 def answers(members, samples, classes, *, seed=0):
@@ -78,12 +77,6 @@ def test_figures_of_several_labels_are_those_of_their_logits():
     assert figures(told, probs, y.numpy(), multi_label=True) == pytest.approx(model.evaluate(x, y), rel=1e-4)
 
 
-def test_snapshots_need_a_model():
-    step = SupervisedStep(nn.Linear(1, 1), None, targets=[], runtime=Runtime("cpu"))
-    with pytest.raises(LaminaError, match="bare loop"):
-        Loop(step, callbacks=[Snapshots("x", every=1)]).callbacks[0].on_train_begin({})
-
-
 def test_a_comparison_knows_which_figures_grow():
     table = Comparison(
         ["a", "b", "both"],
@@ -91,5 +84,7 @@ def test_a_comparison_knows_which_figures_grow():
     )
     assert table.gain == pytest.approx({"loss": -0.1, "accuracy": 0.1})
     lines = str(table).splitlines()
+    assert lines[0].split() == ["loss", "(less", "is", "better)", "accuracy"]
+    assert str(Comparison(["a", "b"], [{"loss": 0.5}, {"loss": 0.4}])).splitlines()[0].split() == ["loss"]
     assert [line.split() for line in lines[1:3]] == [["a", "0.5000", "80.00", "%"], ["b", "0.4000", "70.00", "%"]]
     assert lines[-1].split() == ["gain", "over", "the", "best", "of", "them", "-0.1000", "+10.00"]

@@ -230,3 +230,16 @@ def test_an_unwritable_place_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LaminaError, match="could not be written"):
         small_model().save(tmp_path / "file" / "m.safetensors")
+
+
+def test_weights_of_other_formats_are_told_how_to_begin_with_them(tmp_path):
+    np.savez(tmp_path / "w.npz", weight=np.zeros(3))
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "w.pth")
+    save_file({"weight": torch.zeros(3)}, tmp_path / "w.safetensors")
+    for name, said in (
+        ("w.npz", "archive of numpy arrays"),
+        ("w.pth", "torch.save archive"),
+        ("w.safetensors", "another"),
+    ):
+        with pytest.raises(FileFormatError, match=rf"{said}(.|\n)*Classifier\('NETWORK', pretrained=PATH\)"):
+            lamina.load(tmp_path / name)

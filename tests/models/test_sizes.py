@@ -68,6 +68,9 @@ def test_the_table_fits_the_terminal(width, monkeypatch):
     text = str(sizes.compare(["cifar_resnet20", "squeezenet1_1"]))
     assert max(map(len, text.splitlines())) <= width
     assert ("training" in text.splitlines()[1]) == (width >= 100)
+    left_out = {60: "input, sees px, memory, training", 80: "input, training", 100: ""}[width]
+    assert " ".join(text.split()).partition("no room for: ")[2] == (left_out and f"{left_out}.")
+    assert ("memory:" in text) == (width >= 80)
     for part in ("cifar_resnet20", "269,722", "40.6 M", "91.73"):
         assert part in text
 

@@ -82,6 +82,41 @@ def test_any_torch_module_is_summarised_by_its_leaves():
     assert not net[0]._forward_hooks
 
 
+class Normed(nn.BatchNorm2d):
+    """As timm's: parameters of its own, and modules without any inside."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.drop(super().forward(x)))
+
+
+class Scaled(nn.Module):
+    """Parameters of its own, and a module with some inside; one more that is never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma, self.linear, self.unused = nn.Parameter(torch.ones(4)), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.gamma * self.linear(x.mean((2, 3)))
+
+
+def test_parameters_that_a_module_with_others_inside_has_itself_are_in_its_row():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), Normed(4), Scaled(), nn.TransformerEncoderLayer(4, 2, 8))
+    summary = summarize(net, [(3, 8, 8)])
+    rows = {row.name: row for row in summary.rows}
+    assert "1.act" not in rows
+    assert [rows[name].parameters for name in ("0", "1", "2.linear", "2")] == [112, 8, 20, 4 + 10]
+    assert sum(row.parameters for row in summary.rows) == summary.parameters
+    assert sum(row.multiply_adds for row in summary.rows) == summary.multiply_adds
+    assert sum(row.activation_bytes for row in summary.rows) <= summary.activation_bytes
+    assert rows["2.linear"].multiply_adds == 16
+    assert rows["2"].multiply_adds == 0
+
+
 def test_embeddings_are_asked_with_integers():
     assert summarize(nn.Sequential(nn.Embedding(10, 4)), [(7,)]).rows[0].output_shape == ((7, 4),)
 
@@ -106,8 +141,11 @@ def test_html_holds_names_as_text():
 
 
 def test_shapes_that_do_not_fit_are_named():
-    with pytest.raises(ShapeError, match=r"\(3, 8, 8\).*torch says"):
+    with pytest.raises(ShapeError, match=r"\(3, 8, 8\).*torch says.*correct the network's forward") as error:
         summarize(nn.Conv2d(1, 4, 3), [(3, 8, 8)])
+    assert ".." not in str(error.value)
+    with pytest.raises(ShapeError, match=r"\(8,\).*without the batch, of a picture"):
+        summarize(nn.Conv2d(1, 4, 3), [(8,)])
     graph = residual()
     with pytest.raises(LaminaError, match="2 input shapes"):
         summarize(graph.net, [(1, 8, 8)] * 2, graph=graph)
@@ -124,9 +162,15 @@ def test_the_table_fits_the_terminal_with_a_line_for_each_layer(width, monkeypat
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     assert sum("64, 224, 224" in line for line in lines) == 3
-    assert ("kind" in text) == (width >= 80)
+    assert ("kind" in text.partition("parameters;")[0]) == (width >= 80)
     assert ("multiply-adds" in lines[1]) == (width >= 120)
     assert ("memory" in text) == (width == 100)
+    left_out = " ".join(text.split()).partition("no room for: ")[2]
+    assert left_out.startswith(
+        {50: "kind, activations", 60: "kind, activations", 80: "activations", 100: "", 120: ""}[width]
+    )
+    assert bool(left_out) == (width <= 80)
+    assert sum("1.85 G" in line for line in lines) == 2
 
 
 def test_memory_of_activations_is_told_by_layer_and_in_all():

@@ -123,7 +123,7 @@ def test_views_are_named_given_or_made_of_augmentations(spec, kind):
     ("make", "error", "says"),
     [
         (lambda: tta.get("ten_crops"), UnknownNameError, "'ten-crop'"),
-        (lambda: tta.get(3), DataError, "augment holds 3"),
+        (lambda: tta.get(3), DataError, "tta is 3"),
         (lambda: tta.get(RandomShift), DataError, "Pass RandomShift"),
         (lambda: tta.get(Mixup(0.2)), DataError, "Leave Mixup and CutMix out"),
         (lambda: tta.Augmented(RandomShift(1), times=0), DataError, "times is 0"),
@@ -146,3 +146,8 @@ def test_arrays_of_the_networks_own_size_have_nothing_to_be_cut_from(shape):
     tta.refuse_cropped(tta.Flip(), images, SMALL)
     tta.refuse_cropped(tta.TenCrop(), np.zeros((5, 1, 9, 9), np.uint8), SMALL)
     tta.refuse_cropped(tta.TenCrop(), "cat.jpg", SMALL)
+
+
+def test_what_says_no_views_is_named():
+    with pytest.raises(DataError, match=r"tta is 5\. A name \('flip'"):
+        tta.get(5)

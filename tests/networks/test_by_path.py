@@ -83,8 +83,8 @@ def test_a_classifier_takes_a_path_and_its_file_asks_for_the_module(own, tmp_pat
         ("{own}x.py:Net", LaminaError, "There is no file"),
         ("no_such_package.part:Net", LaminaError, "There is no module no_such_package.part"),
         ("torch.nn:NoSuchThing", UnknownNameError, "torch.nn has no function 'NoSuchThing'"),
-        ("{own}:number", LaminaError, "gave a int"),
-        ("own net.py", UnknownNameError, "There is no network called"),
+        ("{own}:number", LaminaError, "gave something of the type int"),
+        ("own net.py", LaminaError, "There is no network called"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_told(own, name, error, told):
@@ -187,3 +187,26 @@ def test_dataclasses_in_a_file_work(tmp_path):
     )
     made = networks.create(f"{tmp_path / 'with_options.py'}:net")
     assert dataclasses.asdict(made.options) == {"width": 3}
+
+
+def test_a_file_without_a_name_tells_the_names_that_it_has_and_is_not_run(own):
+    with pytest.raises(LaminaError, match=r"it has: Net, fixed, anything, number\. Write .*own_net\.py:number"):
+        lamina.Classifier(str(own))
+    assert not (own.parent / "ran").exists()
+    with pytest.raises(LaminaError, match=r"no network called 'nowhere\.py', and no such file"):
+        networks.create("nowhere.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import there_is_no_such_module", r"ModuleNotFoundError: .*there_is_no_such_module"),
+        ("def net(:", r"SyntaxError: .*line 1"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_a_file_that_fails_is_named_with_its_failure(tmp_path, text, said):
+    path = tmp_path / "failing_net.py"
+    path.write_text(text)
+    with pytest.raises(LaminaError, match=f"failing_net.py fails when it is run \\({said}"):
+        networks.create(f"{path}:net")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lamina import networks
-from lamina.core.errors import LaminaError
+from lamina.core.errors import LaminaError, UnknownNameError
 from lamina.networks.headlines import HEADLINES
 
 
@@ -53,3 +53,11 @@ def test_networks_take_no_arguments_unseen():
     for name in networks.names():
         kinds = {parameter.kind for parameter in inspect.signature(networks._NETWORKS[name]).parameters.values()}
         assert inspect.Parameter.VAR_KEYWORD not in kinds, name
+
+
+def test_a_name_that_only_timm_knows_is_told_with_its_prefix():
+    pytest.importorskip("timm")
+    with pytest.raises(UnknownNameError, match="timm has it: write timm/efficientnet_b0"):
+        networks.check_name("efficientnet_b0")
+    with pytest.raises(UnknownNameError, match="Use one of these"):
+        networks.check_name("resnet19")

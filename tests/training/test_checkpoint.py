@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 import signal
 
 import pytest
@@ -139,7 +138,7 @@ def test_sigterm_saves_prints_how_it_goes_on_and_resuming_ends_bit_equal(tmp_pat
 
 def test_the_library_says_how_it_is_called_to_go_on(tmp_path):
     run = tmp_path / "cut"
-    with pytest.raises(Interrupted, match=re.escape(f"fit(..., run={str(run)!r}, resume=True)")) as raised:
+    with pytest.raises(Interrupted, match="the same call with resume=True") as raised:
         fit(small_model(), run, callbacks=[PressCtrlC(0, 1)])
     assert "--resume" not in str(raised.value)
 

@@ -240,3 +240,9 @@ def test_data_that_would_be_used_up_is_refused_and_no_data_too() -> None:
 def test_bad_settings_and_losses_are_refused(call, says: str) -> None:
     with pytest.raises(LaminaError, match=says):
         call()
+
+
+def test_a_range_test_at_a_prompt_is_its_summary_and_no_tuples():
+    test = RateTest((1e-3, 1e-2, 1e-1), (1.0, 0.9, 0.8), (1.0, 0.9, 0.8), False)
+    assert repr(test) == str(test)
+    assert repr(test).startswith("Learning-rate range test: 3 steps")

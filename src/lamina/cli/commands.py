@@ -38,9 +38,10 @@ Format = Annotated[str | None, typer.Option(help="How DATA is stored: idx or ima
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Function = Annotated[
     str | None,
-    typer.Option("--model", help="FILE.py:function that made the network, where a bare file cannot describe it."),
+    typer.Option("--model", help="FILE.py:NAME that made the network, where a bare file cannot describe it."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
+NETWORKS = "A network (see `lamina models`), timm/NAME of timm's, or FILE.py:NAME, your own class or function."
 
 
 def _version(asked: bool) -> None:
@@ -58,13 +59,7 @@ def _options(
     """Deep networks for images: train, measure, look, use."""
 
 
-_MODEL, _STEPS, _RUN, _WHERE, _SEVERAL = (
-    "Network and pictures",
-    "Training",
-    "The run",
-    "Device",
-    "Several processes",
-)
+_MODEL, _STEPS, _RUN, _WHERE, _SEVERAL = "Network and pictures", "Training", "The run", "Device", "Several processes"
 
 
 def _option(topic: str, text: str, *names: str, metavar: str | None = None, **limits: Any) -> Any:
@@ -75,10 +70,7 @@ def _option(topic: str, text: str, *names: str, metavar: str | None = None, **li
 def train(
     context: typer.Context,
     data: Annotated[str | None, typer.Argument(metavar="DATA", help=_DATA + _HELD_OUT)] = None,
-    model: Annotated[
-        str | None,
-        _option(_MODEL, "A network (see `lamina models`), or FILE.py:function. [deepconvnet]", metavar="NAME"),
-    ] = None,
+    model: Annotated[str | None, _option(_MODEL, f"{NETWORKS} [deepconvnet]", metavar="NAME")] = None,
     recipe: Annotated[
         str | None,
         _option(_MODEL, "Tuned settings, in place of --model, --optimizer, --lr ...", metavar="NAME"),
@@ -278,7 +270,9 @@ def tune(
 @app.command(short_help="Loss and accuracy of a model on pictures.")
 def evaluate(
     path: ModelFile,
-    data: Annotated[str | None, typer.Argument(metavar="DATA", help=f"{_DATA} A run has its own.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help=f"{_DATA} A run of `lamina train` has its own.")
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(help="train, validation or test. [default: test, else validation, else what training held out]"),
@@ -310,7 +304,7 @@ def evaluate(
 @app.command(short_help="The class of each picture, with its probability.")
 def predict(
     path: ModelFile,
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    images: Annotated[list[str], typer.Argument(help="Pictures, or folders of pictures.")],
     threshold: Annotated[
         float | None,
         typer.Option(help='Below this probability the answer is "none of these". [for several labels: 0.5]'),
@@ -330,7 +324,7 @@ def predict(
         failed = isinstance(answer, Exception)
         broken += failed
         if as_json:
-            listed.append({"source": source, "error": str(answer)} if failed else answer.to_dict())
+            listed.append({"path": source, "error": str(answer)} if failed else answer.to_dict())
         elif failed:
             typer.echo(str(answer), err=True)
         else:
@@ -343,7 +337,7 @@ def predict(
 
 @app.command()
 def models() -> None:
-    """The networks that --model knows, and the recipes."""
+    """The networks that --model knows by name, and the recipes."""
     from lamina import networks, recipes
     from lamina.cli import opening
 
@@ -357,6 +351,7 @@ def models() -> None:
     for name in recipes.names():
         recipe = recipes.get(name)
         typer.echo(f"{name:{width}s}  {recipe.network} on {recipe.data}, {recipe.epochs} epochs")
+    typer.echo("\nAlso timm/NAME, a network of timm's; FILE.py:NAME, your own class or function.")
 
 
 @app.command()

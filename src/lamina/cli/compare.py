@@ -7,19 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
-from lamina.cli.commands import Json, app
+from lamina.cli.commands import Function, Json, app
 
 
 @app.command(short_help="The layers with shapes, parameters and multiply-adds.")
 def summary(
-    model: Annotated[str, typer.Argument(help="A network's name, a model file, a run folder, or FILE.py:function.")],
-    input_shape: Annotated[str | None, typer.Option(help="Channels, height, width, such as 1,28,28.")] = None,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A network's name, timm/NAME, a model file, a run folder, or FILE.py:NAME."
+        ),
+    ],
+    input_shape: Annotated[str | None, typer.Option(help="Channels, height, width, such as 3,224,224.")] = None,
+    function: Function = None,
     as_json: Json = False,
 ) -> None:
     """The layers with shapes, parameters, multiply-adds and receptive fields."""
-    from lamina.cli import work
+    from lamina.cli import summaries
 
-    _print(work.summary(model, input_shape), as_json)
+    _print(summaries.summary(model, input_shape, model=function), as_json)
 
 
 @app.command(short_help="Parameters, work, depth and memory of networks, in one table.")

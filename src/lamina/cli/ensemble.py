@@ -61,8 +61,8 @@ def ensemble(
     if len(paths) < 2:
         raise LaminaError(
             f"{paths[0]} is one model.",
-            "An ensemble has two members or more.",
-            "Name further files, or a folder of snapshots.",
+            "Two members or more were expected, to be compared.",
+            f"Name further files, or a folder of snapshots; of one model: lamina evaluate {paths[0]} DATA.",
         )
     opened = Ensemble([_member(path, opening) for path in paths], weights=numbers, average=kind)
     opened.names = list(map(str, paths))
@@ -90,7 +90,9 @@ def _member(path: Path, opening: Any) -> Any:
     model = opening.open_model(path)
     if not isinstance(model, Classifier):
         raise LaminaError(
-            f"{path} holds a {type(model).__name__}.", "The members of an ensemble are classifiers.", "Leave it out."
+            f"{path} holds another kind: {type(model).__name__}.",
+            "The members of an ensemble are classifiers.",
+            "Leave it out.",
         )
     return model
 

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from lamina.cli.commands import Data, Device, Format, Json, app
+from lamina.cli.commands import NETWORKS, Data, Device, Format, Json, app
 
 
 @app.command("find-lr", short_help="Try learning rates for a moment; suggest one.")
 def find_lr(
     data: Data,
-    model: Annotated[str, typer.Option(help="A network (see `lamina models`), or FILE.py:function.")] = "deepconvnet",
+    model: Annotated[str, typer.Option(help=NETWORKS)] = "deepconvnet",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures an update.")] = 128,
     optimizer: Annotated[str, typer.Option(help="sgd, adam, adamw, rmsprop, muon ...")] = "adamw",
     check: Annotated[
@@ -23,6 +23,10 @@ def find_lr(
     plot: Annotated[Path | None, typer.Option(help="Write the curve into this picture.")] = None,
     steps: Annotated[int, typer.Option(min=10, help="Updates of the range test.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed gives the same test.")] = 0,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Resize pictures to 96 px, or 96x128 (height x width). [default: as the network]"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use this many pictures only.")] = None,
     format: Format = None,
     device: Device = "auto",
@@ -34,14 +38,20 @@ def find_lr(
 
     from lamina import optimizers
     from lamina.cli import opening
+    from lamina.cli.options import parse_size
     from lamina.tasks import Classifier
     from lamina.tasks.classification import inputs
+    from lamina.training.find_lr import check_picture
 
+    if plot is not None:
+        check_picture(plot)
+    asked = None if size is None else parse_size(size)
     splits = opening.limited(opening.open_data(data, format), limit)
     some = splits.train or splits.validation or splits.test
     torch.manual_seed(seed)
     made = opening.network(model, num_classes=len(splits.classes), in_channels=lambda: inputs.channels_of(some))
-    classifier = Classifier(made)
+    preprocess = None if asked is None else inputs.sized_preprocess(some, made, asked)
+    classifier = Classifier(made, preprocess=preprocess)
     classifier.compile(optimizers.get(optimizer), device=device, precision=precision)
     found = classifier.find_lr(splits, batch_size=batch_size, steps=steps, check=check, seed=seed)
     if plot is not None:

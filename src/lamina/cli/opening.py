@@ -138,7 +138,7 @@ def network(spec: str, *, num_classes: int, in_channels: Callable[[], int]) -> A
     made = by_path.make(spec, {"num_classes": lambda: num_classes, "in_channels": in_channels})
     if not isinstance(made, Model | nn.Module):
         raise LaminaError(
-            f"{spec} gave a {type(made).__name__}.",
+            f"{spec} gave {made!r:.60}, of the type {type(made).__name__}.",
             "A torch module, or a Model made of layers, was expected.",
             "Return the network from the function.",
         )
@@ -180,7 +180,7 @@ def run_data(run: Path, config: dict[str, Any], *, command: str = "report") -> A
     if not config.get("data"):
         raise DataError(
             f"{run / CONFIG} names no data.",
-            "A run of `lamina train` remembers what it was trained on.",
+            "A run of `lamina train` remembers what it was trained on, and one that Python began does not.",
             f"Name it: lamina {command} {run} DATA.",
         )
     return limited(open_data(config["data"], config.get("format")), config.get("limit"))

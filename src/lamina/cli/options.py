@@ -94,7 +94,7 @@ class TrainOptions:
             elif self.model.startswith(networks.from_timm.PREFIX):
                 networks.check_name(self.model)
             elif "network" not in self.tuned:
-                remedy = "`lamina models` lists them all; FILE.py:function names a network of your own."
+                remedy = "`lamina models` lists them all; timm/NAME is one of timm's, FILE.py:NAME one of your own."
                 check_name("model", self.model, networks.names(), remedy)
         self._check_pretrained()
         if self.optimizer is not None:

@@ -13,13 +13,13 @@ import torch
 import yaml
 
 import lamina
-from lamina import explain, networks, recipes
+from lamina import explain, recipes
 from lamina.cli import launch, opening
 from lamina.cli.options import DEFAULT_MODEL, parse_size
 from lamina.cli.options import TrainOptions as TrainOptions
 from lamina.core.errors import DataError, LaminaError, UnknownNameError
 from lamina.core.files import replacing
-from lamina.models import Model, pictures, sizes
+from lamina.models import pictures
 from lamina.models import tta as views
 from lamina.models.comparison import Comparison
 from lamina.models.model import PREDICT_BATCH
@@ -253,9 +253,12 @@ def beside(tta: str, told: Mapping[str, Any]) -> Comparison:
 
 
 def predict(
-    path: Path, images: list[Path], *, model: str | None, threshold: float | None = None
+    path: Path, images: list[str], *, model: str | None, threshold: float | None = None
 ) -> Iterator[tuple[str, Any]]:
-    """Each picture, folders searched, and what the model says of it, or the error that says why it cannot be read."""
+    """Each picture, folders searched, and what the model says of it, or the error that says why it cannot be read.
+
+    `images` are texts: as a Path, an address has lost a slash and is none.
+    """
     if threshold is not None:
         check_threshold(threshold)
     opened = opening.open_model(path, model)
@@ -276,7 +279,7 @@ def predict(
         try:
             named = pictures.files(image) or []
         except DataError as error:
-            yield str(image), error
+            yield image, error
             continue
         for start in range(0, len(named), PREDICT_BATCH):  # a folder may hold more than fits in memory
             some = named[start : start + PREDICT_BATCH]
@@ -292,20 +295,6 @@ def _answers(model: Any, files: list[Any], told: Mapping[str, Any]) -> list[Any]
             return [error]
     half = len(files) // 2
     return _answers(model, files[:half], told) + _answers(model, files[half:], told)
-
-
-def summary(model: str, input_shape: str | None) -> Any:
-    """The layer table of a named network, a model file, a run, or a function that makes a network."""
-    shape = None if input_shape is None else _shape(input_shape)
-    if Path(model).exists():
-        return opening.open_model(Path(model)).summary(shape, show=False)
-    made = opening.network(model, num_classes=10, in_channels=lambda: (shape or (1,))[0])
-    if isinstance(made, str):
-        shape = shape or sizes.usual_shape(made)
-        if len(shape) == 3:
-            return sizes.summary_of(made, (shape[0], shape[1], shape[2]))
-        made = networks.create(made, in_channels=shape[0])
-    return (made if isinstance(made, Model) else Model(made)).summary(shape, show=False)
 
 
 def report(run: Path, data: str | None, *, format: str | None, classifier: Any = None, splits: Any = None) -> Path:
@@ -341,15 +330,6 @@ def environment() -> dict[str, Any]:
         "precision": runtime.precision,
         "bfloat16": "in hardware" if has_bfloat16(runtime.device) else "emulated (not used)",
     }
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.replace("x", ",").split(","))
-    except ValueError:
-        raise UnknownNameError(
-            f"--input-shape {text!r} is no shape.", "Channels, height and width were expected.", "Use 1,28,28."
-        ) from None
 
 
 def _counts(splits: Any) -> str:

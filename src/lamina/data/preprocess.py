@@ -6,8 +6,9 @@ Training, prediction, the command line and the exported file all use it, so they
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ RESIZE = ("stretch", "crop", "pad")
 class Preprocess:
     """How a picture of any kind and size becomes the input of a network.
 
-    `size` is (H, W) in pixels. `resize`: "crop" keeps the shape of things and cuts the centre, after scaling the picture so
-    that `size` is the fraction `crop` of it (224 pixels and 0.875 mean a short side of 256); "pad" keeps all and adds black;
-    "stretch" distorts. `mean` and `std` are of values in 0..1, one for all channels or one for each.
+    `size` is (H, W) in pixels, or the side of a square. `resize`: "crop" keeps the shape of things and cuts the centre, after
+    scaling the picture so that `size` is the fraction `crop` of it (224 pixels and 0.875 mean a short side of 256); "pad"
+    keeps all and adds black; "stretch" distorts. `mean` and `std` are of values in 0..1, one for all channels or one for each.
     """
 
     channels: int = 3
@@ -42,8 +43,8 @@ class Preprocess:
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        for name in ("size", "mean", "std"):  # lists, as JSON has them
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("size", "mean", "std"):
+            object.__setattr__(self, name, self._several(name))
         self._require("channels", self.channels in (1, 3), "1 (grey) or 3 (RGB)")
         self._require("size", len(self.size) == 2 and min(self.size) >= 1, "(height, width) in pixels, both at least 1")
         self._require("resize", self.resize in RESIZE, f"one of {', '.join(RESIZE)}")
@@ -53,6 +54,16 @@ class Preprocess:
         self._require(
             "std", len(self.std) in (1, self.channels) and min(self.std) > 0, "positive, one or one for each channel"
         )
+
+    def _several(self, name: str) -> tuple[Any, ...]:
+        """A number alone is the side of a square, or one for all channels; JSON has lists."""
+        value = getattr(self, name)
+        told = (value,) * (2 if name == "size" else 1) if isinstance(value, int | float) else value
+        kind: type | tuple[type, ...] = Integral if name == "size" else Real
+        listed = tuple(told) if isinstance(told, Iterable) and not isinstance(told, str) else ()
+        if not listed or not all(isinstance(number, kind) for number in listed):
+            self._require(name, False, "a whole number of pixels, or (height, width)" if name == "size" else "numbers")
+        return listed
 
     def _require(self, name: str, good: bool, expected: str) -> None:
         if not good:

@@ -237,6 +237,16 @@ def check_target_count(arrays: Arrays, outputs: int) -> None:
         )
 
 
+def check_outputs(outputs: Sequence[Any], targets: int) -> None:
+    """Raises where a network answers with another number of arrays than there are losses for."""
+    if len(outputs) != targets:
+        raise ShapeError(
+            f"The network answers with {len(outputs)} arrays.",
+            f"There is a loss for {targets}, and one answer for each was expected.",
+            "Let its forward return one tensor, or describe a network of several outputs by Model(inputs, outputs).",
+        )
+
+
 def warn_unscaled(arrays: Arrays, net: nn.Module) -> None:
     """Warns of integer images, also flat ones of uint8, that no layer scales: 0..255 train badly or not at all."""
     scaling = (Rescaling, Normalize, nn.BatchNorm2d, nn.Embedding)

@@ -19,6 +19,8 @@ from lamina.data.preprocess import Preprocess
 from lamina.models import file
 from lamina.networks import contract, load, weights
 
+_IMAGENET = 1000  # classes
+
 Pretrained = bool | str | os.PathLike[str]
 
 
@@ -102,8 +104,9 @@ def _known(name: str, told: Pretrained) -> Borrowed:
             found.state, found.source, facts.class_names, facts.preprocess, found.arguments, optional=facts.optional
         )
     usual = weights.get(name) if weights.names(name) else None
-    if usual is None:
-        return Borrowed(found.state, found.source)
+    if usual is None:  # the published files for so many classes are ImageNet's, in its order
+        classes = weights.class_names("imagenet") if networks.default(name, "num_classes") == _IMAGENET else None
+        return Borrowed(found.state, found.source, classes)
     return Borrowed(found.state, found.source, usual.class_names, usual.preprocess)
 
 

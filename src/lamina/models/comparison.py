@@ -43,7 +43,9 @@ class Comparison:
         keys = list(self.figures[-1])
         over = "gain" if len(self.names) == 2 else "gain over the best of them"
         beside = [self.heading, *(self.beside or [""] * len(self.names)), ""]
-        lines = [["", *keys]]
+        falling = [key for key in keys if not Monitor(key, mode="auto").more_is_better]
+        mixed = 0 < len(falling) < len(keys)  # then a plus means two things
+        lines = [["", *(f"{key} (less is better)" if mixed and key in falling else key for key in keys)]]
         lines += [
             [_short(name), *(_shown(key, row[key]) for key in keys)]
             for name, row in zip(self.names, self.figures, strict=True)

@@ -1,13 +1,8 @@
-"""The arithmetic of ensembles: answers that are averaged, weights learned on validation data, figures of averaged answers.
-
-`Snapshots` keeps the models of one run that an ensemble can be made of.
-"""
+"""The arithmetic of ensembles: answers that are averaged, weights learned on validation data, figures of averaged answers."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +12,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError, ShapeError
 from lamina.models.model import Model
-from lamina.training import Callback, Runtime
+from lamina.training import Runtime
 
 Average = Literal["probs", "logits"]
 
@@ -105,32 +100,3 @@ def figures(
     if multi_label:
         logits -= np.log(np.clip(1 - probs.astype(np.float64), _LEAST, None))
     return scorer.evaluate(logits.astype(np.float32), labels)
-
-
-class Snapshots(Callback):
-    """Keeps the model at the end of every `every`-th epoch in `folder`, as epoch_005.safetensors and so on.
-
-    With a schedule that ends a cycle there, such as CosineRestarts, these are the members of a snapshot ensemble (Huang 2017,
-    arXiv:1704.00109): several networks for the cost of training one.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], *, every: int) -> None:
-        if every < 1:
-            raise LaminaError(
-                f"Snapshots: every is {every}.", "A number of epochs was expected.", "Pass the cycle's length."
-            )
-        self.folder, self.every = Path(folder), every
-
-    def on_train_begin(self, logs: Mapping[str, float]) -> None:
-        """Makes sure that there is a model."""
-        if self.model is None:
-            raise LaminaError(
-                "Snapshots runs on a bare loop.",
-                "It saves a Model.",
-                "Train by Model.fit, or save loop.step.networks in a callback of your own.",
-            )
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Saves, where a cycle ends."""
-        if (epoch + 1) % self.every == 0:
-            self.model.save(self.folder / f"epoch_{epoch + 1:03d}.safetensors")

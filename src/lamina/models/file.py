@@ -81,11 +81,18 @@ def read(path: str | os.PathLike[str]) -> Contents:
         )
     data = source.read_bytes()
     header = header_of(data)
+    begin = "If it holds weights, begin with them: lamina.Classifier('NETWORK', pretrained=PATH)."
+    if header is None and source.suffix == ".npz" and data[:2] == b"PK":
+        raise FileFormatError(
+            f"{source} is an archive of numpy arrays.",
+            "A model file written by save was expected, which also says what its weights belong to.",
+            begin,
+        )
     if header is None and _is_pickle(data):
         raise FileFormatError(
             f"{source} is a pickle or a torch.save archive.",
             "Model files are safetensors: unpickling a file can run any code that it holds.",
-            "Load it with torch.load(path, weights_only=True) and give the state to model.net.load_state_dict.",
+            begin,
         )
     if header is None:
         raise FileFormatError(
@@ -101,7 +108,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
         raise FileFormatError(
             f"{source} is a safetensors file of another program: its header does not describe a model.",
             "A file written by save was expected.",
-            "Read it with safetensors.torch.load_file and give the state to model.net.load_state_dict.",
+            begin,
         )
     if header.get("format") == "lamina checkpoint":
         raise FileFormatError(

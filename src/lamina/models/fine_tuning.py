@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,15 +63,22 @@ def fine_tune(
     split, first = model.split, History()
     fixed = {**told, "validation_data": held, "validation_split": 0.0}
     if freeze_epochs and not goes_on:
-        features = _features(model, train, held)
+        began, features = time.perf_counter(), _features(model, train, held)
+        reporters = reporter(told["verbose"], epochs=freeze_epochs + plan.epochs)
+        quiet = {**fixed, "verbose": 0, "callbacks": [*told["callbacks"], *reporters]}
         if features is None:
             try:
-                first = _frozen_fit(model, train, freeze_epochs, plan, fixed)
+                first = _frozen_fit(model, train, freeze_epochs, plan, quiet)
             finally:
                 model.unfreeze()
             freeze_epochs = max(freeze_epochs, len(first.epoch))  # a run that went on may have had more
         else:
-            first = _fit_head(model, features, freeze_epochs, told)
+            if reporters and model.runtime.world.is_main:
+                print(
+                    f"What the frozen network gives for each of {len(train) + (0 if held is None else len(held)):,} pictures "
+                    f"was computed in {time.perf_counter() - began:.1f} s; now the class layer learns from that."
+                )
+            first = _fit_head(model, features, freeze_epochs, {**told, "callbacks": reporters})
     model.unfreeze()
     if freeze_statistics:
         transfer.freeze_statistics(model.net)
@@ -194,7 +202,7 @@ def _forward(model: Pictured, images: Tensor) -> Any:
 
 
 def _fit_head(model: Pictured, features: _Features, epochs: int, told: Mapping[str, Any]) -> History:
-    """The first phase on features that were computed once: a linear layer is all that is trained."""
+    """The first phase on features that were computed once: a linear layer is all that is trained. `callbacks` only report."""
     features.layer.requires_grad_(True)
     head = Model(features.layer, name="head")
     compiled = model._told()
@@ -202,7 +210,7 @@ def _fit_head(model: Pictured, features: _Features, epochs: int, told: Mapping[s
     head.compile(**compiled, runtime=model.runtime)
     x, y = (value.clone() for value in features.train)  # inference tensors know no gradients
     held = None if features.held is None else tuple(value.clone() for value in features.held)
-    plain = {name: told[name] for name in ("batch_size", "verbose", "seed")}
-    history = head.fit(x, y, epochs=epochs, validation_data=held, **plain)
+    plain = {name: told[name] for name in ("batch_size", "callbacks", "seed")}
+    history = head.fit(x, y, epochs=epochs, validation_data=held, verbose=0, **plain)
     features.layer.train()
     return history

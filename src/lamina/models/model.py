@@ -331,6 +331,7 @@ class Model(Finder, Holder):
         array.check_target_count(data, len(step.targets))
         few = [step.runtime.put(value[:2]) for value in data.inputs]
         outputs = array.probe(self.net, tuple(value if step.prepare is None else step.prepare(value) for value in few))
+        array.check_outputs(outputs, len(step.targets))
         for target, output, goal in zip(step.targets, outputs, data.targets, strict=True):
             if target.takes_logits and target.cut is None and feed.are_probabilities(target.loss, output):
                 target.read_as_probabilities()

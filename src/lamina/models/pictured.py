@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lamina import networks
 from lamina.core.errors import LaminaError, ShapeError
+from lamina.core.warnings import warn
 from lamina.data.augment import ProgressiveResize
 from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
@@ -33,6 +34,7 @@ class Pictured(Model):
     _learnt: ClassVar[tuple[str, ...]] = ("preprocess", "split", "graph", "_net", "_step")
 
     def __init__(self, network: str | nn.Module | Model, *, preprocess: Preprocess | None) -> None:
+        _check_kind(network)
         super().__init__(name=network if isinstance(network, str) else type(network).__name__.lower())
         if isinstance(network, str):
             networks.check_name(network)
@@ -127,6 +129,11 @@ class Pictured(Model):
         """
         pictures.refuse_batches(type(self).__name__, x, validation_data)
         fine_tuning.check_epochs(epochs=epochs, freeze_epochs=freeze_epochs)
+        if self._net is None:
+            warn(
+                f"{self.name} has learnt nothing yet, and fine_tune freezes it in its first epochs. "
+                "It is for weights from elsewhere. Pass pretrained=..., or call fit."
+            )
         given = feed.checked_callbacks(callbacks, epochs)
         folder = None if run is None else os.fspath(run)
         with self._restored_on_failure():
@@ -234,3 +241,15 @@ class Pictured(Model):
     @abstractmethod
     def _untrained(self) -> LaminaError:
         """The error of a model that has met neither data nor a file."""
+
+
+def _check_kind(network: object) -> None:
+    """Raises LaminaError for what is no network: most often a class or function that makes one, without its parentheses."""
+    if isinstance(network, str | nn.Module | Model):
+        return
+    name = getattr(network, "__name__", type(network).__name__)
+    raise LaminaError(
+        f"The network is {f'the function or class {name}' if callable(network) else repr(network)}.",
+        "A name of lamina.networks, a torch module or a Model made of layers was expected.",
+        f"Call it: {name}()." if callable(network) else f"Known names: {', '.join(networks.names()[:4])}, ...",
+    )

@@ -21,6 +21,8 @@ from lamina.networks import weights
 
 _IMAGENET_PX, _CIFAR_PX, _DIGIT_PX = 224, 32, 28
 _COLUMNS = ("network", "input", "params", "mult-adds", "depth", "sees px", "memory", "training", "top-1 %")
+# Where the terminal is narrow: first goes what is nearest to the others.
+_FEWER = (range(9), (0, 1, 2, 3, 4, 5, 6, 8), (0, 2, 3, 4, 5, 6, 8), (0, 2, 3, 4, 6, 8), (0, 2, 3, 4, 8))
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,13 @@ class Sizes:
         return {"networks": [asdict(row) for row in self.rows]}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | str]:
-        tables = [self._table(columns) for columns in (range(9), (0, 1, 2, 3, 4, 5, 6, 8), (0, 2, 3, 4, 8))]
         endless = options.update(width=10_000)
-        widths = [Measurement.get(console, endless, table).maximum for table in tables]
-        yield next((t for t, width in zip(tables, widths, strict=True) if width <= options.max_width), tables[-1])
-        yield self.caption
+        for columns in _FEWER:
+            table = self._table(columns)
+            if Measurement.get(console, endless, table).maximum <= options.max_width:
+                break
+        yield table
+        yield self._caption(columns)
 
     def _table(self, columns: Sequence[int]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -72,12 +76,21 @@ class Sizes:
     @property
     def caption(self) -> str:
         """What the columns mean."""
-        told = (
-            "depth: layers with weights on the longest way; memory: activations of one picture in float32, and what "
-            "training holds of them"
-        )
+        return self._caption(range(len(_COLUMNS)))
+
+    def _caption(self, columns: Sequence[int]) -> str:
+        """What these columns mean, and which there was no room for."""
         measured = sorted({row.measured_on for row in self.rows if row.measured_on})
-        return told + (f"; top-1: of the best published weights, on {' and '.join(measured)}." if measured else ".")
+        meanings = {
+            "depth": "layers with weights on the longest way",
+            "memory": "activations of one picture in float32",
+            "training": "what training holds of them",
+            "top-1 %": f"of the best published weights, on {' and '.join(measured)}" if measured else "",
+            "no room for": ", ".join(name for column, name in enumerate(_COLUMNS) if column not in columns),
+        }
+        shown = [_COLUMNS[column] for column in columns]
+        told = [(name, text) for name, text in meanings.items() if text and (name in shown or name not in _COLUMNS)]
+        return "; ".join(f"{name}: {text}" for name, text in told) + "."
 
     def __str__(self) -> str:
         stream = io.StringIO()

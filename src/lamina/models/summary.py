@@ -78,12 +78,14 @@ class Summary:
         endless = options.update(width=10_000)
         widths = [Measurement.get(console, endless, table).maximum for table in (*roomy, *tight)]
         fitting = (table for table, width in zip((*roomy, *tight), widths, strict=True) if width <= options.max_width)
-        yield next(fitting, tight[-1])
+        yield next(fitting, None) or self._table(
+            _SHORT_TITLES, fewer[-1], lines=False, too_wide=widths[-1] - options.max_width
+        )
 
-    def _table(self, titles: Sequence[str], columns: Sequence[int], *, lines: bool = True) -> Table:
-        """A line a row in any case: where there is too little room, names lose their ends."""
+    def _table(self, titles: Sequence[str], columns: Sequence[int], *, lines: bool = True, too_wide: int = 0) -> Table:
+        """A line a row in any case: where it would be so many characters `too_wide`, names lose their ends."""
         table = Table(
-            caption=self.caption,
+            caption=self.caption + _not_shown(columns),
             caption_justify="left",
             box=box.HEAVY_HEAD if lines else box.SIMPLE_HEAD,
             pad_edge=lines,
@@ -91,8 +93,9 @@ class Summary:
         cells = [titles, *map(_cells, self.rows)]
         for column in columns:
             justify: Literal["left", "right"] = "left" if column < 3 else "right"
-            least = max(len(row[column]) for row in cells) if column else 4
-            table.add_column(titles[column], justify=justify, no_wrap=True, overflow="ellipsis", min_width=least)
+            width = max(len(row[column]) for row in cells)
+            width = width if column else max(width - too_wide, 4)
+            table.add_column(titles[column], justify=justify, no_wrap=True, overflow="ellipsis", width=width)
         for row in cells[1:]:
             table.add_row(*(row[column] for column in columns))
         return table
@@ -151,10 +154,14 @@ def summarize(net: nn.Module, input_shapes: Sequence[Sequence[int | None]], *, g
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if isinstance(error, LaminaError):
             raise
+        came = ", ".join(shown(shape) for shape in shapes)
+        is_picture = len(shapes) == 1 and len(shapes[0]) == 3
         raise ShapeError(
-            f"The network was asked about inputs of shape {', '.join(shown(shape) for shape in shapes)}.",
-            f"torch says: {str(error).splitlines()[0]}.",
-            "Give the shape of one sample without the batch, such as (1, 28, 28).",
+            f"The network was asked about inputs of shape {came}.",
+            f"torch says: {(str(error).splitlines() or [type(error).__name__])[0].rstrip('.')}.",
+            f"If {came} is right, without the batch and with the channels first, correct the network's forward."
+            if is_picture
+            else "Give the shape of one sample without the batch, of a picture (channels, height, width): (3, 224, 224).",
         ) from error
     (rows, measure), (others, _) = runs[0], runs[-1]
     parameters = {id(parameter): parameter for parameter in net.parameters()}.values()
@@ -246,39 +253,61 @@ def _module_rows(net: nn.Module, shapes: Sequence[Shape]) -> tuple[list[Row], Me
 
 
 def _run_module(net: nn.Module, shapes: Sequence[Shape], device: str) -> tuple[list[Row], Measure]:
-    measure, rows, before = Measure(), list[Row](), dict[str, tuple[int, int]]()
-    seen: set[str] = set()
+    """A row for each module without children, and for each that has parameters of its own: of it, what no row inside it has.
+
+    What holds parameters, and nothing below it does (a BatchNorm with its activation inside), is one row.
+    """
+    measure, rows, before = Measure(), list[Row](), dict[str, tuple[int, int, int]]()
+    told, seen = set[int](), set[str]()  # parameters by id, and modules by name
 
     def enter(name: str) -> Callable[..., None]:
         def hook(*_: Any) -> None:
-            before[name] = _so_far(measure)
+            before[name] = (*_so_far(measure), len(rows))
 
         return hook
 
     def leave(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, _: Any, result: Any) -> None:
-            count = 0 if name in seen else sum(parameter.numel() for parameter in module.parameters())
             label = f"{name} (again)" if name in seen else name
             seen.add(name)
             kind = type(module).__name__
             value = result[0] if isinstance(result, (tuple, list)) and result else result
             if isinstance(value, Tensor):
-                rows.append(
-                    _row(label or kind, kind, tuple(value.shape[1:]), count, _since(measure, before[name]), value)
-                )
+                *start, inside = before[name]
+                work, space = _since(measure, (start[0], start[1]))
+                work -= sum(row.multiply_adds or 0 for row in rows[inside:])
+                space -= sum(row.activation_bytes or 0 for row in rows[inside:])
+                fresh = [parameter for parameter in module.parameters() if id(parameter) not in told]
+                told.update(map(id, fresh))
+                count = sum(parameter.numel() for parameter in fresh)
+                rows.append(_row(label or kind, kind, tuple(value.shape[1:]), count, (work, space), value))
 
         return hook
 
     net.eval()
-    for name, module in net.named_modules():
-        if not any(True for _ in module.children()):
-            module.register_forward_pre_hook(enter(name))
-            module.register_forward_hook(leave(name))
+    for name, module in _row_modules(net):
+        module.register_forward_pre_hook(enter(name))
+        module.register_forward_hook(leave(name))
     dtype = _input_type(net)
     images = [_blank(shape, dtype, device) for shape in shapes]  # which are no activations
     with measure:
         net(*images)
     return rows, measure
+
+
+def _row_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules that rows are of, by name."""
+    found = list[tuple[str, nn.Module]]()
+    whole: tuple[str, ...] = ()  # prefixes of what lies in a module that is one row
+    for name, module in net.named_modules():
+        own = any(True for _ in module.parameters(recurse=False))
+        children = list(module.children())
+        if (not own and children) or name.startswith(whole):
+            continue
+        found.append((name, module))
+        if name and children and not any(True for child in children for _ in child.parameters()):
+            whole = (*whole, f"{name}.")
+    return found
 
 
 def _input_type(net: nn.Module) -> torch.dtype:
@@ -330,6 +359,12 @@ def _cells(row: Row) -> tuple[str, ...]:
     shapes = ", ".join(shown(shape) if shape else "()" for shape in row.output_shape)
     space = "-" if not row.activation_bytes else counted_bytes(row.activation_bytes)
     return row.name, row.kind, shapes, f"{row.parameters:,}" if row.parameters else "-", work, space, field
+
+
+def _not_shown(columns: Sequence[int]) -> str:
+    """What a table of these columns has no room for, in words."""
+    missing = [title for column, title in enumerate(_TITLES) if column not in columns]
+    return f"; no room for: {', '.join(missing)}" if missing else ""
 
 
 def counted(number: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from numbers import Number
 from typing import Any, Protocol
 
 import numpy as np
@@ -203,6 +204,12 @@ def get(spec: Any) -> Views:
     if hasattr(spec, "reads") and callable(spec):
         views: Views = spec
         return views
+    if isinstance(spec, Number):
+        raise DataError(
+            f"tta is {spec!r}.",
+            f"A name ({', '.join(map(repr, NAMES))}), views of lamina.models.tta or an augmentation was expected.",
+            'Pass for example tta="flip".',
+        )
     return Augmented(spec)
 
 

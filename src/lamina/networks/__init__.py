@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from lamina.core.errors import FileFormatError, LaminaError, unknown_name
+from lamina.core.errors import FileFormatError, LaminaError, UnknownNameError, unknown_name
 from lamina.networks import (
     airbench,
     alexnet,
@@ -95,8 +95,13 @@ def check_name(name: str) -> None:
         from_timm.check(name)
     elif by_path.is_path(name):
         by_path.check_path(name)
+    elif name.endswith(".py"):
+        raise by_path.without_name(name)
     elif name not in _NETWORKS:
-        raise unknown_name("network", name, _NETWORKS)
+        error = unknown_name("network", name, _NETWORKS)
+        if from_timm.knows(name):
+            error = UnknownNameError(error.came, error.expected, f"timm has it: write {from_timm.PREFIX}{name}.")
+        raise error
 
 
 def arguments(name: str) -> list[str]:
@@ -136,7 +141,7 @@ def create(
     dropout: float | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A network by name, with fresh initial values drawn from torch's generator.
+    """A network by name, with fresh initial values drawn from torch's generator; `features(net, images)` gives the maps of any.
 
     `name` is one of `names()`, "timm/NAME", or "FILE.py:Name" or "package.module:Name" of a function or class, whose code is
     run. None leaves the network's own default; timm's have 3 channels then. `image_size` (px) and `dropout` (share) are for the
@@ -183,7 +188,9 @@ def _made_by(path: str, told: Mapping[str, Any], arguments: Mapping[str, Any]) -
     made = by_path.make(path, offers, further)
     if not isinstance(made, nn.Module):
         raise LaminaError(
-            f"{path} gave a {type(made).__name__}.", "A torch module was expected.", "Return the network from it."
+            f"{path} gave something of the type {type(made).__name__}.",
+            "A torch module was expected.",
+            "Return the network from it.",
         )
     return made
 

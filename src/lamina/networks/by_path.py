@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import importlib.util
@@ -47,15 +48,36 @@ def check_path(spec: str) -> None:
         )
 
 
+def without_name(source: str) -> LaminaError:
+    """The error for a file that came alone: which functions and classes it has, read without running it."""
+    if not Path(source).expanduser().is_file():
+        return LaminaError(
+            f"There is no network called {source!r}, and no such file.",
+            "A name of lamina.networks, timm/NAME, or FILE.py:NAME of a function or class was expected.",
+            "Correct the path.",
+        )
+    try:
+        body = ast.parse(Path(source).expanduser().read_bytes()).body
+    except (SyntaxError, ValueError):
+        body = []
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    own = [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+    return LaminaError(
+        f"The file {source} came as a network.",
+        f"A function or class in it was expected; it has: {', '.join(own[:8]) or 'none'}.",
+        f"Write {source}:{own[-1] if own else 'NAME'}.",
+    )
+
+
 def find(spec: str) -> Callable[..., Any]:
     """The function or class that makes the network. Runs its file, once while that stays the same, or imports its module."""
     check_path(spec)
     source, _, name = spec.rpartition(":")
     if source.endswith(".py"):
         path = Path(source).expanduser().absolute()
-        module = _run(path, path.stat().st_mtime_ns)
+        module = _running(spec, lambda: _run(path, path.stat().st_mtime_ns))
     else:
-        module = importlib.import_module(source)
+        module = _running(spec, lambda: importlib.import_module(source))
     made_by = getattr(module, name, None)
     if callable(made_by):
         return made_by  # type: ignore[no-any-return]
@@ -69,6 +91,20 @@ def find(spec: str) -> Callable[..., Any]:
         f"It has: {', '.join(nearest_names(name, own)) or 'none'}.",
         "Name one of these.",
     )
+
+
+def _running(spec: str, run: Callable[[], ModuleType]) -> ModuleType:
+    """What running somebody's file gives. Raises LaminaError that says where it failed, with the failure as its cause."""
+    try:
+        return run()
+    except LaminaError:
+        raise
+    except Exception as error:
+        raise LaminaError(
+            f"{spec.rpartition(':')[0]} fails when it is run ({type(error).__name__}: {error}).",
+            f"{spec} names a function or class in it.",
+            "Mend the file, or install what it imports.",
+        ) from error
 
 
 @functools.lru_cache(maxsize=8)

@@ -19,6 +19,14 @@ _OWN = {"num_classes": "num_classes", "in_channels": "in_chans", "image_size": "
 _REFUSED = {"checkpoint_path", "cache_dir", "features_only", "feature_cfg", "model_cfg", "kwargs_filter", "scriptable"}
 
 
+def knows(name: str) -> bool:
+    """Whether timm is installed and has a network of this name, written without the prefix."""
+    try:
+        return bool(_timm(name).is_model(name))
+    except MissingExtraError:
+        return False
+
+
 def check(name: str) -> None:
     """Raises MissingExtraError without timm, and UnknownNameError where timm has no network of that name."""
     timm = _timm(name)

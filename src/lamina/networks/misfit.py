@@ -58,7 +58,7 @@ def _hint(net: nn.Module, state: Mapping[str, Tensor], wrong: Misfit) -> str:
         if set(wrong.shapes) <= set(_of_classes(net)) and mine[:1] != theirs[:1] and mine[1:] == theirs[1:]:
             return (
                 f"These are of a network with {theirs[0]:,} classes, and this one has {mine[0]:,}: build it with "
-                f"num_classes={theirs[0]}, or let the class layers be new (class_layers=...)."
+                f"num_classes={theirs[0]}, or let the class layers be new: Classifier(..., pretrained=PATH)."
             )
         if len(wrong.shapes) == 1 and len(mine) == len(theirs) == 4 and mine[1] != theirs[1]:
             return f"Its first convolution takes {theirs[1]} channels, and this one {mine[1]}: build it with in_channels={theirs[1]}."

@@ -202,6 +202,12 @@ def names(network: str) -> list[str]:
 def get(network: str, told: str | bool = True) -> Weights:
     """A network's weights by their name; True means the best. Raises UnknownNameError, or LaminaError where there are none."""
     known = WEIGHTS.get(network)
+    if known is None and network.startswith("timm/"):
+        raise LaminaError(
+            f"Published weights were asked for {network!r}.",
+            "timm fetches its own; lamina knows those of its own networks.",
+            f"Let timm make the network, and pass it: Classifier(timm.create_model({network.removeprefix('timm/')!r}, pretrained=True)).",
+        )
     if known is None:
         raise LaminaError(
             f"No published weights are known for {network!r}.",

@@ -18,6 +18,7 @@ from lamina.training.finite import first_nonfinite
 from lamina.training.history import History
 from lamina.training.loop import Loop
 from lamina.training.runtime import Runtime
+from lamina.training.snapshots import Snapshots
 from lamina.training.step import Step, SupervisedStep, Target
 from lamina.training.update import Update
 
@@ -37,6 +38,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "RunFolder",
     "Runtime",
+    "Snapshots",
     "Step",
     "StepLogger",
     "SupervisedStep",

@@ -66,6 +66,8 @@ class Verdict:
             )
         return "\n".join(lines)
 
+    __repr__ = __str__
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able values; a loss that was no number is null."""
         losses = {f"{rate:.6g}": None if math.isinf(loss) else loss for rate, loss in self.losses.items()}

@@ -75,7 +75,7 @@ class RunFolder(Callback):
         self.folder = Path(folder)
         self.config, self.data, self.take_model = dict(config), dict(data or {}), take_model
         self.every_steps, self.every_minutes, self.writes = every_steps, every_minutes, writes
-        self.resume_hint = resume_hint or f"It goes on by fit(..., run={str(self.folder)!r}, resume=True)."
+        self.resume_hint = resume_hint or "It goes on by the same call with resume=True."
         self.best: float | None = None
         self.best_epoch: int | None = None
         self._writer, self._agreed = Writer(), Agreement(World())

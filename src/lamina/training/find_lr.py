@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,6 +111,8 @@ class RateTest:
             lines.append("  The loss was still falling at the end: a higher `end` may say more.")
         return "\n".join(lines) if self.verdict is None else "\n".join([*lines, str(self.verdict)])
 
+    __repr__ = __str__
+
     def _below(self) -> str:
         return "" if self.guessing is None else f" below {self.guessing:.4g}, that of the best guess without looking,"
 
@@ -127,9 +130,14 @@ class RateTest:
         }
 
     def plot(self, *, path: str | os.PathLike[str] | None = None) -> Figure:
-        """The loss over the rate, with the suggestions marked. Written to `path`, where one is given; belongs to no window."""
+        """The loss over the rate, with the suggestions marked. Written to `path`, where one is given; belongs to no window.
+
+        Raises LaminaError for a path whose ending names no kind of picture, and for a folder; missing folders are made.
+        """
         from matplotlib.figure import Figure
 
+        if path is not None:
+            check_picture(path)
         ink, rule, line = "#4b4843", "#d9d5cd", "#b4430f"
         figure = Figure(figsize=(8.2, 3.8), layout="constrained")
         axes = figure.add_subplot()
@@ -216,6 +224,27 @@ def find_lr(
     elsewhere = (test.suggestion,) if test.suggestions else ()
     verdict = check_lr(step, batches, check, seed=seed, guessing=guessing, elsewhere=elsewhere)
     return replace(test, verdict=verdict)
+
+
+def check_picture(path: str | os.PathLike[str]) -> None:
+    """Makes the folder of a picture to come, so that what hinders it is known before anything is computed for it.
+
+    Raises LaminaError for an ending that names no kind of picture, and for a folder.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    ending, known = Path(path).suffix.removeprefix(".").lower(), sorted(FigureCanvasBase.get_supported_filetypes())
+    if Path(path).is_dir():
+        raise LaminaError(
+            f"{path} is a folder.", "The picture is one file.", f"Name it, such as {Path(path) / 'lr.png'}."
+        )
+    if ending not in known:
+        raise LaminaError(
+            f"{path} names no picture by its ending.",
+            f"Known endings: {', '.join(known)}.",
+            f"Name it {Path(path).with_suffix('.png')}.",
+        )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
 
 
 def smooth(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, ...]:

@@ -17,8 +17,13 @@ _REFRESH_S = 0.2  # reading the figures waits for the device, so not at every st
 _BAR_WIDTH, _LEAST_BAR_WIDTH = 30, 8  # characters
 
 
-def reporter(verbose: str | int = "auto", *, console: Console | None = None) -> list[Callback]:
-    """The callbacks that report: "auto" or 1 a bar on a terminal or in a notebook and lines elsewhere, 2 lines, 0 nothing."""
+def reporter(
+    verbose: str | int = "auto", *, console: Console | None = None, epochs: int | None = None
+) -> list[Callback]:
+    """The callbacks that report: "auto" or 1 a bar on a terminal or in a notebook and lines elsewhere, 2 lines, 0 nothing.
+
+    `epochs` is how many there are in all, where this `fit` has but the first of them.
+    """
     if verbose not in ("auto", 0, 1, 2):
         raise LaminaError(
             f"verbose is {verbose!r}.",
@@ -29,7 +34,7 @@ def reporter(verbose: str | int = "auto", *, console: Console | None = None) -> 
         return []
     console = console or Console()
     live = verbose != 2 and (console.is_terminal or console.is_jupyter) and not console.is_dumb_terminal
-    return [Bar(console) if live else Lines(console), Starvation()]
+    return [Bar(console, epochs=epochs) if live else Lines(console, epochs=epochs), Starvation()]
 
 
 class Lines(Callback):
@@ -37,8 +42,8 @@ class Lines(Callback):
 
     main_only = True
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console()
+    def __init__(self, console: Console | None = None, *, epochs: int | None = None) -> None:
+        self._console, self._of = console or Console(), epochs
         self._began = self._trained = 0.0
         self._first_batch = self._done = 0
 
@@ -56,7 +61,8 @@ class Lines(Callback):
         self._console.print("  ".join(words), highlight=False, markup=False, soft_wrap=True)
 
     def _title(self, epoch: int) -> str:
-        return f"epoch {epoch + 1:>{len(str(self.loop.epochs))}}/{self.loop.epochs}"
+        of = self._of or self.loop.epochs
+        return f"epoch {epoch + 1:>{len(str(of))}}/{of}"
 
     def _speed(self) -> list[str]:
         """Images a second; steps, where nobody knows how many images a step has; nothing before the first."""
@@ -77,8 +83,8 @@ class Lines(Callback):
 class Bar(Lines):
     """A live bar under the lines of the epochs that are done: batches, images a second, memory, figures so far, time left."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        super().__init__(console)
+    def __init__(self, console: Console | None = None, *, epochs: int | None = None) -> None:
+        super().__init__(console, epochs=epochs)
         self._live: Live | None = None
         self._next = 0.0
         self._epoch_seconds = 0.0  # of the last whole epoch with its validation

@@ -9,11 +9,11 @@ from PIL import Image
 from torch import nn
 
 import lamina
+from lamina.callbacks import Snapshots
 from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError
 from lamina.data.augment import RandomFlip
 from lamina.data.dataset import ImageDataset, Splits
 from lamina.data.preprocess import Preprocess
-from lamina.models.ensemble import Snapshots
 from lamina.optimizers.schedules import CosineRestarts
 
 CLASSES = ("left", "right", "none")
@@ -278,3 +278,14 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert classifier.evaluate(folder, tta="ten-crop") == pytest.approx(figures)
+
+
+@pytest.mark.parametrize(("member", "said"), [(5, "member of the ensemble is 5"), (nn.Flatten, "the class Flatten")])
+def test_what_is_no_member_is_named(member, said):
+    with pytest.raises(LaminaError, match=said):
+        lamina.Ensemble([linear(0), member])
+
+
+def test_one_class_that_differs_differs():
+    with pytest.raises(LaminaError, match="; fly differs"):
+        lamina.Ensemble([linear(0), linear(1, classes=(*CLASSES, "fly"))])

@@ -268,3 +268,49 @@ def test_a_file_keeps_the_weights_and_not_what_was_frozen(file, tmp_path):
     loaded = lamina.load(classifier.save(tmp_path / "a.safetensors"))
     assert np.array_equal(loaded.predict_probs(digits(5)), classifier.predict_probs(digits(5)))
     assert all(parameter.requires_grad for parameter in loaded.net.parameters())
+
+
+def brought(classes, first=4):
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(1, first, 5, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(body, nn.Linear(first, classes))
+
+
+def test_a_module_made_for_other_classes_gets_a_class_layer_before_the_first_phase(capsys):
+    module = brought(10)
+    classifier = lamina.Classifier(module, preprocess=GREY)
+    classifier.fine_tune(digits(40), epochs=1, verbose=0)
+    assert "for 10 classes gives way to one with fresh values, for 3: zero, one, two." in capsys.readouterr().out
+    assert classifier.predict_probs(digits(4).images).shape == (4, 3)
+    assert module[1].out_features == 10  # the one that was brought is as it was
+    same = lamina.Classifier(brought(3), preprocess=GREY)
+    same.fine_tune(digits(40), epochs=1, verbose=0)
+    assert "gives way" not in capsys.readouterr().out
+
+
+def test_a_module_whose_outputs_come_from_no_class_layer_is_refused_before_the_first_phase():
+    class Doubled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = brought(10)
+
+        def forward(self, images):
+            logits = self.net(images)
+            return torch.cat((logits, logits), 1)
+
+    watch = Watch()
+    with pytest.raises(LaminaError, match="gives 6 numbers for a picture, and there are 3 classes"):
+        lamina.Classifier(Doubled(), preprocess=GREY).fine_tune(digits(40), callbacks=[watch], verbose=0)
+    assert watch.changed == []
+
+
+def test_the_epochs_of_both_phases_are_counted_together(file, capsys):
+    made(file).fine_tune(digits(40), freeze_epochs=2, epochs=1, verbose=2)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in said if line.startswith("epoch")] == ["1/3", "2/3", "3/3"]
+    assert any("for each of 40 pictures was computed in" in line for line in said)
+
+
+def test_a_network_that_has_learnt_nothing_is_told():
+    with pytest.warns(UserWarning, match="fastconvnet has learnt nothing yet"):
+        lamina.Classifier("fastconvnet").fine_tune(digits(40), epochs=0, freeze_epochs=0, verbose=0)

@@ -10,7 +10,7 @@ from torch import nn
 
 import lamina
 from lamina import layers, models, networks
-from lamina.core.errors import DataError, LaminaError
+from lamina.core.errors import DataError, LaminaError, ShapeError
 
 
 def picture(rng, bright, size=(40, 48)):
@@ -209,3 +209,56 @@ def test_other_data_than_that_of_training_is_measured_whole(trained, tmp_path):
             picture(rng, name).save(tmp_path / name / f"{index}.png")
     name, part = trained.measured(tmp_path)
     assert (name, len(part)) == ("train", 12)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"), [(nn.Flatten, "class Flatten.* Call it: Flatten"), (5, "The network is 5")]
+)
+def test_what_is_no_network_is_refused_at_once(network, said):
+    with pytest.raises(LaminaError, match=said):
+        lamina.Classifier(network)
+
+
+def test_a_network_that_answers_with_several_arrays_is_refused(photos):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.LazyLinear(2)
+
+        def forward(self, images):
+            logits = self.last(images.flatten(1))
+            return logits, logits
+
+    with pytest.raises(ShapeError, match=r"answers with 2 arrays\. There is a loss for 1"):
+        lamina.Classifier(Two()).fit(photos, verbose=0)
+
+
+@pytest.mark.parametrize(("network", "side"), [("fastconvnet", 64), ("squeezenet1_1", 224)])
+def test_a_network_trains_on_pictures_of_its_usual_size_and_says_it(photos, monkeypatch, capsys, network, side):
+    monkeypatch.setattr(lamina.models.Model, "fit", lambda self, x, y, *_, **__: self._parts(x, y, None, None))
+    classifier = lamina.Classifier(network)
+    classifier.fit(photos)
+    assert classifier.preprocess.size == (side, side)
+    said = capsys.readouterr()
+    assert said.out == ""  # where JSON may be
+    assert said.err.startswith(f"{network}: Pictures are made {side} x {side} px.")
+
+
+def test_measuring_the_pictures_of_training_is_told(photos, tmp_path):
+    classifier = lamina.Classifier("fastconvnet")
+    classifier.fit(photos, validation_split=0.0, verbose=0)
+    for model in (classifier, lamina.load(classifier.save(tmp_path / "all.safetensors"))):
+        with pytest.warns(UserWarning, match="trained on these very pictures"):
+            model.evaluate(photos)
+    (tmp_path / "other").mkdir()
+    rng = np.random.default_rng(7)
+    for name in ("bottom", "top"):
+        (tmp_path / "other" / name).mkdir()
+        for index in range(40):
+            picture(rng, name).save(tmp_path / "other" / name / f"{index}.png")
+    classifier.evaluate(tmp_path / "other")  # as many, of the same names
+
+
+def test_labels_beyond_the_classes_say_how_to_have_more(trained):
+    with pytest.raises(DataError, match=r"Label 2 is 2.*classes \(bottom, top\).*pretrained=PATH"):
+        trained.fit(np.zeros((3, 64, 64, 3), np.uint8), [0, 1, 2])

@@ -148,3 +148,25 @@ def test_mean_average_precision_goes_by_name_and_the_report_of_several_labels_sa
     data = lamina.data.ImageDataset(torch.from_numpy(x)[:, None], torch.from_numpy(y), NAMES)
     with pytest.raises(LaminaError, match="several labels"):
         lamina.explain.report(classifier, data, path=tmp_path / "r.html")
+
+
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (np.full((40, 4), 2), r"hold 2\."),
+        (np.ones((40, 3), int), r"3 columns, and there are 4 classes"),
+        ([["a", "b"], ["a"]] * 20, "names, or as lists of several lengths"),
+        ([["a", "b"], ["a", "c"]] * 20, "names, or as lists of several lengths"),
+        (np.ones(40, int), r"shape \(40,\)"),
+    ],
+)
+def test_labels_that_are_no_zeros_and_ones_for_each_class_are_named(y, said):
+    with pytest.raises(DataError, match=said):
+        made().fit(quarters(40)[0], y)
+
+
+def test_data_of_one_label_a_picture_is_not_asked_for_what_is_there_already():
+    images = torch.from_numpy(quarters(8)[0])[:, None]
+    data = lamina.data.ImageDataset(images, torch.arange(8) % 2, ("a", "b"))
+    with pytest.raises(DataError, match="Make the Classifier without multi_label"):
+        lamina.Classifier("fastconvnet", multi_label=True).fit(data)

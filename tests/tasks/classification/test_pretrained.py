@@ -199,3 +199,19 @@ def test_classes_are_names_each_of_them_once(classes, says):
 def test_what_is_no_weights_is_told():
     with pytest.raises(LaminaError, match="pretrained is 3"):
         lamina.Classifier("fastconvnet", pretrained=3)
+
+
+def test_weights_for_a_thousand_classes_have_imagenet_s_names_for_a_network_that_was_made_for_these(tmp_path):
+    path = tmp_path / "mine.npz"
+    net = networks.create("mobilenet_v1", arguments={"width": 0.25})
+    np.savez(path, **{name: value.numpy() for name, value in net.state_dict().items()})
+    from lamina.models import borrowed
+
+    assert borrowed.borrow("mobilenet_v1", path).classes[285] == "Egyptian cat"
+    assert borrowed.borrow("fastconvnet", path).classes is None
+
+
+def test_weights_of_timm_s_are_asked_of_timm():
+    pytest.importorskip("timm")
+    with pytest.raises(LaminaError, match=r"timm\.create_model\('resnet10t', pretrained=True\)"):
+        lamina.Classifier("timm/resnet10t", pretrained=True)

@@ -157,3 +157,20 @@ def test_another_count_of_numbers_a_loss_of_classes_and_no_training_are_told(tra
     ):
         with pytest.raises(LaminaError, match="no weights yet"):
             ask(lamina.Regressor())
+
+
+def test_unreadable_files_are_left_out_of_training_with_their_numbers_and_weights(tmp_path):
+    x, y = bars(30)
+    for index, image in enumerate(x):
+        Image.fromarray(image).save(tmp_path / f"{index:02}.png")
+    (tmp_path / "07.png").write_bytes(b"no picture")
+    torch.manual_seed(0)
+    regressor = lamina.Regressor(small())
+    with pytest.warns(UserWarning, match=r"1 of 30 pictures cannot be read; they are left out(.|\n)*07\.png"):
+        train, _ = regressor._sets(tmp_path, {f"{i:02}.png": v for i, v in enumerate(y)}, np.arange(30.0), None, 0.0)
+    assert train.targets[0][:, 0].tolist() == [value for index, value in enumerate(y) if index != 7]
+    assert train.weights.tolist() == [index for index in range(30) if index != 7]
+    for index in range(30):
+        (tmp_path / f"{index:02}.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="30 pictures"):
+        regressor.fit(tmp_path, {f"{index:02}.png": 1.0 for index in range(30)})

@@ -32,7 +32,7 @@ class Ensemble:
     """The weighted mean of what several classifiers answer.
 
     `members` are classifiers, model files or run folders; or one folder of model files, such as the snapshots of a run (see
-    `lamina.models.ensemble.Snapshots`). They may differ in network, picture size and preprocessing, but know the same
+    `lamina.callbacks.Snapshots`). They may differ in network, picture size and preprocessing, but know the same
     classes, whose order may differ. `average` is of "probs" or "logits"; `weights` are equal unless told or learned.
     """
 
@@ -49,7 +49,7 @@ class Ensemble:
             )
         given = member_files(members) if isinstance(members, str | os.PathLike) else list(members)
         if not given:
-            raise LaminaError("An ensemble of no members came.", "Two or more were expected.", "Pass their files.")
+            raise LaminaError("An ensemble of no members came.", "One or more were expected.", "Pass their files.")
         self.members = [member if isinstance(member, Classifier) else _opened(member) for member in given]
         self.names = _distinct([_name(member) for member in given])
         self.average = average
@@ -189,7 +189,7 @@ class Ensemble:
             differing = sorted(set(own) ^ set(self.classes))
             raise LaminaError(
                 f"{name} knows the classes {inputs.listed(own)}, and {self.names[0]} {inputs.listed(self.classes)}.",
-                f"All members know the same classes; {inputs.listed(differing)} differ.",
+                f"All members know the same classes; {inputs.listed(differing)} {'differs' if len(differing) == 1 else 'differ'}.",
                 "Leave that member out, or train it on the same classes.",
             )
         return [own.index(each) for each in self.classes]
@@ -238,12 +238,20 @@ def member_files(folder: Location) -> list[Path]:
         raise LaminaError(
             f"{path} holds no model files.",
             "Files such as epoch_005.safetensors were expected.",
-            "Keep the models of a run by callbacks=[lamina.models.ensemble.Snapshots(folder, every=5)].",
+            "Keep the models of a run by callbacks=[lamina.callbacks.Snapshots(folder, every=5)].",
         )
     return found
 
 
-def _opened(path: Location) -> Classifier:
+def _opened(path: Any) -> Classifier:
+    if not isinstance(path, str | os.PathLike):
+        raise LaminaError(
+            f"A member of the ensemble is {path!r}."
+            if not isinstance(path, type)
+            else f"A member is the class {path.__name__}.",
+            "Classifiers, model files or run folders were expected.",
+            "Pass what lamina.load(path) gives, or the path.",
+        )
     found = member_files(path)
     if len(found) > 1:
         raise LaminaError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lamina import data as datasets
-from lamina.core.errors import DataError, ShapeError, UnknownNameError, nearest_names
+from lamina.core.errors import DataError, LaminaError, ShapeError, UnknownNameError, nearest_names
 from lamina.core.warnings import warn
 from lamina.data.dataset import FolderDataset, ImageDataset, Splits
 from lamina.data.preprocess import Normalize, Preprocess
-from lamina.models import Model
+from lamina.models import Model, sizes
 from lamina.models.graph import Graph
 from lamina.models.pictures import as_images, in_memory, is_arrays, is_location, refuse_address
 from lamina.models.streams import one_each
@@ -25,6 +27,7 @@ from lamina.nn import Rescaling
 
 HELD_OUT = 0.1  # of the training pictures, where neither the data nor the caller brings validation
 SEED = 0  # of the hash by which they are chosen
+_SIGNED = 500  # pictures by which a data set is known again
 _DEFAULT_SIDE = 64  # px, for folders of pictures of many sizes
 _NATIVE_SIDES = range(28, 129)  # px; equal square pictures of such a size are taken as they are
 _DIVIDES = 0.04  # a scale or std below it, 10 / 255, is meant for values 0..255
@@ -71,8 +74,20 @@ def labelled(x: Any, y: Any, classes: Sequence[str] | None, *, multi_label: bool
     images = as_images(x)
     if multi_label:
         several = _several(y)
+        if classes is not None and several.shape[1] != len(classes):
+            raise DataError(
+                f"The labels have {several.shape[1]} columns, and there are {len(classes)} classes: {listed(classes)}.",
+                "With multi_label=True one column for each class was expected.",
+                "Name as many classes, or bring a column for each.",
+            )
         return ImageDataset(images, several, tuple(map(str, range(several.shape[1]))) if classes is None else classes)
     labels = _integers(y)
+    if classes is not None and labels.numel() and int(labels.max()) >= len(classes):
+        raise DataError(
+            f"Label {int(labels.argmax())} is {int(labels.max())}.",
+            f"With {len(classes)} classes ({listed(classes)}), labels lie in 0..{len(classes) - 1}.",
+            "Name every class by Classifier(..., classes=[...]); it may begin from the file of a trained one: pretrained=PATH.",
+        )
     if classes is None:
         classes = tuple(str(index) for index in range(int(labels.max()) + 1 if len(labels) else 0))
     return ImageDataset(images, labels, classes)
@@ -80,14 +95,27 @@ def labelled(x: Any, y: Any, classes: Sequence[str] | None, *, multi_label: bool
 
 def _several(y: Any) -> Tensor:
     """Labels as int64 (N K) of 0 and 1."""
-    values = torch.as_tensor(np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y))
-    if values.dim() != 2 or values.is_complex() or not bool(((values == 0) | (values == 1)).all()):
+    expected = "With multi_label=True 0 or 1 was expected for each picture and class (N K)."
+    try:
+        array = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    except ValueError:  # lists of several lengths
+        array = np.asarray(["?"])
+    if array.dtype.kind not in "biuf":
         raise DataError(
-            f"The labels came with the shape {tuple(values.shape)} and the type {str(values.dtype).removeprefix('torch.')}.",
-            "With multi_label=True 0 or 1 was expected for each picture and class (N K).",
+            "The labels came as names, or as lists of several lengths.",
+            expected,
+            "Make an array of them: [[name in picture for name in classes] for picture in y], with classes=classes.",
+        )
+    if array.ndim != 2:
+        raise DataError(
+            f"The labels came with the shape {tuple(array.shape)} and the type {array.dtype}.",
+            expected,
             "For one class a picture make the Classifier without multi_label.",
         )
-    return values.to(torch.int64)
+    wrong = array[(array != 0) & (array != 1)]
+    if wrong.size:
+        raise DataError(f"The labels hold {wrong[0]}.", expected, "Write 1 for a class that the picture has, else 0.")
+    return torch.as_tensor(array.astype(np.int64))
 
 
 def _integers(y: Any) -> Tensor:
@@ -115,6 +143,25 @@ def _integers(y: Any) -> Tensor:
             "Leave out pictures without a class, and let the labels start at 0.",
         )
     return labels
+
+
+def check_labels(dataset: Any, classes: Sequence[str] | None, *, multi_label: bool) -> None:
+    """Raises where a data set has labels of the wrong kind, or other classes than a classifier knows (None: any)."""
+    if dataset.labels.dim() != 1 + multi_label:
+        came = "several labels for each picture" if dataset.labels.dim() == 2 else "one label for each picture"
+        raise DataError(
+            f"The data has {came} (labels of shape {tuple(dataset.labels.shape)}).",
+            "Labels (N), or with multi_label=True 0 or 1 for each picture and class (N K), were expected.",
+            "Make the Classifier without multi_label, or bring pictures and labels (N K) as x and y."
+            if multi_label
+            else "Make the Classifier with multi_label=True, or bring labels (N).",
+        )
+    if classes is not None and tuple(dataset.classes) != tuple(classes):
+        raise LaminaError(
+            f"The data has the classes {listed(dataset.classes)}.",
+            f"This classifier knows {listed(classes)}, in this order.",
+            "For other classes make a new Classifier; it may begin from this one's file: pretrained=PATH.",
+        )
 
 
 def training_sets(
@@ -168,7 +215,25 @@ def measured(value: Any, split: Mapping[str, Any]) -> tuple[str, Any]:
     assert splits.train is not None
     if was_split(splits.train, split):
         return "validation", splits.train.split(split["held_out"], seed=split["seed"])[1]
+    if split.get("trained_on") == signature(splits.train):
+        warn(
+            "The model was trained on these very pictures, and none of them were held out. "
+            "Its figures on them flatter it. Measure it on others."
+        )
     return "train", splits.train
+
+
+def signature(dataset: Any) -> str:
+    """What tells one data set from another: a hash of its labels and of some pictures, of files their names and sizes."""
+    hashed = hashlib.sha256(dataset.labels.detach().cpu().numpy().tobytes())
+    some = np.linspace(0, len(dataset) - 1, min(len(dataset), _SIGNED)).round().astype(int).tolist()
+    for index in some:
+        if isinstance(dataset, FolderDataset):
+            path = dataset.paths[index]
+            hashed.update(f"{path.parent.name}/{path.name} {path.stat().st_size if path.exists() else 0}".encode())
+        else:
+            hashed.update(dataset.images[index].detach().cpu().numpy().tobytes())
+    return hashed.hexdigest()[:16]
 
 
 def was_split(train: Any, split: Mapping[str, Any]) -> bool:
@@ -177,14 +242,19 @@ def was_split(train: Any, split: Mapping[str, Any]) -> bool:
 
 
 def fitting_preprocess(
-    dataset: Any, net: nn.Module | None = None, *, shape: Sequence[int | None] = (None, None, None)
+    dataset: Any,
+    net: nn.Module | None = None,
+    *,
+    shape: Sequence[int | None] = (None, None, None),
+    side: int = _DEFAULT_SIDE,
 ) -> Preprocess:
     """Channels and size as in `shape`; where that leaves them open, the pictures' own, if they are equal and small, else
-    64 px squares. Mean and std are the pictures' own, but for a network that begins with Rescaling: it is given 0..255.
+    squares of `side`. Mean and std are the pictures' own, but for a network that begins with Rescaling: it is given 0..255.
     """
     raw = net is not None and begins_with_scaling(net)
     folder = isinstance(dataset, FolderDataset)
     count, own = _look(dataset) if folder else (dataset.images.shape[1], tuple(dataset.images.shape[2:]))
+    own = own or (side, side)
     channels, size = shape[0] or count, (shape[1] or own[0], shape[2] or own[1])
     fitting = Preprocess(channels=channels, size=size, mean=(0.0,), std=(1 / 255,))
     if raw:
@@ -192,7 +262,10 @@ def fitting_preprocess(
     if not folder and tuple(dataset.images.shape[1:]) == (channels, *size):
         return preprocess_for(dataset.images)
     few = np.linspace(0, len(dataset) - 1, min(len(dataset), 500)).round().astype(int)
-    return preprocess_for(in_memory(dataset.subset(few.tolist()), fitting).images)
+    with warnings.catch_warnings():  # who trains or measures reads all, and tells which cannot be read
+        warnings.simplefilter("ignore")
+        seen = in_memory(dataset.subset(few.tolist()), fitting).images
+    return preprocess_for(seen)
 
 
 def sized_preprocess(dataset: Any, network: str | nn.Module | Model, size: tuple[int, int]) -> Preprocess:
@@ -267,8 +340,30 @@ def preprocess_for(images: Tensor) -> Preprocess:
     )
 
 
-def _look(dataset: FolderDataset) -> tuple[int, tuple[int, int]]:
-    """Channels and size from up to 100 files' headers."""
+def usual_side(network: object) -> int:
+    """The side of the squares (px) that pictures of many sizes become where nobody says.
+
+    64, or what a network by name was made for, such as 224, where that is more.
+    """
+    usual = min(sizes.usual_shape(network)[1:]) if isinstance(network, str) else 0
+    return max(usual, _DEFAULT_SIDE)
+
+
+def is_resized(dataset: Any, shape: Sequence[int | None]) -> bool:
+    """Whether the size of the pictures was chosen for them: they have many or large ones, and the network names none."""
+    return isinstance(dataset, FolderDataset) and None in shape[1:] and _look(dataset)[1] is None
+
+
+def told_size(preprocess: Preprocess) -> str:
+    """A line about pictures whose size was chosen for them."""
+    height, width = preprocess.size
+    return (
+        f"Pictures are made {height} x {width} px. preprocess=lamina.Preprocess(size=...) (--size) says another size."
+    )
+
+
+def _look(dataset: FolderDataset) -> tuple[int, tuple[int, int] | None]:
+    """Channels from up to 100 files' headers, and the size, where it is one that can be kept."""
     sizes, grey = set(), True
     for path in dataset.paths[:: max(len(dataset) // 100, 1)]:
         try:
@@ -280,7 +375,7 @@ def _look(dataset: FolderDataset) -> tuple[int, tuple[int, int]]:
     height, width = next(iter(sizes)) if len(sizes) == 1 else (0, 0)
     if height == width and height in _NATIVE_SIDES:
         return (1 if grey else 3), (height, width)
-    return (1 if grey else 3), (_DEFAULT_SIDE, _DEFAULT_SIDE)
+    return (1 if grey else 3), None
 
 
 def listed(names: Sequence[str]) -> str:

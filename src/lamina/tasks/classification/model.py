@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina.core.errors import DataError, LaminaError, ShapeError
+from lamina.core.errors import LaminaError, ShapeError
 from lamina.data.dataset import FolderDataset
 from lamina.data.preprocess import Preprocess
 from lamina.models import Model, borrowed, ensemble, feed, file, objective, pictures
@@ -163,7 +164,7 @@ class Classifier(Pictured):
     def _divided(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Any, Any, Any]:
         """Data sets for training and validation (None where there is none), and the weights of the former."""
         train, validation = self._named(x, y, held)
-        split: dict[str, Any] = {}
+        split: dict[str, Any] = {"trained_on": inputs.signature(train)}
         if validation is None and fraction != 0:
             fraction = inputs.HELD_OUT if fraction is None else fraction
             split = {"held_out": fraction, "of": len(train), "by": "content hash", "seed": inputs.SEED}
@@ -198,6 +199,7 @@ class Classifier(Pictured):
         if y is not None:  # arrays are not resized behind their owner's back
             self._check(Arrays((train.images,)))
         self._build(Arrays(()))
+        self._suit_classes()
         preprocess = self._prepared()
         parts = [part for part in (train, validation) if part is not None]
         if all(not isinstance(part, FolderDataset) or part.fits_in_memory(preprocess) for part in parts):
@@ -212,23 +214,25 @@ class Classifier(Pictured):
 
     def _meet(self, dataset: Any) -> None:
         """Takes classes, channels and picture size from the first data set; later ones must have the same classes."""
-        if dataset.labels.dim() != 1 + self.multi_label:
-            came = "several labels for each picture" if dataset.labels.dim() == 2 else "one label for each picture"
-            raise DataError(
-                f"The data has {came} (labels of shape {tuple(dataset.labels.shape)}).",
-                "Labels (N), or with multi_label=True 0 or 1 for each picture and class (N K), were expected.",
-                "Make the Classifier with multi_label=True, or bring labels of the other kind.",
-            )
-        if self.classes is not None and tuple(dataset.classes) != self.classes:
-            raise LaminaError(
-                f"The data has the classes {inputs.listed(dataset.classes)}.",
-                f"This classifier knows {inputs.listed(self.classes)}, in this order.",
-                "Train a new Classifier for other classes.",
-            )
+        inputs.check_labels(dataset, self.classes, multi_label=self.multi_label)
         if self.preprocess is None:
-            shape = inputs.declared_shape(self.graph)
-            self._set_preprocess(inputs.fitting_preprocess(dataset, self._net, shape=shape))
+            shape, side = inputs.declared_shape(self.graph), inputs.usual_side(self._network)
+            fitting = inputs.fitting_preprocess(dataset, self._net, shape=shape, side=side)
+            self._set_preprocess(fitting)
+            if inputs.is_resized(dataset, shape) and self.runtime.world.is_main:
+                print(f"{self.name}: {inputs.told_size(fitting)}", file=sys.stderr)
         self.classes = tuple(dataset.classes)
+
+    def _suit_classes(self) -> None:
+        """A module that was brought along for other classes gets a new class layer, as borrowed weights do."""
+        preprocess = self._prepared()
+        blank = torch.zeros(1, preprocess.channels, *preprocess.size, dtype=torch.uint8)
+        answer = self._answers(blank, 1)[0]
+        if self.graph is None and answer.dim() == 2 and answer.shape[1] != len(self.classes or ()):
+            self._lent = tuple(map(str, range(answer.shape[1])))
+            self._settle(self.classes or ())
+            answer = self._answers(blank, 1)[0]
+        self._check_count(answer.shape)
 
     def _collect(self, x: Any, y: Any, weights: Any) -> Arrays:
         if self._net is None:

@@ -14,7 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from lamina.core.errors import DataError
+from lamina.core.warnings import warn
 from lamina.data.dataset import ImageDataset
+from lamina.data.faults import all_unreadable
+from lamina.data.faults import named as listed
 from lamina.data.formats import image_folder
 from lamina.data.preprocess import Preprocess
 from lamina.models import pictures
@@ -29,9 +32,15 @@ class Measured:
 
     images: UInt8[Tensor, "N C H W"]
     labels: Float[Tensor, "N D"]
+    unreadable: tuple[int, ...] = ()  # of the pictures that came, those that were left out
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def positions(self) -> Tensor:
+        """Which of the pictures that came these are."""
+        came, missing = len(self) + len(self.unreadable), set(self.unreadable)
+        return torch.tensor([index for index in range(came) if index not in missing], dtype=torch.int64)
 
     def subset(self, rows: Tensor) -> Measured:
         """Those at some positions."""
@@ -48,6 +57,7 @@ def measured(x: Any, y: Any, preprocess: Preprocess) -> Measured:
     """Pictures as the network takes them, with their numbers.
 
     `x` are uint8 arrays, files or PIL pictures, with `y` (N) or (N D); or a folder, with `y` a dict from file names to numbers.
+    Unreadable files among several are left out, and named in one warning.
     """
     if isinstance(x, Measured):
         return x
@@ -59,15 +69,26 @@ def measured(x: Any, y: Any, preprocess: Preprocess) -> Measured:
         )
     if isinstance(y, Mapping):
         x, y = _by_name(x, y)
-    targets = numbers(y)
-    images = pictures.read(x, preprocess)[0]
-    if len(images) != len(targets):
+    targets, named, problems = numbers(y), pictures.files(x), dict[int, DataError]()
+    images = None if named is not None else pictures.read(x, preprocess)[0]
+    count = len(named or ()) if images is None else len(images)
+    if count != len(targets):
         raise DataError(
-            f"x has {len(images):,} pictures and y has {len(targets):,} rows of numbers.",
+            f"x has {count:,} pictures and y has {len(targets):,} rows of numbers.",
             "Every picture needs its numbers.",
             "Check how the two were cut.",
         )
-    return Measured(images, targets)
+    if named is not None:
+        images, problems = pictures.readable(named, preprocess)
+    assert images is not None
+    if not problems:
+        return Measured(images, targets)
+    told = {index: error.came for index, error in problems.items()}
+    if len(told) == count:
+        raise all_unreadable(f"{count:,} pictures", told)
+    warn(f"{len(told):,} of {count:,} pictures cannot be read; they are left out:\n{listed(told)}")
+    kept = [index for index in range(count) if index not in told]
+    return Measured(images, targets[kept], tuple(sorted(told)))
 
 
 def numbers(y: Any) -> Float[Tensor, "N D"]:

@@ -120,14 +120,15 @@ class Regressor(Pictured):
     # Data ---------------------------------------------------------------------------------------------------------
 
     def _parts(self, x: Any, y: Any, held: Any, fraction: float | None) -> tuple[Any, Any]:
-        train, validation, _ = self._split(x, y, held, fraction)
+        train, validation, _, _ = self._split(x, y, held, fraction)
         return train, validation
 
-    def _split(self, x: Any, y: Any, held: Any, fraction: float | None) -> tuple[Any, Any, Tensor]:
-        """Pictures for training and validation, and which of those given are trained on."""
+    def _split(self, x: Any, y: Any, held: Any, fraction: float | None) -> tuple[Any, Any, Tensor, int]:
+        """Pictures for training and validation, and which of those given are trained on, of how many."""
         if self.preprocess is None:
             self._set_preprocess(inputs.fitting_preprocess(x, y))
         train = inputs.measured(x, y, self._prepared())
+        readable, came = train.positions(), len(train) + len(train.unreadable)
         rows, split, validation = torch.arange(len(train)), {}, None
         if held is not None:
             pair = tuple(held) if isinstance(held, tuple | list) else (held, None)
@@ -139,11 +140,11 @@ class Regressor(Pictured):
             train, validation = train.subset(rows), train.subset(others)
         self._meet(train.labels)
         self.split = split
-        return train, validation, rows
+        return train, validation, readable[rows], came
 
     def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Arrays, Any]:
-        train, validation, rows = self._split(x, y, held, fraction)
-        given = one_each(weights, int(rows.max()) + 1 if self.split == {} else self.split["of"])
+        train, validation, rows, came = self._split(x, y, held, fraction)
+        given = one_each(weights, came)
         return collect(train.images, train.labels, weights=None if given is None else given[rows]), validation
 
     def _meet(self, targets: Tensor) -> None:
