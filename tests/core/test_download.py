@@ -171,9 +171,11 @@ def test_a_terminal_has_a_bar_that_goes_away(server):
 
 
 PROGRAM = """
+import signal
 import sys
 from lamina.core import transfer
 from lamina.core.download import download
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs are started without
 print("begun", flush=True)
 try:
     print(download(sys.argv[1], name="file.bin", digest=sys.argv[2]).stat().st_size)
