@@ -9,7 +9,6 @@ from PIL import Image
 
 import lamina
 from lamina.callbacks import Snapshots
-from lamina.cli import main
 
 
 def draw(folder, rng, *, size):
@@ -37,18 +36,8 @@ def work(tmp_path_factory):
 
 
 @pytest.fixture
-def typed(work, monkeypatch, capsys):
-    """What a command prints: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(work)
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["lamina", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return end.value.code or 0, printed.out, printed.err
-
-    return run
+def typed(work, typed_in):
+    return typed_in(work)
 
 
 def test_prints_each_member_the_ensemble_and_the_gain(typed):

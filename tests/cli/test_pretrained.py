@@ -10,7 +10,6 @@ from PIL import Image
 
 import lamina
 from lamina import networks
-from lamina.cli import main
 
 GREY = lamina.Preprocess(channels=1, size=(28, 28), mean=(0.4,), std=(0.3,))
 
@@ -43,18 +42,8 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def typed(made, monkeypatch, capsys):
-    """What a command prints: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(made)
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["lamina", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return end.value.code or 0, printed.out, printed.err
-
-    return run
+def typed(made, typed_in):
+    return typed_in(made)
 
 
 TRAIN = ("train", "photos", "--model", "fastconvnet", "--batch-size", "8", "--device", "cpu", "--precision", "float32")
