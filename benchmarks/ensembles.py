@@ -28,7 +28,8 @@ import torch
 import lamina
 from lamina import data, networks
 from lamina.callbacks import Snapshots
-from lamina.data.dataset import FolderDataset, ImageDataset, Splits
+from lamina.data.dataset import FolderDataset, ImageDataset
+from lamina.data.splits import Splits
 from lamina.models.comparison import Comparison
 from lamina.networks import load
 from lamina.optimizers.schedules import Cosine, CosineRestarts

@@ -3,14 +3,17 @@
 `load(name)` and `open(path)` give `Splits`, with data sets `train`, `test` and `validation`.
 """
 
-from lamina.data.dataset import FolderDataset, ImageDataset, Splits
+from lamina.data.annotated import AnnotatedDataset
+from lamina.data.dataset import FolderDataset, ImageDataset
 from lamina.data.datasets import load, names
 from lamina.data.formats import open_path as open
 from lamina.data.loader import ArrayBatches, Augment
 from lamina.data.preprocess import Normalize, Preprocess
+from lamina.data.splits import Splits
 from lamina.data.workers import WorkerBatches
 
 __all__ = [
+    "AnnotatedDataset",
     "ArrayBatches",
     "Augment",
     "FolderDataset",

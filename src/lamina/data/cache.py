@@ -32,6 +32,7 @@ from torch import Tensor
 from lamina.core.errors import DataError
 from lamina.core.files import creating
 from lamina.core.warnings import warn
+from lamina.data import archive
 from lamina.data.paths import Paths
 from lamina.data.preprocess import Preprocess
 
@@ -68,17 +69,17 @@ class DecodedCache:
     def picture(self, row: int, path: str, decode: Callable[[str], Tensor]) -> UInt8[Tensor, "H W C"]:
         """The pixels of a file, from the cache where the file has not changed since, else by `decode`, and then kept."""
         try:
-            status = os.stat(path)
-        except OSError:
+            changed_ns, length = archive.time_and_size(path)
+        except (OSError, DataError):
             return decode(path)  # which says what is wrong
         time, size, total = self._stamps[row]
-        if time == status.st_mtime_ns and size == status.st_size:
+        if time == changed_ns and size == length:
             pixels = self._pixels[row].copy()  # before it is summed up: another process may write there
             if total == _sum(pixels):
                 return torch.from_numpy(pixels)
         decoded = decode(path)
         array = np.ascontiguousarray(decoded.numpy())
-        stamp = np.array([status.st_mtime_ns, status.st_size, _sum(array)], dtype=np.int64)
+        stamp = np.array([changed_ns, length, _sum(array)], dtype=np.int64)
         self._keep(row, array, stamp)
         return decoded
 

@@ -6,14 +6,11 @@ Both are torch map-style data sets of samples (uint8 C H W, int), and both can b
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
@@ -21,9 +18,12 @@ from torch.utils.data import Dataset
 
 from lamina.core.errors import DataError, ShapeError
 from lamina.core.warnings import warn
+from lamina.data import archive
 from lamina.data.cache import DecodedCache
+from lamina.data.cutting import balanced_prefix, positions, split_by_content
 from lamina.data.faults import all_unreadable, candidates, failures, named, too_many
 from lamina.data.memory import free_bytes, processes_here
+from lamina.data.origins import Origins
 from lamina.data.paths import Paths
 from lamina.data.pictures import read
 from lamina.data.preprocess import Preprocess, pixels
@@ -82,7 +82,7 @@ class ImageDataset(Dataset[Sample]):
 
     def subset(self, indices: Sequence[int] | Tensor) -> ImageDataset:
         """The pictures at these positions, in this order, or where a mask (N) is true; copied."""
-        chosen = _positions(indices, len(self))
+        chosen = positions(indices, len(self))
         sources = [self.sources[index] for index in chosen.tolist()] if self.sources else ()
         return ImageDataset(self.images[chosen], self.labels[chosen], self.classes, name=self.name, sources=sources)
 
@@ -92,18 +92,19 @@ class ImageDataset(Dataset[Sample]):
         Order does not matter, and equal pictures never land on both sides.
         """
         contents = (image.tobytes() for image in self.images.numpy())
-        rest, held = _split_by_content(contents, len(self), fraction=fraction, seed=seed)
+        rest, held = split_by_content(contents, len(self), fraction=fraction, seed=seed)
         return self.subset(rest), self.subset(held)
 
     def limit(self, count: int) -> ImageDataset:
         """The first `count` pictures, balanced over the classes: the first of each, then the second, and so on."""
-        return self.subset(_balanced_prefix(self.labels, count)) if count < len(self) else self
+        return self.subset(balanced_prefix(self.labels, count)) if count < len(self) else self
 
 
 class FolderDataset(Dataset[Sample]):
     """Picture files and labels, decoded at each access; `preprocess` gives them one size, without it they keep theirs.
 
-    There is no Python object for each sample, so forked workers share what five million samples need.
+    `origins` say where each sample was read, where that is not its own file. There is no Python object for each sample, so
+    forked workers share what five million samples need.
     """
 
     task: ClassVar[str] = "classification"
@@ -116,8 +117,10 @@ class FolderDataset(Dataset[Sample]):
         *,
         root: str | Path,
         preprocess: Preprocess | None = None,
+        origins: Origins | None = None,
     ) -> None:
         self.paths = paths if isinstance(paths, Paths) else Paths(paths)
+        self.origins = origins
         self.root, self.preprocess = Path(root), preprocess
         self._cache_at: Path | None = None
         self._cache: DecodedCache | None = None
@@ -170,13 +173,18 @@ class FolderDataset(Dataset[Sample]):
 
     def subset(self, indices: Sequence[int] | Tensor) -> FolderDataset:
         """The files at these positions, in this order, or where a mask (N) is true."""
-        chosen = _positions(indices, len(self))
+        chosen = positions(indices, len(self))
         _check_count(len(chosen), chosen)
         paths = self.paths.take(chosen)
         everything, rows = self._known
         cached = self._cache_at is not None  # what has no cache need not keep the names of all
         known = (everything, chosen if rows is None else rows[chosen]) if cached else (paths, None)
-        return self._with(paths=paths, labels=self.labels[chosen], _known=known)
+        origins = None if self.origins is None else self.origins.take(chosen)
+        return self._with(paths=paths, labels=self.labels[chosen], origins=origins, _known=known)
+
+    def origin(self, index: int) -> str:
+        """Where a sample was read: its file, or the line of the table that names it."""
+        return self.paths.name(index) if self.origins is None else self.origins[index]
 
     def _with(self, **changes: Any) -> FolderDataset:
         made = copy.copy(self)
@@ -188,13 +196,13 @@ class FolderDataset(Dataset[Sample]):
 
         Names and order do not matter, and copies of a file never land on both sides.
         """
-        contents = (path.read_bytes() for path in self.paths)
-        rest, held = _split_by_content(contents, len(self), fraction=fraction, seed=seed)
+        contents = (archive.read_bytes(self.paths.name(index)) for index in range(len(self)))
+        rest, held = split_by_content(contents, len(self), fraction=fraction, seed=seed)
         return self.subset(rest), self.subset(held)
 
     def limit(self, count: int) -> FolderDataset:
         """The first `count` files, balanced over the classes: the first of each, then the second, and so on."""
-        return self.subset(_balanced_prefix(self.labels, count)) if count < len(self) else self
+        return self.subset(balanced_prefix(self.labels, count)) if count < len(self) else self
 
     def fits_in_memory(self, preprocess: Preprocess) -> bool:
         """Whether the decoded pictures, in each process that trains here, take less than a quarter of the memory that is free now."""
@@ -255,33 +263,6 @@ class FolderDataset(Dataset[Sample]):
         return torch.tensor(used)
 
 
-D_co = TypeVar("D_co", bound=ImageDataset | FolderDataset, covariant=True)
-
-
-@dataclass(frozen=True)
-class Splits(Generic[D_co]):
-    """The parts of a data set; a part that the source does not have is None."""
-
-    train: D_co | None
-    test: D_co | None
-    validation: D_co | None = None
-    name: str = ""
-    licence: str = ""
-
-    def __post_init__(self) -> None:
-        if self.train is None and self.test is None and self.validation is None:
-            raise DataError(
-                f"The data set {self.name!r} has no part.",
-                "At least one of train, test, validation was expected.",
-                "Pass one.",
-            )
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the labels."""
-        return next(part.classes for part in (self.train, self.test, self.validation) if part is not None)
-
-
 def _label(value: Tensor) -> int | Tensor:
     """One label as a number, 0 or 1 for each class as a tensor."""
     return int(value) if value.dim() == 0 else value
@@ -310,20 +291,6 @@ def _checked_labels(labels: Tensor | Sequence[int], classes: Sequence[str]) -> I
     return checked
 
 
-def _positions(indices: Sequence[int] | Tensor, count: int) -> Int64[Tensor, " M"]:
-    """Positions from 0 on, of such, of a mask, or of such as count from the end."""
-    given = torch.as_tensor(indices)
-    chosen = given if given.dtype == torch.bool else given.to(torch.int64)
-    try:
-        return torch.arange(count)[chosen]
-    except IndexError as error:
-        raise DataError(
-            f"Positions came that the data set does not have ({error}).",
-            f"Numbers below {count:,}, or a mask of {count:,}, were expected.",
-            "Check which data set they are of.",
-        ) from error
-
-
 def _check_count(images: int, labels: Tensor) -> None:
     if images != len(labels):
         raise DataError(
@@ -333,37 +300,3 @@ def _check_count(images: int, labels: Tensor) -> None:
         )
     if images == 0:
         raise DataError("The data set is empty.", "At least one picture was expected.", "Check the path or the filter.")
-
-
-def _split_by_content(
-    contents: Iterable[bytes], count: int, *, fraction: float, seed: int
-) -> tuple[Int64[Tensor, " R"], Int64[Tensor, " S"]]:
-    """Positions of the rest and of the pictures with the smallest hashes."""
-    if not 0.0 < fraction < 1.0:
-        raise DataError(f"fraction is {fraction}.", "It lies between 0 and 1.", "Pass 0.1 to hold a tenth out.")
-    salt = seed.to_bytes(16, "little", signed=True)
-    digests = (hashlib.blake2b(content, digest_size=8, key=salt).digest() for content in contents)
-    hashes = np.array([int.from_bytes(digest, "little") for digest in digests], dtype=np.uint64)
-    wanted = min(max(round(count * fraction), 1), max(count - 1, 1))
-    held = torch.from_numpy(hashes <= np.partition(hashes, wanted - 1)[wanted - 1])
-    if held.all():
-        raise DataError(
-            f"The {count:,} pictures cannot be split: those left over equal the ones held out.",
-            "At least two different pictures were expected.",
-            "Remove the duplicates or add pictures.",
-        )
-    return (~held).nonzero().flatten(), held.nonzero().flatten()
-
-
-def _balanced_prefix(labels: Int64[Tensor, " N"], count: int) -> Int64[Tensor, " S"]:
-    """The positions of the first `count` samples when classes take turns, in ascending order."""
-    if count < 1:
-        raise DataError(f"The limit is {count}.", "At least one sample was expected.", "Pass 1 or more.")
-    if labels.dim() == 2:  # several labels for each picture, which no order balances
-        return torch.arange(min(count, len(labels)))
-    by_class = torch.argsort(labels, stable=True)
-    sizes = torch.bincount(labels)
-    starts = torch.cumsum(sizes, 0) - sizes
-    turn = torch.empty_like(labels)
-    turn[by_class] = torch.arange(len(labels)) - starts[labels[by_class]]
-    return torch.argsort(turn, stable=True)[:count].sort().values

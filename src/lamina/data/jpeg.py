@@ -15,6 +15,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from lamina.core.errors import DataError
+from lamina.data import archive
+
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive
 _OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # lossless, hierarchical, arithmetic
 _EXIF_OR_XMP, _COLOURS = 0xE1, 0xE2
@@ -27,13 +30,12 @@ def decode(path: str | os.PathLike[str], channels: int) -> UInt8[Tensor, "H W C"
     if decoder is None or not os.fspath(path).lower().endswith((".jpg", ".jpeg")):
         return None
     try:
-        with open(path, "rb", buffering=0) as stream:
-            data = bytearray(stream.read())
+        data = bytearray(archive.read_bytes(path))
         if components(data) not in (channels, 1):  # Pillow knows how colours become grey
             return None
         mode = 3 if channels == 3 else 1  # torchvision.io.ImageReadMode.RGB, GRAY
         return decoder(torch.frombuffer(data, dtype=torch.uint8), mode, False).permute(1, 2, 0)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, DataError):
         return None
 
 

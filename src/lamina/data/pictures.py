@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
 from lamina.core.errors import DataError
+from lamina.data import archive
 
 
 def _learn_heic() -> bool:
@@ -53,13 +54,13 @@ def read(image: Picture) -> Image.Image:
             "A path, a PIL image, an array (H W C) or a tensor (C H W) was expected.",
             "Open it with PIL.Image.open first.",
         )
-    path = Path(image)
-    if not path.is_file():
+    path, place = Path(image), archive.inside(image)
+    if not path.is_file() and (place is None or not archive.is_file(path)):
         raise DataError(
             f"{path} is not a file.", "The path of a picture was expected.", "Check the spelling and the folder."
         )
     try:
-        with Image.open(path) as opened:
+        with Image.open(path if place is None else io.BytesIO(archive.read_bytes(path))) as opened:
             return _decoded(opened, str(path))
     except DataError:
         raise

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from lamina.core.errors import DataError, ShapeError
 from lamina.core.warnings import warn
-from lamina.data.dataset import FolderDataset, ImageDataset, Splits
+from lamina.data.dataset import FolderDataset, ImageDataset
 from lamina.data.faults import failures
 from lamina.data.formats import image_folder
 from lamina.data.preprocess import Preprocess
+from lamina.data.splits import Splits
 from lamina.models.feed import is_batches
 
 OnError = Literal["raise", "skip"]

@@ -111,10 +111,28 @@ def test_a_class_that_only_the_test_pictures_have_is_an_error(tmp_path):
         data.open(tmp_path)
 
 
-def test_one_class_is_an_error_that_names_the_folder_inside(tmp_path):
+def test_a_folder_around_the_data_is_entered(tmp_path):
     plant(tmp_path, "photos/a/1.png", "photos/b/1.png")
+    assert data.open(tmp_path).classes == ("a", "b")
+
+
+def test_one_class_is_an_error_that_names_the_folder_inside(tmp_path):
+    plant(tmp_path, "photos/1.png", "photos/2.png")
     with pytest.raises(DataError, match=r"1 class folder .*Pass .*photos if the classes are in there"):
         data.open(tmp_path)
+
+
+def test_two_classes_that_differ_in_case_alone_are_refused(tmp_path):
+    plant(tmp_path, "Cats/1.png", "cats/1.png", "dogs/1.png")
+    with pytest.raises(DataError, match="the folders Cats and cats"):
+        data.open(tmp_path)
+
+
+def test_says_how_the_format_was_known(tmp_path):
+    plant(tmp_path, "a/1.png", "b/1.png")
+    splits = data.open(tmp_path)
+    assert (splits.format, splits.recognised) == ("image_folder", "2 folders hold pictures (a, b)")
+    assert "2 train; for classification, 2 classes (image_folder: 2 folders hold pictures (a, b))" in str(splits)
 
 
 def test_folders_beside_the_splits_are_named_in_a_warning(tmp_path):
@@ -152,7 +170,7 @@ def test_an_empty_a_missing_and_an_unpacked_place_each_say_what_they_are(tmp_pat
     with pytest.raises(DataError, match="is not there"):
         data.open(tmp_path / "gone")
     (tmp_path / "photos.zip").write_bytes(b"")
-    with pytest.raises(DataError, match=r"is a file\..*Unpack it"):
+    with pytest.raises(DataError, match=r"photos\.zip cannot be read .*A whole zip or tar was expected"):
         data.open(tmp_path / "photos.zip")
 
 

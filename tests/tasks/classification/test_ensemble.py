@@ -12,8 +12,9 @@ import lamina
 from lamina.callbacks import Snapshots
 from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError
 from lamina.data.augment import RandomFlip
-from lamina.data.dataset import ImageDataset, Splits
+from lamina.data.dataset import ImageDataset
 from lamina.data.preprocess import Preprocess
+from lamina.data.splits import Splits
 from lamina.optimizers.schedules import CosineRestarts
 
 CLASSES = ("left", "right", "none")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lamina.core.errors import unknown_name
-from lamina.data.dataset import ImageDataset, Splits
+from lamina.data.dataset import ImageDataset
 from lamina.data.datasets import cifar10, mnist
+from lamina.data.splits import Splits
 
 __all__ = ["load", "names"]
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from lamina.core.download import download
 from lamina.core.errors import DataError
-from lamina.data.dataset import ImageDataset, Splits
+from lamina.data.dataset import ImageDataset
+from lamina.data.splits import Splits
 
 URLS = ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",)
 DIGEST = "md5:c32a1d4ab5d03f1284b67883e8d87530"

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 
 from lamina.core.errors import DataError
-from lamina.data.dataset import ImageDataset, Splits
+from lamina.data.dataset import ImageDataset
 from lamina.data.formats import idx
+from lamina.data.splits import Splits
 
 # name, size in bytes, MD5; in the order in which mnist.xz holds them.
 FILES = (

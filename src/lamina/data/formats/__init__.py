@@ -1,74 +1,108 @@
-"""Readers, one file a format: what it looks like (`matches`, `LOOKS_FOR`) and what is in it (`open_folder`)."""
+"""Readers, one file a format: what it looks like (`matches`, `LOOKS_FOR`) and what is in it (`open_tree`)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lamina.core.errors import DataError, unknown_name
-from lamina.data.dataset import FolderDataset, ImageDataset, Splits
+from lamina.data.archive import is_archive
 from lamina.data.formats import idx, image_folder
+from lamina.data.splits import Splits
+from lamina.data.tree import Tree
 
 __all__ = ["FORMATS", "open_path"]
+
+_DEPTH = 3  # folders that an archive, or whoever unpacked it, puts around a data set
 
 
 class Format(Protocol):
     """What a reader's file offers."""
 
-    LOOKS_FOR: str
-
-    def matches(self, folder: Path) -> bool:
-        """Whether the folder looks like this format."""
+    @property
+    def LOOKS_FOR(self) -> str:  # noqa: N802 - a constant of the file
+        """What the files look like, for a message."""
         ...
 
-    def open_folder(self, folder: Path) -> Splits[ImageDataset | FolderDataset]:
-        """The data set in the folder."""
+    @property
+    def TASKS(self) -> tuple[str, ...]:  # noqa: N802
+        """What the annotations are for, the usual one first."""
+        ...
+
+    def matches(self, tree: Tree) -> str:
+        """By what the files are known to be of this format, as part of a sentence; empty where they are not."""
+        ...
+
+    def open_tree(self, tree: Tree, task: str) -> Splits[Any]:
+        """The data set, for one of its tasks."""
         ...
 
 
-FORMATS: dict[str, Format] = {"idx": idx, "image_folder": image_folder}
+FORMATS: dict[str, Format] = {  # the first that matches is taken, so what looks like much else comes last
+    "idx": idx,
+    "image_folder": image_folder,
+}
 
 
-def open_path(path: str | Path, format: str | None = None) -> Splits[ImageDataset | FolderDataset]:
-    """The data set in a folder, in the named format or in the first that matches.
+def open_path(path: str | Path, format: str | None = None, *, task: str | None = None) -> Splits[Any]:
+    """The data set in a folder, a zip or a tar, in the named format or in the first that matches, which `recognised` tells.
 
-    A folder of pictures holds a folder for each class, and all is `train`; or folders train, val (or valid, validation) and
-    test (training, testing), which each hold such folders. See `image_folder`.
+    `task` is for annotations of several kinds, such as COCO's: "detection", "keypoints", "captioning" ...; None takes the
+    usual one. Archives are read where they lie. A folder of pictures holds a folder for each class, and all is `train`; or
+    folders train, val (or valid, validation) and test (training, testing), which each hold such folders: see `image_folder`.
 
-    Raises DataError that says what was looked for and what was found; UnknownNameError for an unknown format.
+    Raises DataError that says what was looked for and what was found; UnknownNameError for an unknown format or task.
     """
-    folder = Path(path).expanduser()
     if format is not None and format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
-    if not folder.is_dir():
+    where = Path(path).expanduser()
+    if not where.is_dir() and not (where.is_file() and is_archive(where)):
         raise DataError(
-            f"{folder} is {'a file' if folder.exists() else 'not there'}.",
-            "The path of a folder was expected.",
+            f"{where} is {'a file' if where.exists() else 'not there'}.",
+            "The path of a folder, a zip or a tar was expected.",
             "Pass the folder that holds a folder of pictures for each class."
-            if image_folder.is_picture(folder)
-            else "Unpack it first, and pass the folder."
-            if folder.exists()
+            if image_folder.is_picture(where)
+            else "Pass the folder that it is in."
+            if where.exists()
             else "Check the spelling; lamina.data.names() lists the data sets that need no path.",
         )
+    tree: Tree | None = Tree(where)
+    assert tree is not None
+    top, depth = tree, 0
+    while tree is not None and depth <= _DEPTH:
+        for name in [format] if format is not None else FORMATS:
+            if how := FORMATS[name].matches(tree):
+                return _opened(name, tree, task, how)
+        tree, depth = _only_folder(tree), depth + 1
     if format is not None:
-        return FORMATS[format].open_folder(folder)
-    for reader in FORMATS.values():
-        if reader.matches(folder):
-            return reader.open_folder(folder)
-    loose = any(image_folder.is_picture(entry) for entry in folder.iterdir())
+        return _opened(format, top, task, "")
+    if any("/" in name and image_folder.is_picture(name) for name in top.names):
+        return _opened("image_folder", top, task, "")  # which says what is wrong with it
+    raise _unrecognised(top)
+
+
+def _opened(name: str, tree: Tree, task: str | None, how: str) -> Splits[Any]:
+    reader = FORMATS[name]
+    if task is not None and task not in reader.TASKS:
+        raise unknown_name(f"task of the format {name}", task, reader.TASKS)
+    splits = reader.open_tree(tree, task or reader.TASKS[0])
+    return replace(splits, format=name, recognised=how or "as it was named")
+
+
+def _only_folder(tree: Tree) -> Tree | None:
+    """What is in the folder, where that is all there is but texts."""
+    folders = tree.folders()
+    return tree.below(folders[0]) if len(folders) == 1 and len(tree.files()) <= 3 else None
+
+
+def _unrecognised(tree: Tree) -> DataError:
+    loose = any(map(image_folder.is_picture, tree.files()))
     looked_for = "; ".join(f"{name}: {reader.LOOKS_FOR}" for name, reader in FORMATS.items())
-    raise DataError(
-        f"{folder} holds {_contents(folder)}.",
+    return DataError(
+        f"{tree.root} holds {tree.digest()}.",
         f"No format was recognised. Looked for: {looked_for}.",
-        f"Sort the pictures into a folder for each class; if {folder.name} is one of the classes, pass the folder above it."
+        f"Sort the pictures into a folder for each class; if {tree.name} is one of the classes, pass the folder above it."
         if loose
         else "Arrange the files like this, or pass the folder that holds them.",
     )
-
-
-def _contents(folder: Path) -> str:
-    """The first few names in the folder, for a message."""
-    names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in folder.iterdir())
-    if not names:
-        return "nothing"
-    return ", ".join(names[:8]) + (f" and {len(names) - 8:,} more" if len(names) > 8 else "")

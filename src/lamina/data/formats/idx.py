@@ -12,45 +12,47 @@ import gzip
 import math
 import re
 import zlib
-from pathlib import Path
 
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from lamina.core.errors import DataError
-from lamina.data.dataset import FolderDataset, ImageDataset, Splits
+from lamina.data.dataset import ImageDataset
+from lamina.data.splits import Splits
+from lamina.data.tree import Tree
 
+TASKS = ("classification",)
 LOOKS_FOR = "pairs of files like train-images-idx3-ubyte[.gz] and train-labels-idx1-ubyte[.gz]"
 _NAME = re.compile(
     r"(?P<prefix>.*?)(?P<split>train|t10k|test)[-.](?P<kind>images|labels)[-.]idx[13][-.]ubyte(\.gz)?", re.IGNORECASE
 )
 
 
-def matches(folder: Path) -> bool:
-    """Whether a file in the folder is named like an IDX file."""
-    return any(_NAME.fullmatch(entry.name) for entry in folder.iterdir())
+def matches(tree: Tree) -> str:
+    """The file that is named like an IDX file."""
+    return next((f"{name} is named like an IDX file" for name in tree.files() if _NAME.fullmatch(name)), "")
 
 
-def open_folder(folder: Path) -> Splits[ImageDataset | FolderDataset]:
+def open_tree(tree: Tree, task: str) -> Splits[ImageDataset]:
     """The splits in the folder, in memory. Raises DataError naming the file that is missing, damaged or foreign."""
-    found, prefixes = _find(folder)
+    found, prefixes = _find(tree)
     if len(prefixes) != 1:
         several = f"files of several data sets: {', '.join(sorted(prefixes))}" if prefixes else "no IDX file"
         raise DataError(
-            f"{folder} holds {several}.",
+            f"{tree.root} holds {several}.",
             f"Expected {LOOKS_FOR}.",
             "Put the files of one data set into a folder of its own.",
         )
-    pairs = {split: _pair(found, split, folder) for split in ("train", "test") if any(key[0] == split for key in found)}
+    pairs = {split: _pair(found, split, tree) for split in ("train", "test") if any(key[0] == split for key in found)}
     prefix = prefixes.pop()
-    classes = _classes(folder, prefix, 1 + max(int(labels.max()) for _, labels in pairs.values()))
+    classes = _classes(tree, prefix, 1 + max(int(labels.max()) for _, labels in pairs.values()))
     upright = not prefix.startswith("emnist")
-    sets: dict[str, ImageDataset | FolderDataset] = {
-        split: ImageDataset(images if upright else images.mT.contiguous(), labels, classes, name=folder.name)
+    sets = {
+        split: ImageDataset(images if upright else images.mT.contiguous(), labels, classes, name=tree.name)
         for split, (images, labels) in pairs.items()
     }
-    return Splits(sets.get("train"), sets.get("test"), name=folder.name)
+    return Splits(sets.get("train"), sets.get("test"), name=tree.name)
 
 
 def images_from(content: bytes | memoryview, name: str) -> UInt8[Tensor, "N 1 H W"]:
@@ -66,42 +68,42 @@ def labels_from(content: bytes | memoryview, name: str) -> Int64[Tensor, " N"]:
     return _parsed(content, name, dims=1).to(torch.int64)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file, unzipped if it is gzip, whatever its name says."""
-    content = path.read_bytes()
+def unzipped(content: bytes, name: str) -> bytes:
+    """The content, unzipped if it is gzip, whatever the file's name says."""
     if content[:2] != b"\x1f\x8b":
         return content
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path} is a damaged gzip file ({error}).", "A complete one was expected.", "Copy or download it again."
+            f"{name} is a damaged gzip file ({error}).", "A complete one was expected.", "Copy or download it again."
         ) from error
 
 
-def _find(folder: Path) -> tuple[dict[tuple[str, str], Path], set[str]]:
+def _find(tree: Tree) -> tuple[dict[tuple[str, str], str], set[str]]:
     """Files by (split, kind), and the prefixes of their names. Of a file that is there twice, the unzipped one counts."""
     found, prefixes = {}, set()
-    for entry in sorted(folder.iterdir(), reverse=True):
-        if match := _NAME.fullmatch(entry.name.lower()):
+    for name in sorted(tree.files(), reverse=True):
+        if match := _NAME.fullmatch(name.lower()):
             split = "train" if match["split"] == "train" else "test"
-            found[split, match["kind"]] = entry
+            found[split, match["kind"]] = name
             prefixes.add(match["prefix"])
     return found, prefixes
 
 
-def _pair(found: dict[tuple[str, str], Path], split: str, folder: Path) -> tuple[Tensor, Tensor]:
+def _pair(found: dict[tuple[str, str], str], split: str, tree: Tree) -> tuple[Tensor, Tensor]:
     missing = [kind for kind in ("images", "labels") if (split, kind) not in found]
     if missing:
-        there = next(path for (of, _), path in found.items() if of == split)
+        there = next(name for (of, _), name in found.items() if of == split)
         raise DataError(
-            f"{folder} holds {there.name}, but no file of {missing[0]} for it.",
+            f"{tree.root} holds {there}, but no file of {missing[0]} for it.",
             f"Expected {LOOKS_FOR}.",
             f"Put the {missing[0]} file beside it.",
         )
-    images_path, labels_path = found[split, "images"], found[split, "labels"]
-    images = images_from(read_bytes(images_path), str(images_path))
-    labels = labels_from(read_bytes(labels_path), str(labels_path))
+    names = found[split, "images"], found[split, "labels"]
+    images_path, labels_path = map(tree.path, names)
+    images = images_from(unzipped(tree.read(names[0]), images_path), images_path)
+    labels = labels_from(unzipped(tree.read(names[1]), labels_path), labels_path)
     if len(images) != len(labels):
         raise DataError(
             f"{images_path} holds {len(images):,} images and {labels_path} {len(labels):,} labels.",
@@ -134,32 +136,32 @@ def _parsed(content: bytes | memoryview, name: str, *, dims: int) -> Tensor:
     return torch.frombuffer(writable, dtype=torch.uint8, offset=start).reshape(shape)
 
 
-def _classes(folder: Path, prefix: str, count: int) -> tuple[str, ...]:
-    texts = {entry.name.lower(): entry for entry in folder.iterdir() if entry.name.lower().endswith(".txt")}
+def _classes(tree: Tree, prefix: str, count: int) -> tuple[str, ...]:
+    texts = {name.lower(): name for name in tree.files(suffixes=[".txt"])}
     mapping = texts.get(f"{prefix}mapping.txt") or texts.get("mapping.txt")
     if (listed := texts.get("classes.txt")) is not None:
-        names = tuple(line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line for _, line in tree.lines(listed))
     elif mapping is not None:
-        listed, names = mapping, _mapped(mapping)
+        listed, names = mapping, _mapped(tree, mapping)
     else:
         return tuple(str(label) for label in range(count))
     if len(names) < count:
         raise DataError(
-            f"{listed} names {len(names)} classes.",
+            f"{tree.path(listed)} names {len(names)} classes.",
             f"The labels go up to {count - 1}.",
             "Name every class, one a line.",
         )
     return names
 
 
-def _mapped(listed: Path) -> tuple[str, ...]:
+def _mapped(tree: Tree, listed: str) -> tuple[str, ...]:
     """The first character of each label; "N/A" for labels without one, as the 0 of EMNIST's letters."""
     try:
-        rows = [[int(part) for part in line.split()] for line in listed.read_text(encoding="ascii").splitlines()]
-        characters = {row[0]: chr(row[1]) for row in rows if row}
+        rows = [[int(part) for part in line.split()] for _, line in tree.lines(listed)]
+        characters = {row[0]: chr(row[1]) for row in rows}
     except (ValueError, IndexError) as error:
         raise DataError(
-            f"{listed} is no mapping ({error}).",
+            f"{tree.path(listed)} is no mapping ({error}).",
             "A label and the codes of its characters were expected on each line, such as '10 65'.",
             "Fetch it again, or name the classes in classes.txt, one a line.",
         ) from error

@@ -14,7 +14,7 @@ from torch import nn
 
 from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError
 from lamina.core.warnings import warn
-from lamina.data.dataset import Splits
+from lamina.data.splits import Splits
 from lamina.models import ensemble, file, pictures
 from lamina.models.comparison import Comparison
 from lamina.models.ensemble import Average

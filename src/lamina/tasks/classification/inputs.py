@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from lamina import data as datasets
 from lamina.core.errors import DataError, LaminaError, ShapeError, UnknownNameError, nearest_names
 from lamina.core.warnings import warn
-from lamina.data.dataset import FolderDataset, ImageDataset, Splits
+from lamina.data import archive
+from lamina.data.dataset import FolderDataset, ImageDataset
 from lamina.data.preprocess import Normalize, Preprocess
+from lamina.data.splits import Splits
 from lamina.models import Model, sizes
 from lamina.models.graph import Graph
 from lamina.models.pictures import as_images, in_memory, is_arrays, is_location, refuse_address
@@ -230,7 +232,8 @@ def signature(dataset: Any) -> str:
     for index in some:
         if isinstance(dataset, FolderDataset):
             path = dataset.paths[index]
-            hashed.update(f"{path.parent.name}/{path.name} {path.stat().st_size if path.exists() else 0}".encode())
+            size = archive.time_and_size(path)[1] if archive.is_file(path) else 0
+            hashed.update(os.fsencode(f"{path.parent.name}/{path.name} {size}"))
         else:
             hashed.update(dataset.images[index].detach().cpu().numpy().tobytes())
     return hashed.hexdigest()[:16]

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
-from lamina.data.dataset import FolderDataset, Splits
+from lamina.data.dataset import FolderDataset
 from lamina.data.faults import all_unreadable, named
 from lamina.data.preprocess import Preprocess
+from lamina.data.splits import Splits
 from lamina.models import pictures
 from lamina.models import tta as views
 from lamina.models.model import PREDICT_BATCH

@@ -1,0 +1,141 @@
+"""Data sets whose samples are pictures with annotations: boxes, masks, points, captions, other pictures."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lamina.core.errors import DataError, unknown_name
+from lamina.data import archive
+from lamina.data.columns import Column
+from lamina.data.cutting import positions, split_by_content
+from lamina.data.origins import Origins
+from lamina.data.paths import Paths
+from lamina.data.pictures import read
+from lamina.data.preprocess import pixels
+from lamina.structures.annotation import Annotation
+
+TASKS = ("detection", "segmentation", "panoptic", "keypoints", "captioning", "translation", "verification")
+Change = Callable[[UInt8[Tensor, "C H W"], Annotation], tuple[UInt8[Tensor, "C H W"], Annotation]]
+
+_FIELDS = tuple(each.name for each in fields(Annotation) if each.name != "extras")
+
+
+class AnnotatedDataset(Dataset[tuple[Tensor, Annotation]]):
+    """Picture files and columns of annotations; a sample is (uint8 picture C H W, Annotation), read when it is asked for.
+
+    `columns` are named as the fields of Annotation; other names become its `extras`. `classes` are the names of labels, in
+    order; `task` is one of TASKS. `origins` say where each sample was read. `things`: of a panoptic data set, for each class
+    whether its objects are counted. Raises DataError where the columns do not fit together, and at a sample whose picture
+    or annotation cannot be read.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        columns: Mapping[str, Column],
+        classes: Sequence[str],
+        *,
+        task: str,
+        root: str | Path,
+        origins: Origins | None = None,
+        things: Sequence[bool] | None = None,
+        point_names: Sequence[str] = (),
+    ) -> None:
+        if task not in TASKS:
+            raise unknown_name("task", task, TASKS)
+        self.paths = paths if isinstance(paths, Paths) else Paths(paths)
+        self.columns, self.classes, self.task = dict(columns), tuple(classes), task
+        self.root, self.origins = Path(root), origins
+        self.things = None if things is None else tuple(things)
+        self.point_names = tuple(point_names)
+        self.change: Change | None = None
+        counts = {name: len(column) for name, column in self.columns.items()}
+        if origins is not None:
+            counts["origins"] = len(origins)
+        wrong = [f"{count:,} {name}" for name, count in counts.items() if count != len(self.paths)]
+        if wrong or not len(self.paths):
+            raise DataError(
+                f"There are {len(self.paths):,} pictures and {', '.join(wrong) or 'no annotations'}.",
+                "At least one picture, and one entry of each column for each, were expected.",
+                "Check the path or the filter.",
+            )
+
+    @property
+    def name(self) -> str:
+        """The name of the folder or archive."""
+        return self.root.name
+
+    def __repr__(self) -> str:
+        return f"<AnnotatedDataset {self.name!r} for {self.task}, {len(self):,} pictures, {len(self.classes)} classes>"
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "C H W"], Annotation]:
+        picture = pixels(read(self.paths.name(index)))
+        annotation = self.annotation(index, (picture.shape[1], picture.shape[2]))
+        return (picture, annotation) if self.change is None else self.change(picture, annotation)
+
+    def annotation(self, index: int, size: tuple[int, int] | None = None) -> Annotation:
+        """What is known of one picture of this (height, width); None asks its file, if an annotation depends on it."""
+        if size is None:
+            picture = read(self.paths.name(index))
+            size = (picture.height, picture.width)
+        try:
+            told = {name: column.at(index, size) for name, column in self.columns.items()}
+        except DataError as error:
+            error.add_note(f"It belongs to {self.paths.name(index)} ({self.origin(index)}).")
+            raise
+        extras = {name: value for name, value in told.items() if name not in _FIELDS}
+        return Annotation(**{name: value for name, value in told.items() if name in _FIELDS}, extras=extras)
+
+    def changed(self, change: Change | None) -> AnnotatedDataset:
+        """The same samples, each passed through `change(picture, annotation)` when it is read: an augmentation, say."""
+        return self._with(change=change)
+
+    def subset(self, indices: Sequence[int] | Tensor) -> AnnotatedDataset:
+        """The samples at these positions, in this order, or where a mask (N) is true."""
+        chosen = positions(indices, len(self))
+        rows = chosen.numpy()
+        columns = {name: column.take(rows) for name, column in self.columns.items()}
+        origins = None if self.origins is None else self.origins.take(rows)
+        return self._with(paths=self.paths.take(chosen), columns=columns, origins=origins)
+
+    def split(self, fraction: float, *, seed: int = 0) -> tuple[AnnotatedDataset, AnnotatedDataset]:
+        """(rest, held out): about `fraction` of the samples are held out, chosen by a hash of their pictures' bytes.
+
+        Names and order do not matter, and copies of a picture never land on both sides.
+        """
+        contents = (archive.read_bytes(self.paths.name(index)) for index in range(len(self)))
+        rest, held = split_by_content(contents, len(self), fraction=fraction, seed=seed)
+        return self.subset(rest), self.subset(held)
+
+    def limit(self, count: int) -> AnnotatedDataset:
+        """`count` samples, evenly spread over all."""
+        if count < 1:
+            raise DataError(f"The limit is {count}.", "At least one sample was expected.", "Pass 1 or more.")
+        return self if count >= len(self) else self.subset(torch.arange(count) * len(self) // count)
+
+    def _with(self, **changes: Any) -> AnnotatedDataset:
+        made = copy.copy(self)
+        vars(made).update(changes)
+        return made
+
+    def origin(self, index: int) -> str:
+        """Where a sample was read: its file, or the line or entry of the file that annotates it."""
+        return self.paths.name(index) if self.origins is None else self.origins[index]
+
+    def counts(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """How many objects of each class are annotated (K), without reading a picture; zeros where there are no labels."""
+        labels = getattr(self.columns.get("labels"), "values", np.zeros(0, np.int64))
+        return np.bincount(np.asarray(labels, dtype=np.int64).ravel(), minlength=len(self.classes))

@@ -1,0 +1,157 @@
+"""The files of a folder or of an archive, listed once: what the readers of formats look at."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lamina.core.errors import DataError
+from lamina.data import archive
+
+_PASSED_OVER = (".", "__MACOSX")  # hidden, and what macOS leaves in archives
+
+
+class Tree:
+    """The files below a folder, or in a zip or tar, by their names relative to it, with "/" between, in natural order.
+
+    Hidden ones are passed over. Folders that are links are entered, each place once. Raises DataError for a damaged archive.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.abspath(Path(root).expanduser())
+        found = _in_archive(self.root) if os.path.isfile(self.root) else _in_folder(self.root)
+        listed = list(found)
+        self._set(
+            sorted((name for name in listed if not name.endswith("/")), key=natural),
+            [name for name in listed if name.endswith("/")],
+        )
+
+    def _set(self, names: list[str], empty: list[str]) -> None:
+        self.names, self._empty = names, empty
+        self._known = set(names)
+        self._folders: dict[str, set[str]] | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of its path, without the ending of an archive."""
+        last = os.path.basename(self.root)
+        ending = next(
+            (each for each in sorted(archive.SUFFIXES, key=len, reverse=True) if last.lower().endswith(each)), ""
+        )
+        return last[: len(last) - len(ending)] if os.path.isfile(self.root) else last
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, name: str) -> str:
+        """The whole path of a file, which may lead into an archive."""
+        return os.path.join(self.root, *name.split("/")) if name else self.root
+
+    def folders(self, below: str = "") -> list[str]:
+        """The names of the folders right below one, in natural order; of an archive only those with files."""
+        if self._folders is None:
+            self._folders = {}
+            for name in itertools.chain(self.names, self._empty):
+                parts = name.split("/")
+                for depth in range(1, len(parts)):
+                    self._folders.setdefault("/".join(parts[: depth - 1]), set()).add(parts[depth - 1])
+        return sorted(self._folders.get(below.strip("/"), ()), key=natural)
+
+    def files(self, below: str = "", *, suffixes: Iterable[str] = ()) -> list[str]:
+        """The names of the files right in a folder, in natural order; of `suffixes` (lower case, with the dot) if any are named."""
+        start, endings = f"{below.strip('/')}/" if below.strip("/") else "", tuple(suffixes)
+        inner = (name for name in self.names if name.startswith(start) and "/" not in name[len(start) :])
+        return [name for name in inner if not endings or name.lower().endswith(endings)]
+
+    def matching(self, pattern: str) -> list[str]:
+        """The names that a pattern like "*/annotations/*.json" fits, where * stands for parts of a path too; case counts not."""
+        fits = re.compile(fnmatch.translate(pattern.lower())).match
+        return [name for name in self.names if fits(name.lower())]
+
+    def below(self, folder: str) -> Tree:
+        """The files below one of its folders, by their names relative to that."""
+        start = folder.strip("/") + "/"
+        made = object.__new__(Tree)
+        made.root = self.path(folder.strip("/"))
+        names, empty = (
+            [each[len(start) :] for each in listed if each.startswith(start)] for listed in (self.names, self._empty)
+        )
+        made._set(names, [name for name in empty if name])
+        return made
+
+    def read(self, name: str) -> bytes:
+        """What is in a file. Raises DataError that names it where that cannot be read."""
+        try:
+            return archive.read_bytes(self.path(name))
+        except OSError as error:
+            raise DataError(
+                f"{self.path(name)} cannot be read ({error.strerror or error}).",
+                "A file that belongs to the data was expected there.",
+                "Copy or download it again.",
+            ) from error
+
+    def text(self, name: str) -> str:
+        """The text of a file (UTF-8, with or without a mark in front). Raises DataError with the line that is no UTF-8."""
+        content = self.read(name)
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content[: error.start].count(b"\n") + 1
+            raise DataError(
+                f"{self.path(name)}, line {line}: the bytes {content[error.start : error.start + 4]!r} are no UTF-8.",
+                "A text in UTF-8 was expected.",
+                "Save it as UTF-8, or pass only the pictures.",
+            ) from error
+
+    def lines(self, name: str) -> Iterator[tuple[int, str]]:
+        """(number from 1, text) of each line that is not empty, without blanks around it."""
+        for number, line in enumerate(self.text(name).splitlines(), 1):
+            if line.strip():
+                yield number, line.strip()
+
+    def digest(self, count: int = 8) -> str:
+        """The first few names at the top, for a message."""
+        top = [f"{folder}/" for folder in self.folders()] + self.files()
+        if not top:
+            return "nothing"
+        return ", ".join(map(printable, top[:count])) + (f" and {len(top) - count:,} more" if len(top) > count else "")
+
+
+def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key, as a person sorts: runs of digits by value, the rest without regard to case; the name itself settles ties."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts], name
+
+
+def printable(name: str) -> str:
+    """A file's name as text that any terminal takes: bytes that are no UTF-8 are written as \\xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _in_archive(path: str) -> list[str]:
+    names = (name.replace("\\", "/") for name in archive.opened(path).names)
+    return [name for name in names if not any(part.startswith(_PASSED_OVER) for part in name.split("/"))]
+
+
+def _in_folder(root: str) -> Iterator[str]:
+    entered = {os.path.realpath(root)}
+    for where, folders, names in os.walk(root, followlinks=True):
+        kept = []
+        for name in folders:
+            real = os.path.realpath(os.path.join(where, name)) if os.path.islink(os.path.join(where, name)) else ""
+            if name.startswith(_PASSED_OVER) or real in entered:
+                continue
+            if real:
+                entered.add(real)
+            kept.append(name)
+        folders[:] = kept
+        start = "" if where == root else os.path.relpath(where, root).replace(os.sep, "/") + "/"
+        yield from (f"{start}{name}/" for name in kept)
+        yield from (start + name for name in names if not name.startswith("."))
