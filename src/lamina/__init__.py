@@ -36,6 +36,8 @@ _NAMES = {
     "Ensemble": "lamina.tasks.classification",
     "Regressor": "lamina.tasks.regression",
     "Preprocess": "lamina.data.preprocess",
+    "cross_validate": "lamina.models.cross_validation",
+    "find_label_errors": "lamina.tasks.classification.label_errors",
     "load": "lamina.tasks",
 }
 
@@ -56,9 +58,11 @@ if TYPE_CHECKING:
     from lamina.data.preprocess import Preprocess as Preprocess
     from lamina.layers import initializers as initializers
     from lamina.layers import regularizers as regularizers
+    from lamina.models.cross_validation import cross_validate as cross_validate
     from lamina.tasks import load as load
     from lamina.tasks.classification import Classifier as Classifier
     from lamina.tasks.classification import Ensemble as Ensemble
+    from lamina.tasks.classification.label_errors import find_label_errors as find_label_errors
     from lamina.tasks.regression import Regressor as Regressor
     from lamina.training import callbacks as callbacks
     from lamina.training import tuner as tuner

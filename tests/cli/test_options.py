@@ -38,7 +38,7 @@ def refused(*words):
         (["--schedule", "cosin"], "--schedule 'cosin' is not known. The nearest of the 13 known names: 'cosine',"),
         (["--average", "emma"], "--average 'emma' is not known. The known names are: 'ema', 'swa'."),
         (["--precision", "half"], "--precision 'half' is not known. The known names are: 'auto', 'float32',"),
-        (["--augment", "flip, crap"], "--augment 'crap' is not known. The nearest of the 11 known names: 'crop',"),
+        (["--augment", "flip, crap"], "--augment 'crap' is not known. The nearest of the 14 known names: 'crop',"),
         (["--format", "voc"], "--format 'voc' is not known."),
         (["--model", "deepconvet"], "--model 'deepconvet' is not known."),
         (["--recipe", "mnist_fats"], "--recipe 'mnist_fats' is not known."),

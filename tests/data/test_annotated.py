@@ -34,6 +34,7 @@ def boxes_of(pictures, **told):
         "labels": Ragged(np.array([1, 0, 1]), np.array([0, 1, 3, 3, 3])),
         "captions": Texts([["one"], ["two", "zwei"], [], ["four"]]),
         "image_id": Fixed(np.array([10, 11, 12, 13])),
+        "pose": Ragged(np.array([7, 8, 9]), np.array([0, 1, 3, 3, 3]), of_objects=True),
     }
     return AnnotatedDataset(
         pictures, columns, ("cell", "dot"), **{"task": "detection", "root": pictures[0].parent, **told}
@@ -48,6 +49,7 @@ def test_a_sample_is_a_picture_and_what_is_known_of_it(pictures):
     assert annotation.labels.tolist() == [0, 1]
     assert annotation.captions == ("two", "zwei")
     assert annotation.extras["image_id"].item() == 11
+    assert annotation.attributes["pose"].tolist() == [8, 9]
     assert annotation.masks is None
     assert len(annotation) == 2
     assert len(boxes_of(pictures)[2][1]) == 0
@@ -58,6 +60,7 @@ def test_a_cut_keeps_what_belongs_together(pictures):
     some = dataset.subset([3, 1])
     assert [each.name for each in some.paths] == ["3.png", "1.png"]
     assert some.annotation(1).labels.tolist() == [0, 1]
+    assert some.annotation(1).attributes["pose"].tolist() == [8, 9]
     assert some.origin(1) == "a.json, image 7"
     assert some.subset(torch.tensor([False, True])).origin(0) == "a.json, image 7"
     assert boxes_of(pictures).subset([2]).origin(0) == str(pictures[2])
@@ -98,10 +101,14 @@ def test_columns_of_another_length_and_unknown_tasks_are_refused(pictures):
 def test_an_annotation_has_one_of_each_for_each_object():
     with pytest.raises(ShapeError, match="2 labels, 1 boxes_xyxy"):
         Annotation(labels=torch.zeros(2), boxes_xyxy=torch.zeros(1, 4))
-    cut = Annotation(labels=torch.arange(3), masks=torch.ones(3, 2, 2, dtype=torch.bool), extras={"id": 5})
+    with pytest.raises(ShapeError, match="2 labels, 3 pose"):
+        Annotation(labels=torch.zeros(2), attributes={"pose": torch.zeros(3)})
+    masks, pose = torch.ones(3, 2, 2, dtype=torch.bool), torch.tensor([5, 6, 7])
+    cut = Annotation(labels=torch.arange(3), masks=masks, attributes={"pose": pose}, extras={"id": 5})
     assert cut.objects(torch.tensor([True, False, True])).labels.tolist() == [0, 2]
     assert cut.objects(torch.tensor([2])).masks.shape == (1, 2, 2)
-    assert repr(cut) == "Annotation(labels=int64 3, masks=bool 3x2x2, extras=['id'])"
+    assert cut.objects(torch.tensor([2])).attributes["pose"].tolist() == [7]
+    assert repr(cut) == "Annotation(labels=int64 3, masks=bool 3x2x2, attributes=['pose'], extras=['id'])"
 
 
 def test_splits_tell_their_parts(pictures):

@@ -39,6 +39,10 @@ def test_the_table_says_which_losses_take_logits() -> None:
     assert {name for name, activation in activations.items() if activation == "sigmoid"} == {
         "bce",
         "binary_crossentropy",
+        "binary_focal",
+        "binary_focal_crossentropy",
     }
     softmax = {name for name, activation in activations.items() if activation == "softmax"}
-    assert softmax == {"categorical_crossentropy", "sparse_categorical_crossentropy", "kl", "kld", "kl_divergence"}
+    plain = {"categorical_crossentropy", "sparse_categorical_crossentropy", "focal", "kl", "kld", "kl_divergence"}
+    robust = {"gce", "generalized_crossentropy", "sce", "symmetric_crossentropy", "small_loss"}
+    assert softmax == plain | robust

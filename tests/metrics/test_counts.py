@@ -76,3 +76,44 @@ def test_pixels_are_counted_and_ignored_ones_not() -> None:
     without_last = F.one_hot(PREDICTED[:5], 3).float()
     expected = value(metrics.F1(), without_last, TRUE[:5])
     assert value(metrics.F1("sparse", ignore_class=255), scores, masks) == pytest.approx(expected)
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_there_are() -> None:
+    labels = torch.tensor([0] * 8 + [1] * 2)
+    for guess in (0, 1, 2):  # 2 is no class of these samples, and does not count as one that was missed
+        scores = F.one_hot(torch.full((10,), guess), 3).float()
+        assert value(metrics.BalancedAccuracy(), scores, labels) == pytest.approx(0.5 if guess < 2 else 0.0)
+    predicted = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2, 1, 0])
+    scores = F.one_hot(predicted, 3).float()
+    assert value(metrics.BalancedAccuracy(), scores, labels) == pytest.approx((6 / 8 + 1 / 2) / 2)
+    assert value(metrics.BalancedAccuracy(ignore_class=1), scores, labels) == pytest.approx(6 / 8)
+    weights = torch.tensor([1.0] * 6 + [0.0, 0.0, 1.0, 3.0])
+    assert value(metrics.BalancedAccuracy(), scores, labels, weights) == pytest.approx((1 + 1 / 4) / 2)
+
+
+@pytest.mark.parametrize("column", [True, False])
+def test_balanced_accuracy_of_one_output_is_the_mean_of_yes_and_no(column: bool) -> None:
+    probs, labels = torch.tensor([0.9, 0.8, 0.7, 0.1, 0.2, 0.3]), torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0, 0.0])
+    if column:
+        probs, labels = probs[:, None], labels[:, None]
+    assert value(metrics.BalancedAccuracy("binary"), probs, labels) == pytest.approx((2 / 4 + 1 / 2) / 2)
+    labels, probs = (
+        torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]),
+        torch.tensor([[0.9, 0.1], [0.9, 0.9], [0.1, 0.9]]),
+    )
+    expected = (1 / 1 + 1 / 1 + 1 / 2 + 1 / 2) / 4  # yes of each label, then no
+    assert value(metrics.BalancedAccuracy("binary"), probs, labels) == pytest.approx(expected)
+
+
+def balanced_accuracy_together(world, scores, labels) -> float:
+    metric = metrics.BalancedAccuracy()
+    first, last = (0, 7) if world.rank == 0 else (7, len(labels))  # of the second class only one has samples
+    metric.update(torch.tensor(scores)[first:last], torch.tensor(labels)[first:last])
+    metric.reduce()
+    return float(metric.compute())
+
+
+def test_balanced_accuracy_is_exact_over_processes(together) -> None:
+    labels = [0] * 8 + [1] * 2
+    scores = F.one_hot(torch.tensor([0, 0, 0, 0, 0, 0, 1, 2, 1, 0]), 3).float().tolist()
+    assert together(balanced_accuracy_together, scores, labels) == pytest.approx([(6 / 8 + 1 / 2) / 2] * 2)

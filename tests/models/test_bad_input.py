@@ -8,7 +8,7 @@ from torch import nn
 import lamina
 from lamina import layers, models
 from lamina.core.errors import LaminaError
-from lamina.models import arrays
+from lamina.models import arrays, balancing
 from lamina.training import EarlyStopping
 
 RNG = np.random.default_rng(0)
@@ -168,9 +168,9 @@ def test_class_weights_are_those_of_each_sample_s_class():
     weights = {1: 3.0}
     expected = np.where(Y == 1, 3.0, 1.0)
     for y in (Y, Y[:, None], ONE_HOT, ONE_HOT.astype(np.int64), ONE_HOT * 0.8 + 0.1):
-        assert np.array_equal(arrays.sample_weights(arrays.collect(X, y), weights), expected)
-    assert arrays.sample_weights(arrays.collect(X, Y), {}) is None
-    assert arrays.sample_weights(arrays.collect(X, np.where(Y == 0, -1, Y)), {2: 5.0}).tolist() == [
+        assert np.array_equal(balancing.sample_weights(arrays.collect(X, y), weights), expected)
+    assert balancing.sample_weights(arrays.collect(X, Y), {}) is None
+    assert balancing.sample_weights(arrays.collect(X, np.where(Y == 0, -1, Y)), {2: 5.0}).tolist() == [
         5.0 if y == 2 else 1.0 for y in Y
     ]
 
@@ -186,7 +186,7 @@ def test_class_weights_are_those_of_each_sample_s_class():
 )
 def test_class_weights_without_a_class_for_each_sample_are_refused(y, weights, says):
     with pytest.raises(LaminaError) as caught:
-        arrays.sample_weights(arrays.collect(X, y), weights)
+        balancing.sample_weights(arrays.collect(X, y), weights)
     for text in says:
         assert text in str(caught.value)
     assert caught.value.remedy

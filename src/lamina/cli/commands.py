@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,8 +96,17 @@ def train(
         _option(
             _MODEL,
             "Change pictures anew each epoch; some of flip, crop, zoom, rotate, affine, color, grayscale, erase, cutout, "
-            "mixup, cutmix, with commas between. [none]",
+            "mixup, cutmix, trivial, rand, augmix, with commas between. [none]",
             metavar="NAMES",
+        ),
+    ] = None,
+    balance: Annotated[
+        str | None,
+        _option(
+            _MODEL,
+            "Have rare classes count as much as frequent ones: weights or effective of their losses, or other pictures "
+            "an epoch: sample, under or over. [none]",
+            metavar="NAME",
         ),
     ] = None,
     limit: Annotated[
@@ -129,7 +136,15 @@ def train(
     average: Annotated[
         str | None, _option(_STEPS, "Evaluate and keep averaged weights: ema or swa. [none]", metavar="NAME")
     ] = None,
+    on_bad: Annotated[
+        str | None,
+        _option(_STEPS, "Unreadable pictures: replace (by others, and name them), or raise. [replace]", metavar="NAME"),
+    ] = None,
     seed: Annotated[int, _option(_STEPS, "The same seed gives the same run.", metavar="N")] = 0,
+    folds: Annotated[
+        int | None,
+        _option(_STEPS, "Cross-validate: a run for each of N parts, measured on it. [none]", metavar="N", min=2),
+    ] = None,
     config: Annotated[
         Path | None,
         _option(_STEPS, "A file of these settings, such as the best.yaml of `lamina tune`.", metavar="FILE"),
@@ -198,7 +213,10 @@ def train(
             clip_norm=clip_norm,
             average=average,
             augment=augment,
+            balance=balance,
+            on_bad=on_bad,
             seed=seed,
+            folds=folds,
             size=size,
             limit=limit,
             output=output,
@@ -222,7 +240,7 @@ def train(
     if not alone:
         raise typer.Exit(launch.start(devices or 1, device, max_restarts=max_restarts))
     work.train(data, options)
-    if config is not None:
+    if config is not None and options.folds is None:
         tuning.compare(config, output)
 
 
@@ -335,34 +353,6 @@ def predict(
         raise typer.Exit(1)
 
 
-@app.command()
-def models() -> None:
-    """The networks that --model knows by name, and the recipes."""
-    from lamina import networks, recipes
-    from lamina.cli import opening
-
-    width = max(map(len, [*networks.names(), *recipes.names()]))
-    room = max(shutil.get_terminal_size().columns - width - 15, 20)
-    typer.echo(f"{'network':{width}s}  {'parameters':>11s}  (for the usual pictures and classes)")
-    for name in networks.names():
-        told = textwrap.shorten(networks.headline(name), room, placeholder=" ...")
-        typer.echo(f"{name:{width}s}  {opening.parameters_of(name):>11s}  {told}")
-    typer.echo(f"\n{'recipe':{width}s}  (settings with a measured result)")
-    for name in recipes.names():
-        recipe = recipes.get(name)
-        typer.echo(f"{name:{width}s}  {recipe.network} on {recipe.data}, {recipe.epochs} epochs")
-    typer.echo("\nAlso timm/NAME, a network of timm's; FILE.py:NAME, your own class or function.")
-
-
-@app.command()
-def datasets() -> None:
-    """The data sets that can be named."""
-    from lamina import data
-
-    for name in data.names():
-        typer.echo(name)
-
-
 @app.command(short_help="Write report.html into a run's folder.")
 def report(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
@@ -375,21 +365,6 @@ def report(
     typer.echo(work.report(run, data, format=format))
 
 
-@app.command()
-def env(as_json: Json = False) -> None:
-    """Versions, processor and devices, for a bug report."""
-    from lamina.cli import work
-
-    facts = work.environment()
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
-        return
-    for name, value in facts.items():
-        typer.echo(f"{name:14s} {_shown(value)}")
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-from lamina.cli import compare, ensemble, find_lr  # noqa: E402, F401 - commands of their own files, which need the app
+# Commands of their own files, which need the app.
+from lamina.cli import check, compare, ensemble, find_lr, listings, shards  # noqa: E402, F401
+from lamina.cli import data as _data  # noqa: E402, F401

@@ -41,12 +41,34 @@ def lasting_model(spec: str) -> str:
     return f"{os.path.abspath(os.path.expanduser(source))}:{function}" if source.endswith(".py") else spec
 
 
+def strict(splits: Any) -> Any:
+    """The splits, of which a picture that cannot be read ends the training."""
+    parts = {name: getattr(splits, name) for name in PARTS}
+    files = {name: part.strict() for name, part in parts.items() if isinstance(part, datasets.FolderDataset)}
+    return replace(splits, **files)
+
+
 def limited(splits: Any, limit: int | None) -> Any:
     """The splits with at most `limit` pictures each."""
     if limit is None:
         return splits
     parts = {name: getattr(splits, name) for name in PARTS}
     return replace(splits, **{name: part.limit(limit) for name, part in parts.items() if part is not None})
+
+
+def fold_of(splits: Any, fold: int, folds: int) -> Any:
+    """The splits with one of the folds of the training pictures, counted from 1, for validation, and the others to train on.
+
+    They have no test part: what is tried out by cross-validation is not tried out on it.
+    """
+    if splits.train is None:
+        raise DataError(
+            f"{splits.name or 'The data'} has no training pictures.",
+            "Folds are cut from them.",
+            "Name the split's folder train, or open that folder itself.",
+        )
+    train, held = list(splits.train.folds(folds, seed=inputs.SEED))[fold - 1]
+    return replace(splits, train=train, validation=held, test=None, others={})
 
 
 def part_of(splits: Any, model: Any, wanted: str | None = None) -> tuple[str, Any]:
@@ -183,4 +205,5 @@ def run_data(run: Path, config: dict[str, Any], *, command: str = "report") -> A
             "A run of `lamina train` remembers what it was trained on, and one that Python began does not.",
             f"Name it: lamina {command} {run} DATA.",
         )
-    return limited(open_data(config["data"], config.get("format")), config.get("limit"))
+    splits = limited(open_data(config["data"], config.get("format")), config.get("limit"))
+    return fold_of(splits, config["fold"], config["folds"]) if "fold" in config else splits

@@ -13,6 +13,7 @@ from lamina import networks, optimizers, recipes
 from lamina.cli import opening
 from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
 from lamina.data.augment import AUGMENTATIONS
+from lamina.data.balance import BALANCES
 from lamina.data.formats import FORMATS
 from lamina.training.averaging import AVERAGES
 from lamina.training.checkpoint import CHECKPOINT, CONFIG, PREVIOUS
@@ -43,7 +44,11 @@ class TrainOptions:
     clip_norm: float | None = None
     average: str | None = None
     augment: str | None = None
+    on_bad: str | None = None
+    balance: str | None = None
     seed: int = 0
+    folds: int | None = None
+    fold: int | None = None  # of these, the one that this run is of; counted from 1
     size: str | None = None
     limit: int | None = None
     output: Path = Path("runs/train")
@@ -62,7 +67,8 @@ class TrainOptions:
     def told(self) -> dict[str, Any]:
         """What a resumed run must know again: the options that were given, but for where the run lies."""
         usual = TrainOptions()
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("output", "resume")}
+        others = ("output", "resume", "fold")
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in others}
         return {name: value for name, value in values.items() if value != getattr(usual, name)}
 
     def runtime(self) -> Runtime:
@@ -103,7 +109,9 @@ class TrainOptions:
         check_name("average", self.average, AVERAGES)
         for name in self.augmentations() or ():
             check_name("augment", name, AUGMENTATIONS, f"Name some of {', '.join(AUGMENTATIONS)}, with commas between.")
+        check_name("balance", self.balance, BALANCES)
         check_name("format", self.format, FORMATS)
+        check_name("on_bad", self.on_bad, ("raise", "replace"))
         check_name("precision", self.precision, PRECISIONS)
         if self.lr is not None and not 0 <= self.lr < math.inf:
             raise _wrong("lr", self.lr, "A number that is not negative was expected.", "Pass for example --lr 0.001.")
@@ -122,7 +130,7 @@ class TrainOptions:
         if self.recipe is None:
             return
         check_name("recipe", self.recipe, recipes.names(), "`lamina models` lists them all.")
-        beside = (*_SAID_BY_A_RECIPE, "augment", "pretrained", "weights", "freeze_epochs")
+        beside = (*_SAID_BY_A_RECIPE, "augment", "balance", "pretrained", "weights", "freeze_epochs")
         given = [f"--{name.replace('_', '-')}" for name in beside if getattr(self, name) not in (None, False)]
         if given:
             raise UnknownNameError(

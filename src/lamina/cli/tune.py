@@ -154,6 +154,8 @@ _KEYS: dict[str, Any] = {
     "clip_norm": _NUMBER,
     "average": str,
     "augment": str,
+    "balance": str,
+    "folds": int,
     "lr": _NUMBER,
     "momentum": _NUMBER,
     "loss": str,

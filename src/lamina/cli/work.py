@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,14 @@ class Remember(Callback):
 
     def __init__(self, run: Path, facts: Mapping[str, Any]) -> None:
         self.run, self.facts, self.done = run, dict(facts), False
+        self.whole = run if facts.get("fold") is None else run.parent  # what goes on: of folds all
 
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
         """The run's folder writes its config now, perhaps after this; how it goes on it says as commands are typed."""
         self.done = False
         for callback in self.loop.callbacks:
             if isinstance(callback, RunFolder):
-                callback.resume_hint = f"It goes on with: {_resume_command(self.run)}"
+                callback.resume_hint = f"It goes on with: {_resume_command(self.whole)}"
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Adds the facts, once."""
@@ -68,12 +69,17 @@ def _resume_command(run: Path) -> str:
 
 
 def train(data: str | None, options: TrainOptions) -> None:
-    """Trains, then prints the accuracy of the best model (see `opening.model_file`) and the report's path.
+    """Trains, then prints the accuracy of the best model (see `opening.model_file`) and the report's path; or cross-validates.
 
     What is wrong with the options is said before the data is read. Ctrl-C is a KeyboardInterrupt that tells what there is.
     """
+    if options.folds is not None and options.fold is None:
+        from lamina.cli import folds
+
+        folds.train(data, options)
+        return
     with launch.interrupted("before training began; nothing was saved"):
-        splits = _trained(data, options)
+        splits = trained(data, options)
     world = World.current()
     with launch.interrupted(
         f"after training, whose run is whole in {options.output}; its report: lamina report {options.output}"
@@ -83,8 +89,8 @@ def train(data: str | None, options: TrainOptions) -> None:
             _tell(splits, options)
 
 
-def _trained(data: str | None, options: TrainOptions) -> Any:
-    """Trains; returns the data's splits."""
+def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], None] = lambda: None) -> Any:
+    """Trains, after `begins` where options and data are right; returns the data's splits."""
     options.check(processes=World.join(options.device).size)
     recipe = None if options.recipe is None else recipes.get(options.recipe)
     began = opening.read_config(options.output) if options.resume and (options.output / CONFIG).exists() else {}
@@ -103,6 +109,8 @@ def _trained(data: str | None, options: TrainOptions) -> Any:
         "format": options.format,
         "size": options.size,
         "limit": options.limit,
+        "folds": options.folds,
+        "fold": options.fold,
         "recipe": options.recipe,
         "model": model,
         "asked": options.told()
@@ -112,7 +120,7 @@ def _trained(data: str | None, options: TrainOptions) -> Any:
     if began:
         began["data"] = opening.lasting_data(str(began.get("data")))
         began["model"] = opening.lasting_model(str(began.get("model")))
-    for fact in ("data", "size", "limit", "recipe", "model"):
+    for fact in ("data", "size", "limit", "folds", "fold", "recipe", "model"):
         if began and began.get(fact) != facts[fact]:
             raise UnknownNameError(
                 f"The run in {options.output} has {fact} {began.get(fact)!r}, and {facts[fact]!r} came.",
@@ -120,6 +128,7 @@ def _trained(data: str | None, options: TrainOptions) -> Any:
                 "Give the same, or another --output.",
             )
     splits = opening.limited(opening.open_data(name, options.format), options.limit)
+    splits = opening.strict(splits) if options.on_bad == "raise" else splits
     print(f"Data: {name}: {_counts(splits)}")
     if options.limit is not None and options.limit < len(splits.classes):
         raise UnknownNameError(
@@ -127,7 +136,11 @@ def _trained(data: str | None, options: TrainOptions) -> Any:
             "Training needs at least one picture of each class.",
             f"Use --limit {10 * len(splits.classes)} or more for a quick try.",
         )
+    if options.fold is not None and options.folds is not None:
+        splits = opening.fold_of(splits, options.fold, options.folds)
+        print(f"{_counts(splits)}, of which the {len(splits.validation):,} are fold {options.fold}")
     remember = Remember(options.output, facts)
+    begins()
     if recipe is not None:
         recipe.fit(
             splits,
@@ -163,7 +176,7 @@ def as_begun(data: str | None, options: TrainOptions, *, given: Container[str]) 
     folder = here if "output" not in given and (here / CHECKPOINT).is_file() else options.output
     config = opening.read_config(folder) if (folder / CONFIG).is_file() else {}
     asked = {name: value for name, value in config.get("asked", {}).items() if name not in given}
-    return data or config.get("data"), replace(options, output=folder, **asked)
+    return data or config.get("data"), replace(options, output=folder, fold=config.get("fold"), **asked)
 
 
 def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -> None:
@@ -185,11 +198,15 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
         "lr": options.lr,
         "schedule": options.schedule,
     }
-    classifier.compile(**tunable_cnn.compiled(settings), runtime=options.runtime(), update=options.update())
+    compiled = tunable_cnn.compiled(settings)
+    if options.balance is not None:
+        compiled["metrics"] = ["accuracy", "balanced_accuracy"]
+    classifier.compile(**compiled, runtime=options.runtime(), update=options.update())
     told: dict[str, Any] = {
         "epochs": options.epochs or 5,
         "seed": options.seed,
         "augment": options.augmentations(),
+        "balance": options.balance,
         "run": options.output,
         "resume": options.resume,
         "checkpoint_every": options.checkpoint_every,

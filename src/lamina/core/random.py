@@ -37,6 +37,23 @@ def order(order_key: int, count: int) -> Int64[Tensor, " N"]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(order_key))
 
 
+def order_nearby(order_key: int, count: int, window: int) -> Int64[Tensor, " N"]:
+    """A permutation of 0 .. count-1 in which what comes together lies together: a function of the key alone.
+
+    Runs of window / 8 neighbours come in a random order, and `window` samples in a row are shuffled, as by a buffer of that
+    size. So a disk that is slow to jump is read run by run, and every sample comes exactly once.
+    """
+    run = max(window // 8, 1)
+    generator = torch.Generator().manual_seed(order_key)
+    starts = torch.randperm(-(-count // run), generator=generator) * run
+    lengths = (count - starts).clamp(max=run)
+    before = lengths.cumsum(0) - lengths
+    rows = torch.repeat_interleave(starts - before, lengths) + torch.arange(count)
+    shift = int(torch.randint(window, (1,), generator=generator))
+    windows = (torch.arange(count) + shift) // window
+    return rows[torch.argsort(windows + torch.rand(count, dtype=torch.float64, generator=generator))]
+
+
 def draw(draw_key: int, weights: Float[Tensor, " N"], count: int) -> Int64[Tensor, " M"]:
     """`count` numbers of 0 .. N-1 with replacement, each as likely as its weight: a function of the key and the weights.
 

@@ -4,11 +4,16 @@
 """
 
 from lamina.data.annotated import AnnotatedDataset
+from lamina.data.check import check
 from lamina.data.dataset import FolderDataset, ImageDataset
 from lamina.data.datasets import load, names
+from lamina.data.facts import info
 from lamina.data.formats import open_path as open
+from lamina.data.formats.table import open_table
 from lamina.data.loader import ArrayBatches, Augment
+from lamina.data.looking import show
 from lamina.data.preprocess import Normalize, Preprocess
+from lamina.data.shards import write_shards
 from lamina.data.splits import Splits
 from lamina.data.workers import WorkerBatches
 
@@ -22,7 +27,12 @@ __all__ = [
     "Preprocess",
     "Splits",
     "WorkerBatches",
+    "check",
+    "info",
     "load",
     "names",
     "open",
+    "open_table",
+    "show",
+    "write_shards",
 ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 from lamina.core.errors import DataError, unknown_name
 from lamina.data import archive
 from lamina.data.columns import Column
-from lamina.data.cutting import positions, split_by_content
+from lamina.data.cuttable import Cuttable
+from lamina.data.cutting import positions
 from lamina.data.origins import Origins
 from lamina.data.paths import Paths
 from lamina.data.pictures import read
@@ -27,16 +28,17 @@ from lamina.structures.annotation import Annotation
 TASKS = ("detection", "segmentation", "panoptic", "keypoints", "captioning", "translation", "verification")
 Change = Callable[[UInt8[Tensor, "C H W"], Annotation], tuple[UInt8[Tensor, "C H W"], Annotation]]
 
-_FIELDS = tuple(each.name for each in fields(Annotation) if each.name != "extras")
+_FIELDS = tuple(each.name for each in fields(Annotation) if each.name not in ("attributes", "extras"))
 
 
-class AnnotatedDataset(Dataset[tuple[Tensor, Annotation]]):
+class AnnotatedDataset(Cuttable, Dataset[tuple[Tensor, Annotation]]):
     """Picture files and columns of annotations; a sample is (uint8 picture C H W, Annotation), read when it is asked for.
 
-    `columns` are named as the fields of Annotation; other names become its `extras`. `classes` are the names of labels, in
-    order; `task` is one of TASKS. `origins` say where each sample was read. `things`: of a panoptic data set, for each class
-    whether its objects are counted. Raises DataError where the columns do not fit together, and at a sample whose picture
-    or annotation cannot be read.
+    `columns` are named as the fields of Annotation; others become its `attributes`, if they are of objects, or `extras`.
+    `classes` are the names of labels, in order; `task` is one of TASKS. `origins` say where each sample was read. `things`: of a
+    panoptic data set, for each class whether its objects are counted. `frequencies`: of LVIS, how frequent each class is ("r",
+    "c", "f"). Raises DataError
+    where the columns do not fit together, and at a sample whose picture or annotation cannot be read.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class AnnotatedDataset(Dataset[tuple[Tensor, Annotation]]):
         origins: Origins | None = None,
         things: Sequence[bool] | None = None,
         point_names: Sequence[str] = (),
+        frequencies: Sequence[str] = (),
     ) -> None:
         if task not in TASKS:
             raise unknown_name("task", task, TASKS)
@@ -57,7 +60,7 @@ class AnnotatedDataset(Dataset[tuple[Tensor, Annotation]]):
         self.columns, self.classes, self.task = dict(columns), tuple(classes), task
         self.root, self.origins = Path(root), origins
         self.things = None if things is None else tuple(things)
-        self.point_names = tuple(point_names)
+        self.point_names, self.frequencies = tuple(point_names), tuple(frequencies)
         self.change: Change | None = None
         counts = {name: len(column) for name, column in self.columns.items()}
         if origins is not None:
@@ -82,9 +85,13 @@ class AnnotatedDataset(Dataset[tuple[Tensor, Annotation]]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "C H W"], Annotation]:
-        picture = pixels(read(self.paths.name(index)))
+        picture = self.picture(index)
         annotation = self.annotation(index, (picture.shape[1], picture.shape[2]))
         return (picture, annotation) if self.change is None else self.change(picture, annotation)
+
+    def picture(self, index: int) -> UInt8[Tensor, "C H W"]:
+        """The picture of one sample. Raises DataError where it cannot be read."""
+        return pixels(read(self.paths.name(index)))
 
     def annotation(self, index: int, size: tuple[int, int] | None = None) -> Annotation:
         """What is known of one picture of this (height, width); None asks its file, if an annotation depends on it."""
@@ -96,29 +103,31 @@ class AnnotatedDataset(Dataset[tuple[Tensor, Annotation]]):
         except DataError as error:
             error.add_note(f"It belongs to {self.paths.name(index)} ({self.origin(index)}).")
             raise
-        extras = {name: value for name, value in told.items() if name not in _FIELDS}
-        return Annotation(**{name: value for name, value in told.items() if name in _FIELDS}, extras=extras)
+        known = {name: told.pop(name) for name in _FIELDS if name in told}
+        of_objects = {name for name in told if getattr(self.columns[name], "of_objects", False)}
+        return Annotation(
+            **known,
+            attributes={name: value for name, value in told.items() if name in of_objects},
+            extras={name: value for name, value in told.items() if name not in of_objects},
+        )
 
     def changed(self, change: Change | None) -> AnnotatedDataset:
         """The same samples, each passed through `change(picture, annotation)` when it is read: an augmentation, say."""
         return self._with(change=change)
 
-    def subset(self, indices: Sequence[int] | Tensor) -> AnnotatedDataset:
+    def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """The samples at these positions, in this order, or where a mask (N) is true."""
         chosen = positions(indices, len(self))
         rows = chosen.numpy()
         columns = {name: column.take(rows) for name, column in self.columns.items()}
         origins = None if self.origins is None else self.origins.take(rows)
-        return self._with(paths=self.paths.take(chosen), columns=columns, origins=origins)
+        return self._with(paths=self.paths.take(chosen), columns=columns, origins=origins, cut={})
 
-    def split(self, fraction: float, *, seed: int = 0) -> tuple[AnnotatedDataset, AnnotatedDataset]:
-        """(rest, held out): about `fraction` of the samples are held out, chosen by a hash of their pictures' bytes.
+    def _contents(self) -> Iterable[bytes]:
+        return (archive.read_bytes(self.paths.name(index)) for index in range(len(self)))
 
-        Names and order do not matter, and copies of a picture never land on both sides.
-        """
-        contents = (archive.read_bytes(self.paths.name(index)) for index in range(len(self)))
-        rest, held = split_by_content(contents, len(self), fraction=fraction, seed=seed)
-        return self.subset(rest), self.subset(held)
+    def _strata(self) -> None:
+        return None  # a picture holds objects of several classes, or none
 
     def limit(self, count: int) -> AnnotatedDataset:
         """`count` samples, evenly spread over all."""
@@ -126,7 +135,7 @@ class AnnotatedDataset(Dataset[tuple[Tensor, Annotation]]):
             raise DataError(f"The limit is {count}.", "At least one sample was expected.", "Pass 1 or more.")
         return self if count >= len(self) else self.subset(torch.arange(count) * len(self) // count)
 
-    def _with(self, **changes: Any) -> AnnotatedDataset:
+    def _with(self, **changes: Any) -> Self:
         made = copy.copy(self)
         vars(made).update(changes)
         return made

@@ -13,6 +13,7 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import struct
 import tarfile
 import zipfile
@@ -34,6 +35,7 @@ _MOST_FOLD = 1000  # deflate makes at most 1,032 bytes of one: what comes near i
 _HARMLESS = 64 << 20
 _LOCAL = 30  # bytes of a zip's local header, before the name
 _ENCRYPTED = 0x1
+_PLACED = re.compile(r"@(\d+)\+(\d+)/")
 
 _Member = tuple[str, int, int, int, int]
 
@@ -63,13 +65,17 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     if place is None:
         with open(path, "rb", buffering=0) as stream:
             return stream.read()
-    return opened(place[0]).read(place[1])
+    span = placed(*place)
+    return opened(place[0]).read(place[1]) if span is None else _span(place[0], *span)
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
     """Whether there is such a file, on the disk or in an archive."""
     place = inside(path)
-    return os.path.isfile(path) if place is None else place[1] in opened(place[0])
+    if place is None:
+        return os.path.isfile(path)
+    span = placed(*place)
+    return place[1] in opened(place[0]) if span is None else sum(span) <= os.path.getsize(place[0])
 
 
 def time_and_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -78,7 +84,30 @@ def time_and_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     if place is None:
         status = os.stat(path)
         return status.st_mtime_ns, status.st_size
-    return os.stat(place[0]).st_mtime_ns, opened(place[0]).size(place[1])
+    span = placed(*place)
+    size = opened(place[0]).size(place[1]) if span is None else span[1]
+    return os.stat(place[0]).st_mtime_ns, size
+
+
+def placed(archive: str, name: str) -> tuple[int, int] | None:
+    """(start, bytes) for a file of a tar whose path tells where it lies, `shard.tar/@START+BYTES/NAME`: it needs no index."""
+    told = _PLACED.match(name) if archive.lower().endswith(".tar") else None
+    return None if told is None else (int(told[1]), int(told[2]))
+
+
+def _span(path: str, start: int, count: int) -> bytes:
+    with open(path, "rb", buffering=0) as stream:  # opened each time: threads and forks share no position
+        stream.seek(start)
+        content = bytearray()
+        while len(content) < count and (more := stream.read(count - len(content))):
+            content += more
+    if len(content) < count:
+        raise DataError(
+            f"{path} cannot be read (it ends in the middle).",
+            "A whole zip or tar was expected.",
+            "Copy or download it again.",
+        )
+    return bytes(content)
 
 
 class Archive:
@@ -207,15 +236,7 @@ class Archive:
         return header + _LOCAL + int(name) + int(extra)
 
     def _bytes(self, start: int, count: int) -> bytes:
-        with open(self.path, "rb", buffering=0) as stream:  # opened each time: threads and forks share no position
-            stream.seek(start)
-            content = bytearray()
-            while len(content) < count:
-                more = stream.read(count - len(content))
-                if not more:
-                    raise self._damaged("it ends in the middle")
-                content += more
-        return bytes(content)
+        return _span(self.path, start, count)
 
     def _damaged(self, how: str) -> DataError:
         return DataError(

@@ -6,6 +6,7 @@ picture has the size (height, width) in pixels.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -59,7 +60,8 @@ class Ragged:
     """Several numbers, or rows of them, for each sample: values (M ...), of which sample i has `ends[i] .. ends[i + 1]`.
 
     `per_picture`: the values are shares of the picture's width and height, x and y in turn, as YOLO writes them; `at` gives
-    pixels. `finish` makes of the numbers of one sample, and its picture's size, what is given out.
+    pixels. `finish` makes of the numbers of one sample, and its picture's size, what is given out. `of_objects`: where the
+    column is none of Annotation's fields, it is an attribute of each object, and not an extra of the picture.
     """
 
     def __init__(
@@ -69,15 +71,18 @@ class Ragged:
         *,
         per_picture: bool = False,
         finish: Callable[[Tensor, Size], Tensor] | None = None,
+        of_objects: bool = False,
     ) -> None:
         self.values, self.ends = np.asarray(values), np.asarray(ends, dtype=np.int64)
-        self.per_picture, self.finish = per_picture, finish
+        self.per_picture, self.finish, self.of_objects = per_picture, finish, of_objects
 
     @classmethod
-    def grouped(cls, owners: npt.NDArray[np.int64], values: npt.NDArray[Any], count: int) -> Ragged:
+    def grouped(
+        cls, owners: npt.NDArray[np.int64], values: npt.NDArray[Any], count: int, *, of_objects: bool = False
+    ) -> Ragged:
         """The column of `count` samples from values (M ...) in any order, each with the number of the sample that it belongs to."""
         order = np.argsort(owners, kind="stable")
-        return cls(np.asarray(values)[order], ends_of(np.bincount(owners, minlength=count)))
+        return cls(np.asarray(values)[order], ends_of(np.bincount(owners, minlength=count)), of_objects=of_objects)
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -93,7 +98,9 @@ class Ragged:
     def take(self, rows: npt.NDArray[np.int64]) -> Ragged:
         """The column of these samples."""
         chosen, ends = spans(self.ends, rows)
-        return Ragged(self.values[chosen], ends, per_picture=self.per_picture, finish=self.finish)
+        made = copy.copy(self)
+        made.values, made.ends = self.values[chosen], ends
+        return made
 
 
 class Texts:
@@ -104,6 +111,13 @@ class Texts:
         counts = np.array([len(several) for several in listed], dtype=np.int64)
         parts = [text.encode("utf-8", "surrogatepass") for several in listed for text in several]
         self._set(b"".join(parts), ends_of([len(part) for part in parts]), ends_of(counts))
+
+    @classmethod
+    def packed(cls, content: bytes, ends: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]) -> Texts:
+        """From UTF-8 in one piece: text i is at `ends[i] .. ends[i + 1]`, and sample j has those from `groups[j]` to `groups[j + 1]`."""
+        made = object.__new__(cls)
+        made._set(content, ends, groups)
+        return made
 
     def _set(self, content: bytes, ends: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]) -> None:
         self._content, self._ends, self._groups = content, ends, groups
@@ -119,10 +133,10 @@ class Texts:
     def take(self, rows: npt.NDArray[np.int64]) -> Texts:
         """The column of these samples."""
         chosen, groups = spans(self._groups, rows)
-        letters, ends = spans(self._ends, chosen)
-        made = object.__new__(Texts)
-        made._set(np.frombuffer(self._content, dtype=np.uint8)[letters].tobytes(), ends, groups)
-        return made
+        begin, stop = self._ends[chosen], self._ends[chosen + 1]
+        # in pieces: positions of single letters would take eight times the text
+        content = b"".join(self._content[a:b] for a, b in zip(begin.tolist(), stop.tolist(), strict=True))
+        return Texts.packed(content, ends_of(stop - begin), groups)
 
 
 class Shapes:
@@ -150,8 +164,8 @@ class Shapes:
 class Beside:
     """A file that belongs to each sample, such as its mask, read by `read(path, size)`; None where the path is empty."""
 
-    def __init__(self, paths: Paths, read: Callable[[str, Size], Any]) -> None:
-        self.paths, self._read = paths, read
+    def __init__(self, paths: Paths, read: Callable[[str, Size], Any], *, of_objects: bool = False) -> None:
+        self.paths, self._read, self.of_objects = paths, read, of_objects
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -163,7 +177,7 @@ class Beside:
 
     def take(self, rows: npt.NDArray[np.int64]) -> Beside:
         """The column of these samples."""
-        return Beside(self.paths.take(torch.from_numpy(rows)), self._read)
+        return Beside(self.paths.take(torch.from_numpy(rows)), self._read, of_objects=self.of_objects)
 
 
 def ends_of(counts: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,15 +1,16 @@
 """Data sets of labelled pictures: in memory, or as files that are decoded when they are asked for.
 
-Both are torch map-style data sets of samples (uint8 C H W, int), and both can be cut: `subset`, `split`, `limit`.
+Both are torch map-style data sets of samples (uint8 C H W, int), and both can be cut: `subset`, `split`, `folds`, `limit`,
+`few_shot`.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -20,8 +21,10 @@ from lamina.core.errors import DataError, ShapeError
 from lamina.core.warnings import warn
 from lamina.data import archive
 from lamina.data.cache import DecodedCache
-from lamina.data.cutting import balanced_prefix, positions, split_by_content
+from lamina.data.cuttable import Cuttable
+from lamina.data.cutting import balanced_prefix, positions
 from lamina.data.faults import all_unreadable, candidates, failures, named, too_many
+from lamina.data.folds import few_of_each
 from lamina.data.memory import free_bytes, processes_here
 from lamina.data.origins import Origins
 from lamina.data.paths import Paths
@@ -32,7 +35,7 @@ Sample = tuple[Tensor, int | Tensor]
 OnError = Literal["skip", "replace", "raise"]
 
 
-class ImageDataset(Dataset[Sample]):
+class ImageDataset(Cuttable, Dataset[Sample]):
     """Pictures in memory: uint8 images (N C H W), int64 labels (N). Raises DataError where they do not fit together.
 
     Where a picture may have several labels, or none, `labels` are 0 or 1 for each picture and class (N K). `sources` names
@@ -80,27 +83,31 @@ class ImageDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         return self.images[index], _label(self.labels[index])
 
-    def subset(self, indices: Sequence[int] | Tensor) -> ImageDataset:
+    def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """The pictures at these positions, in this order, or where a mask (N) is true; copied."""
         chosen = positions(indices, len(self))
-        sources = [self.sources[index] for index in chosen.tolist()] if self.sources else ()
-        return ImageDataset(self.images[chosen], self.labels[chosen], self.classes, name=self.name, sources=sources)
+        _check_count(len(chosen), chosen)
+        made = copy.copy(self)
+        made.images, made.labels, made.cut = self.images[chosen], self.labels[chosen], {}
+        made.sources = tuple(self.sources[index] for index in chosen.tolist()) if self.sources else ()
+        return made
 
-    def split(self, fraction: float, *, seed: int = 0) -> tuple[ImageDataset, ImageDataset]:
-        """(rest, held out): about `fraction` of the pictures are held out, chosen by a hash of their pixels.
+    def _contents(self) -> Iterable[bytes]:
+        return (image.tobytes() for image in self.images.cpu().numpy())
 
-        Order does not matter, and equal pictures never land on both sides.
-        """
-        contents = (image.tobytes() for image in self.images.numpy())
-        rest, held = split_by_content(contents, len(self), fraction=fraction, seed=seed)
-        return self.subset(rest), self.subset(held)
+    def _strata(self) -> Tensor:
+        return self.labels
 
-    def limit(self, count: int) -> ImageDataset:
+    def limit(self, count: int) -> Self:
         """The first `count` pictures, balanced over the classes: the first of each, then the second, and so on."""
         return self.subset(balanced_prefix(self.labels, count)) if count < len(self) else self
 
+    def few_shot(self, k: int, *, seed: int = 0) -> Self:
+        """k pictures of each class, drawn by the seed; those of a smaller k are among them. Raises where a class has fewer."""
+        return self.subset(few_of_each(self.labels, self.classes, k, seed=seed))
 
-class FolderDataset(Dataset[Sample]):
+
+class FolderDataset(Cuttable, Dataset[Sample]):
     """Picture files and labels, decoded at each access; `preprocess` gives them one size, without it they keep theirs.
 
     `origins` say where each sample was read, where that is not its own file. There is no Python object for each sample, so
@@ -122,6 +129,7 @@ class FolderDataset(Dataset[Sample]):
         self.paths = paths if isinstance(paths, Paths) else Paths(paths)
         self.origins = origins
         self.root, self.preprocess = Path(root), preprocess
+        self.is_strict = False
         self._cache_at: Path | None = None
         self._cache: DecodedCache | None = None
         self._known: tuple[Paths, Int64[Tensor, " N"] | None] = (
@@ -171,7 +179,7 @@ class FolderDataset(Dataset[Sample]):
         made = self._with(_cache_at=where, _cache=None, _known=(self.paths, None))
         return made if self.preprocess is None else made.prepared(self.preprocess)
 
-    def subset(self, indices: Sequence[int] | Tensor) -> FolderDataset:
+    def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """The files at these positions, in this order, or where a mask (N) is true."""
         chosen = positions(indices, len(self))
         _check_count(len(chosen), chosen)
@@ -180,29 +188,34 @@ class FolderDataset(Dataset[Sample]):
         cached = self._cache_at is not None  # what has no cache need not keep the names of all
         known = (everything, chosen if rows is None else rows[chosen]) if cached else (paths, None)
         origins = None if self.origins is None else self.origins.take(chosen)
-        return self._with(paths=paths, labels=self.labels[chosen], origins=origins, _known=known)
+        return self._with(paths=paths, labels=self.labels[chosen], origins=origins, cut={}, _known=known)
 
     def origin(self, index: int) -> str:
         """Where a sample was read: its file, or the line of the table that names it."""
         return self.paths.name(index) if self.origins is None else self.origins[index]
 
-    def _with(self, **changes: Any) -> FolderDataset:
+    def strict(self) -> Self:
+        """The same files, of which one that cannot be read is a DataError for who trains on them, and not replaced by another."""
+        return self._with(is_strict=True)
+
+    def _with(self, **changes: Any) -> Self:
         made = copy.copy(self)
         vars(made).update(changes)
         return made
 
-    def split(self, fraction: float, *, seed: int = 0) -> tuple[FolderDataset, FolderDataset]:
-        """(rest, held out): about `fraction` of the files are held out, chosen by a hash of their bytes.
+    def _contents(self) -> Iterable[bytes]:
+        return (archive.read_bytes(self.paths.name(index)) for index in range(len(self)))
 
-        Names and order do not matter, and copies of a file never land on both sides.
-        """
-        contents = (archive.read_bytes(self.paths.name(index)) for index in range(len(self)))
-        rest, held = split_by_content(contents, len(self), fraction=fraction, seed=seed)
-        return self.subset(rest), self.subset(held)
+    def _strata(self) -> Tensor:
+        return self.labels
 
-    def limit(self, count: int) -> FolderDataset:
+    def limit(self, count: int) -> Self:
         """The first `count` files, balanced over the classes: the first of each, then the second, and so on."""
         return self.subset(balanced_prefix(self.labels, count)) if count < len(self) else self
+
+    def few_shot(self, k: int, *, seed: int = 0) -> Self:
+        """k files of each class, drawn by the seed; those of a smaller k are among them. Raises where a class has fewer."""
+        return self.subset(few_of_each(self.labels, self.classes, k, seed=seed))
 
     def fits_in_memory(self, preprocess: Preprocess) -> bool:
         """Whether the decoded pictures, in each process that trains here, take less than a quarter of the memory that is free now."""
@@ -232,7 +245,7 @@ class FolderDataset(Dataset[Sample]):
             images[index] = prepared.picture(index).permute(2, 0, 1)
 
         problems = failures(len(self), decode)
-        if problems and on_error == "raise":
+        if problems and (on_error == "raise" or self.is_strict):
             raise problems[min(problems)]
         used = torch.arange(len(self))
         if problems:

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from lamina.core import random
 from lamina.core.errors import DataError
+from lamina.data import balance
 from lamina.data.augment import Augment as Augment
 from lamina.data.augment import augmented, composed, draw
+from lamina.data.balance import Quota
 from lamina.structures.batch import Batch, Tensors
 
 
@@ -21,7 +23,11 @@ class ArrayBatches:
     epoch, position in the epoch), so a run is the same whether or not it was interrupted. `inputs` and `targets` are tensors
     or tuples of them; an augmentation that mixes samples makes integer targets shares of the classes (B K).
 
-    `sample_by` (N): as many samples as there are are drawn with replacement, each as often as its weight asks for.
+    `shuffle` True is over all samples; a number shuffles so many that lie near each other, as a buffer of that size would, for
+    shards on disks that are slow to jump.
+
+    `sample_by` (N): as many samples as there are are drawn with replacement, each as often as its weight asks for. A Quota
+    (see data.balance) says how many samples of each class an epoch has, which may be more or fewer than there are.
 
     Iterating is for looking and evaluating: each sample once and as it is, neither augmented nor drawn by weight. What
     trains, or measures what training sees, asks for an `epoch`.
@@ -39,30 +45,35 @@ class ArrayBatches:
         *,
         weights: Tensor | None = None,
         batch_size: int = 32,
-        shuffle: bool = False,
+        shuffle: bool | int = False,
         seed: int = 0,
         augment: Augment | None = None,
-        sample_by: Tensor | None = None,
+        sample_by: Tensor | Quota | None = None,
         shard: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size < 1:
             raise DataError(f"batch_size is {batch_size}.", "A batch holds at least one sample.", "Pass 1 or more.")
+        if shuffle < 0:
+            raise DataError(
+                f"shuffle is {shuffle}.", "True, False or a number of samples was expected.", "Pass 10_000, say."
+            )
         self.inputs, self.targets, self.weights = inputs, targets, weights
         self.batch_size, self.shuffle, self.seed, self.augment = batch_size, shuffle, seed, composed(augment)
         self.samples = len(inputs if isinstance(inputs, Tensor) else inputs[0])
-
-        self.shard, self.sample_by = shard, None if sample_by is None else _checked(sample_by, self.samples)
+        self.shard = shard
+        self.sample_by = _checked(sample_by, self.samples) if isinstance(sample_by, Tensor) else sample_by
+        self.drawn = sample_by.samples if isinstance(sample_by, Quota) else self.samples  # in an epoch of training
 
     def __len__(self) -> int:
         """Batches in an epoch of training."""
-        whole, rest = divmod(self.samples, self.batch_size)
+        whole, rest = divmod(self.drawn, self.batch_size)
         return whole + (rest >= self.shard[1])
 
     def __iter__(self) -> Iterator[Batch]:
         """Each sample once, over all processes, as it is."""
         first, last = part_of(self.samples, self.shard)
         parts = ((at, min(at + self.batch_size, last)) for at in range(first, last, self.batch_size))
-        order = random.order(random.key(self.seed, 0), self.samples) if self.shuffle else None
+        order = self._shuffled(random.key(self.seed, 0)) if self.shuffle else None
         return (batch for _, batch in self._batches(order, parts))
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
@@ -79,7 +90,7 @@ class ArrayBatches:
     def positions(self, batch: int) -> tuple[int, int]:
         """The first position in the epoch of this process's part of a training batch, and the one behind its last."""
         start = batch * self.batch_size
-        first, last = part_of(min(self.batch_size, self.samples - start), self.shard)
+        first, last = part_of(min(self.batch_size, self.drawn - start), self.shard)
         return start + first, start + last
 
     def rows(self, epoch: int, batch: int) -> list[int]:
@@ -113,9 +124,16 @@ class ArrayBatches:
     def _order(self, epoch: int) -> Tensor | None:
         """The sample at each position of the epoch, the same in all processes; None where it is the position."""
         epoch_key = random.key(self.seed, epoch)
+        if isinstance(self.sample_by, Quota):
+            return balance.draw(epoch_key, self.sample_by, shuffle=bool(self.shuffle))
         if self.sample_by is not None:
             return random.draw(epoch_key, self.sample_by, self.samples)
-        return random.order(epoch_key, self.samples) if self.shuffle else None
+        return self._shuffled(epoch_key) if self.shuffle else None
+
+    def _shuffled(self, order_key: int) -> Tensor:
+        if self.shuffle is True:
+            return random.order(order_key, self.samples)
+        return random.order_nearby(order_key, self.samples, self.shuffle)
 
     def _orders(self, order: Tensor) -> dict[torch.device, Tensor]:
         """The epoch's order on each device that holds data, for an index from elsewhere would be moved at every batch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ class Origins:
 
     def __init__(
         self,
-        files: Sequence[str],
+        files: Sequence[str | Path],
         numbers: npt.NDArray[np.int64] | None = None,
         *,
         which: npt.NDArray[np.int64] | None = None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 _AT_ONCE = (
@@ -31,6 +32,13 @@ class Paths(Sequence[Path]):
         self._start = start
         self._bytes = b"".join([name[len(start) :] for name in names])
         self._ends = np.cumsum([0, *(len(name) - len(start) for name in names)], dtype=np.int64)
+
+    @classmethod
+    def packed(cls, start: str | os.PathLike[str], content: bytes, ends: npt.NDArray[np.int64]) -> Paths:
+        """From names in one piece, each behind `start`: name i is at `ends[i] .. ends[i + 1]`."""
+        made = cls(())
+        made._start, made._bytes, made._ends = os.fsencode(start), content, ends
+        return made
 
     def __len__(self) -> int:
         return len(self._ends) - 1

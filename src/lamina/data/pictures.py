@@ -85,7 +85,7 @@ def _in_srgb(image: Image.Image) -> Image.Image:
         return image
     if "transparency" in image.info:  # a colour that is looked up before it changes
         image = image.convert("RGBA")
-    transform = _to_srgb(profile, image.mode)
+    transform = to_srgb(profile, image.mode)
     if transform is None:
         return image
     converted: Image.Image | None = ImageCms.applyTransform(image, transform)
@@ -93,7 +93,7 @@ def _in_srgb(image: Image.Image) -> Image.Image:
 
 
 @functools.lru_cache(maxsize=32)  # the pictures of one camera share a profile
-def _to_srgb(profile: bytes, mode: str) -> Any:
+def to_srgb(profile: bytes, mode: str) -> Any:
     """What brings colours of a profile to sRGB; None where they are in sRGB, or the profile cannot be understood."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -33,7 +33,9 @@ class Tree:
     def _set(self, names: list[str], empty: list[str]) -> None:
         self.names, self._empty = names, empty
         self._known = set(names)
-        self._folders: dict[str, set[str]] | None = None
+        self._folders: dict[str, set[str]] = {}  # right below each folder; made at the first question, as the others
+        self._files: dict[str, list[str]] = {}  # right in each folder
+        self._tops: dict[str, list[str]] = {}  # all names below each of the first folders
 
     @property
     def name(self) -> str:
@@ -56,19 +58,22 @@ class Tree:
 
     def folders(self, below: str = "") -> list[str]:
         """The names of the folders right below one, in natural order; of an archive only those with files."""
-        if self._folders is None:
-            self._folders = {}
-            for name in itertools.chain(self.names, self._empty):
-                parts = name.split("/")
-                for depth in range(1, len(parts)):
-                    self._folders.setdefault("/".join(parts[: depth - 1]), set()).add(parts[depth - 1])
+        if not self._folders:
+            self._folders = {"": set()}
+            for place in {name.rpartition("/")[0] for name in itertools.chain(self.names, self._empty)} - {""}:
+                parts = place.split("/")
+                for depth in range(len(parts)):
+                    self._folders.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
         return sorted(self._folders.get(below.strip("/"), ()), key=natural)
 
     def files(self, below: str = "", *, suffixes: Iterable[str] = ()) -> list[str]:
         """The names of the files right in a folder, in natural order; of `suffixes` (lower case, with the dot) if any are named."""
-        start, endings = f"{below.strip('/')}/" if below.strip("/") else "", tuple(suffixes)
-        inner = (name for name in self.names if name.startswith(start) and "/" not in name[len(start) :])
-        return [name for name in inner if not endings or name.lower().endswith(endings)]
+        if not self._files:
+            for name in self.names:
+                self._files.setdefault(name.rpartition("/")[0], []).append(name)
+        endings = tuple(suffixes)
+        inner = self._files.get(below.strip("/"), [])
+        return [name for name in inner if name.lower().endswith(endings)] if endings else list(inner)
 
     def matching(self, pattern: str) -> list[str]:
         """The names that a pattern like "*/annotations/*.json" fits, where * stands for parts of a path too; case counts not."""
@@ -77,14 +82,20 @@ class Tree:
 
     def below(self, folder: str) -> Tree:
         """The files below one of its folders, by their names relative to that."""
-        start = folder.strip("/") + "/"
+        first, _, rest = folder.strip("/").partition("/")
+        if not self._tops:  # once: a reader asks for each of a thousand classes
+            for name in itertools.chain(self.names, self._empty):
+                top, _, inner = name.partition("/")
+                if inner or name.endswith("/"):
+                    self._tops.setdefault(top, []).append(inner)
+        inner_names = self._tops.get(first, [])
         made = object.__new__(Tree)
-        made.root = self.path(folder.strip("/"))
-        names, empty = (
-            [each[len(start) :] for each in listed if each.startswith(start)] for listed in (self.names, self._empty)
+        made.root = self.path(first)
+        made._set(
+            [name for name in inner_names if name and not name.endswith("/")],
+            [name for name in inner_names if name.endswith("/")],
         )
-        made._set(names, [name for name in empty if name])
-        return made
+        return made.below(rest) if rest else made
 
     def read(self, name: str) -> bytes:
         """What is in a file. Raises DataError that names it where that cannot be read."""

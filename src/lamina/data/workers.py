@@ -20,6 +20,7 @@ from lamina.core import random
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
 from lamina.data.augment import Augment, augmented, composed, draw
+from lamina.data.balance import Quota
 from lamina.data.crew import Crew, Part, Read, shape_of
 from lamina.data.faults import all_unreadable, named
 from lamina.data.fingerprint import fingerprint, spread
@@ -38,7 +39,7 @@ class WorkerBatches:
     and the same `seed` gives the same run: `batch_size` counts the samples of all processes, `shard` is (rank, size).
     `workers` "auto" is one for each core that this process may use, up to 16; 0 reads here. Draws of a data set from torch's,
     numpy's or Python's global generators are keyed by the position in the epoch too. `augment` acts on whole batches.
-    `sample_by` (N): training draws with replacement, each sample as often as its weight asks for (see ArrayBatches).
+    `sample_by` (N, or a Quota): training draws samples as often as it asks for (see ArrayBatches).
 
     Unreadable pictures are in training replaced by others, drawn by a key of their number, and left out of an evaluation;
     with on_error="raise" they are a DataError. All are named in a warning. A worker that dies is a LaminaError.
@@ -50,12 +51,12 @@ class WorkerBatches:
         dataset: Any,
         batch_size: int = 32,
         *,
-        shuffle: bool = False,
+        shuffle: bool | int = False,
         seed: int = 0,
         workers: int | Literal["auto"] = "auto",
         augment: Augment | None = None,
         weights: Tensor | None = None,
-        sample_by: Tensor | None = None,
+        sample_by: Tensor | Quota | None = None,
         shard: tuple[int, int] = (0, 1),
         on_error: Literal["replace", "raise"] = "replace",
         pin_memory: bool = False,
@@ -68,7 +69,8 @@ class WorkerBatches:
             )
         self.dataset, self.samples, self.weights = dataset, len(dataset), weights
         self.workers = _count(workers, shard[1])
-        self.augment, self.on_error, self.pin_memory = composed(augment), on_error, pin_memory
+        self.augment, self.pin_memory = composed(augment), pin_memory
+        self.on_error = "raise" if getattr(dataset, "is_strict", False) else on_error
         self._seed = seed
         # Order and shards are those of data in memory: what is batched is the samples' numbers.
         self._plan = ArrayBatches(

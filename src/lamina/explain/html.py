@@ -150,7 +150,6 @@ def _tile(image: UInt8[np.ndarray, "C H W"], mistake: Mistake, classes: Sequence
 
 def confusion_block(counts: Int64[np.ndarray, "K K"], *, classes: Sequence[str], confused: Sequence[Confusion]) -> str:
     """The matrix, as a table as long as it can be read and as a picture beyond; beside it the most confused pairs."""
-    matrix = _matrix_table(counts, classes) if len(counts) <= LABELLED_CLASSES else _matrix_image(counts)
     pairs = "".join(
         f"<tr><td>{escape(classes[pair.truth])}</td><td>{escape(classes[pair.predicted])}</td><td>{pair.count:,}</td>"
         f"<td>{percent(pair.share)}</td></tr>"
@@ -165,7 +164,12 @@ def confusion_block(counts: Int64[np.ndarray, "K K"], *, classes: Sequence[str],
         "Orange: wrong, the deeper the larger its share of the row.</p>"
     )
     stacked = "" if len(counts) <= _BESIDE_CLASSES else " stacked"
-    return f'{legend}<div class="split{stacked}"><div class="matrix">{matrix}</div>{listed if pairs else ""}</div>'
+    return f'{legend}<div class="split{stacked}"><div class="matrix">{matrix(counts, classes)}</div>{listed if pairs else ""}</div>'
+
+
+def matrix(counts: Int64[np.ndarray, "K K"], classes: Sequence[str]) -> str:
+    """The matrix alone: a table as long as it can be read, and beyond that a picture."""
+    return _matrix_table(counts, classes) if len(counts) <= LABELLED_CLASSES else _matrix_image(counts)
 
 
 def _matrix_table(counts: Int64[np.ndarray, "K K"], classes: Sequence[str]) -> str:

@@ -2,9 +2,11 @@
 
 from lamina.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from lamina.losses.divergence import KLDivergence
+from lamina.losses.focal import BinaryFocalCrossentropy, FocalCrossentropy
 from lamina.losses.hinge import Hinge
 from lamina.losses.loss import AccuracyKind, Activation, Loss, Reduction
 from lamina.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
+from lamina.losses.robust import GeneralizedCrossentropy, SmallLoss, SymmetricCrossentropy
 from lamina.losses.table import LOSSES, LossLike, get
 from lamina.losses.wrapped import CallableLoss, TorchLoss
 
@@ -13,8 +15,11 @@ __all__ = [
     "AccuracyKind",
     "Activation",
     "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
     "CallableLoss",
     "CategoricalCrossentropy",
+    "FocalCrossentropy",
+    "GeneralizedCrossentropy",
     "Hinge",
     "Huber",
     "KLDivergence",
@@ -23,7 +28,9 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Reduction",
+    "SmallLoss",
     "SparseCategoricalCrossentropy",
+    "SymmetricCrossentropy",
     "TorchLoss",
     "get",
 ]

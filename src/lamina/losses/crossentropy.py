@@ -53,7 +53,7 @@ class SparseCategoricalCrossentropy(Loss):
         self, outputs: Float[Tensor, "*S"], targets: Integer[Tensor, "*T"], *, reduction: Reduction = "mean"
     ) -> Float[Tensor, "*R"]:
         """The cross-entropy of probabilities; they are scaled to sum 1 and clipped, as in Keras."""
-        outputs = outputs if self.logits_only else _log_probs(outputs)
+        outputs = outputs if self.logits_only else log_probs(outputs)
         return self.from_logits(outputs, targets, reduction=reduction)
 
     def from_logits(
@@ -62,7 +62,7 @@ class SparseCategoricalCrossentropy(Loss):
         """The cross-entropy of the logits' softmax; 0 for a batch in which every entry is ignored."""
         if targets.is_floating_point() and targets.shape == logits.shape and self.takes_shares:
             return CategoricalCrossentropy(self.label_smoothing).from_logits(logits, targets, reduction=reduction)
-        logits = raised(_classes_second(logits))
+        logits = raised(classes_second(logits))
         labels = targets if targets.dtype == torch.int64 else targets.long()
         if self.ignore_class is None and reduction == "mean":
             return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
@@ -118,7 +118,7 @@ class CategoricalCrossentropy(Loss):
         self, outputs: Float[Tensor, "*S"], targets: Float[Tensor, "*S"], *, reduction: Reduction = "mean"
     ) -> Float[Tensor, "*R"]:
         """The cross-entropy of probabilities; they are scaled to sum 1 and clipped, as in Keras."""
-        outputs = outputs if self.logits_only else _log_probs(outputs)
+        outputs = outputs if self.logits_only else log_probs(outputs)
         return self.from_logits(outputs, targets, reduction=reduction)
 
     def from_logits(
@@ -126,7 +126,7 @@ class CategoricalCrossentropy(Loss):
     ) -> Float[Tensor, "*R"]:
         """The cross-entropy of the logits' softmax."""
         require_same_shape(self, logits, targets)
-        logits, targets = raised(_classes_second(logits)), raised(_classes_second(targets))
+        logits, targets = raised(classes_second(logits)), raised(classes_second(targets))
         if reduction == "mean":
             return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         values = F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)
@@ -134,7 +134,7 @@ class CategoricalCrossentropy(Loss):
 
     def check(self, output_shape: Sequence[int | None], targets: Shaped[Tensor, "*S"]) -> None:
         """Raises ShapeError for integer labels or another shape, DataError for entries outside 0 .. 1."""
-        _check_probabilities(self, output_shape, targets)
+        check_probabilities(self, output_shape, targets)
 
 
 @dataclass(frozen=True, init=False)
@@ -180,23 +180,25 @@ class BinaryCrossentropy(Loss):
 
     def check(self, output_shape: Sequence[int | None], targets: Shaped[Tensor, "*S"]) -> None:
         """Raises ShapeError where the shapes differ, DataError for entries outside 0 .. 1."""
-        _check_probabilities(self, output_shape, targets)
+        check_probabilities(self, output_shape, targets)
 
     def _smooth(self, targets: Tensor) -> Tensor:
         return targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing if self.label_smoothing else targets
 
 
-def _log_probs(probs: Tensor) -> Tensor:
+def log_probs(probs: Tensor) -> Tensor:
+    """The logarithm of probabilities of classes, scaled to sum 1 and clipped, as in Keras."""
     probs = raised(probs)
     return (probs / probs.sum(dim=class_axis(probs.dim()), keepdim=True)).clamp(EPSILON, 1 - EPSILON).log()
 
 
-def _classes_second(values: Tensor) -> Tensor:
+def classes_second(values: Tensor) -> Tensor:
     """B K ... as torch wants it; only sequences (B T K) have to be turned."""
     return values.movedim(-1, 1) if values.dim() == 3 else values
 
 
-def _check_probabilities(loss: Loss, output_shape: Sequence[int | None], targets: Tensor) -> None:
+def check_probabilities(loss: Loss, output_shape: Sequence[int | None], targets: Tensor) -> None:
+    """Raises ShapeError where the shapes differ, DataError for targets outside 0 .. 1."""
     check_values(
         type(loss).__name__,
         output_shape,

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from lamina.core.errors import LaminaError, unknown_name
 from lamina.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from lamina.losses.divergence import KLDivergence
+from lamina.losses.focal import BinaryFocalCrossentropy, FocalCrossentropy
 from lamina.losses.hinge import Hinge
 from lamina.losses.loss import Loss
 from lamina.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
+from lamina.losses.robust import GeneralizedCrossentropy, SmallLoss, SymmetricCrossentropy
 from lamina.losses.wrapped import CallableLoss, TorchLoss
 
 LossLike = str | Loss | type[Loss] | nn.Module | Callable[[Tensor, Tensor], Any]
@@ -29,6 +31,14 @@ LOSSES: dict[str, type[Loss]] = {
     "binary_crossentropy": BinaryCrossentropy,
     "categorical_crossentropy": CategoricalCrossentropy,
     "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+    "gce": GeneralizedCrossentropy,
+    "generalized_crossentropy": GeneralizedCrossentropy,
+    "sce": SymmetricCrossentropy,
+    "symmetric_crossentropy": SymmetricCrossentropy,
+    "small_loss": SmallLoss,
+    "focal": FocalCrossentropy,
+    "binary_focal": BinaryFocalCrossentropy,
+    "binary_focal_crossentropy": BinaryFocalCrossentropy,
     "hinge": Hinge,
     "kl": KLDivergence,
     "kld": KLDivergence,

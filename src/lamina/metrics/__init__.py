@@ -1,7 +1,7 @@
 """Numbers to report, never differentiated. Sums stay on the device; `compute` gives the value so far."""
 
 from lamina.metrics.accuracy import Accuracy, TopKAccuracy
-from lamina.metrics.counts import F1, Precision, Recall
+from lamina.metrics.counts import F1, BalancedAccuracy, Precision, Recall
 from lamina.metrics.means import (
     CallableMetric,
     MeanAbsoluteError,
@@ -17,6 +17,7 @@ __all__ = [
     "F1",
     "METRICS",
     "Accuracy",
+    "BalancedAccuracy",
     "CallableMetric",
     "MeanAbsoluteError",
     "MeanAveragePrecision",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from lamina.metrics.decisions import Kind, class_axis, decide, definite, takes_scores
@@ -42,8 +42,7 @@ class _Counts(Metric):
             shares, actual = shares * counted, actual * counted  # ignored labels may be no index at all
         if kind == "binary":
             axis = class_axis(outputs.dim()) if outputs.dim() > 1 else None
-            chosen = (predicted & actual, predicted, actual)
-            self.add(torch.stack([_by_class(where * shares, axis) for where in chosen]))
+            self.add(self._of_yes_and_no(predicted.bool(), actual.bool(), shares, axis))
             return
         classes, shares = outputs.shape[class_axis(outputs.dim())], shares.flatten()
         predicted, actual = predicted.flatten(), actual.flatten().long()
@@ -53,12 +52,21 @@ class _Counts(Metric):
         counts[2].scatter_add_(0, actual, shares)
         self.add(counts)
 
+    def _of_yes_and_no(self, predicted: Tensor, actual: Tensor, shares: Tensor, axis: int | None) -> Tensor:
+        """What is added (3 K) for outputs that are each a yes or no."""
+        chosen = (predicted & actual, predicted, actual)
+        return torch.stack([_by_class(where * shares, axis) for where in chosen])
+
     def value(self, *sums: Tensor) -> Float[Tensor, ""]:
         """The mean over the classes that occur."""
         counts = sums[0].float() if sums[0].device.type == "mps" else sums[0].double()
         right, predicted, actual = counts.unbind()
-        occurs = (predicted + actual) > 0
+        occurs = self.occurs(predicted, actual)
         return (self.of_class(right, predicted, actual) * occurs).sum() / occurs.sum().clamp(min=1)
+
+    def occurs(self, predicted: Float[Tensor, " K"], actual: Float[Tensor, " K"]) -> Bool[Tensor, " K"]:
+        """Which classes the mean is of."""
+        return (predicted + actual) > 0
 
     @abstractmethod
     def of_class(
@@ -97,6 +105,31 @@ class Recall(_Counts):
         """Right by true."""
         del predicted
         return _share(right, actual)
+
+
+class BalancedAccuracy(Recall):
+    """The mean over the classes that occur in targets of the share of their samples that is right, 0 to 1.
+
+    Guessing one class always gives 1 / K, however frequent it is. Of an output that is a yes or no, yes and no are a class
+    each. (scikit-learn's balanced_accuracy_score.)
+    """
+
+    additive = True
+
+    def __init__(
+        self, kind: Kind | None = None, *, name: str = "balanced_accuracy", ignore_class: int | None = None
+    ) -> None:
+        super().__init__(kind, name=name, ignore_class=ignore_class)
+
+    def _of_yes_and_no(self, predicted: Tensor, actual: Tensor, shares: Tensor, axis: int | None) -> Tensor:
+        """The classes, and after them what is not of each."""
+        ones = super()._of_yes_and_no(predicted, actual, shares, axis)
+        return torch.cat([ones, super()._of_yes_and_no(~predicted, ~actual, shares, axis)], dim=1)
+
+    def occurs(self, predicted: Float[Tensor, " K"], actual: Float[Tensor, " K"]) -> Bool[Tensor, " K"]:
+        """Those that samples are of."""
+        del predicted
+        return actual > 0
 
 
 class F1(_Counts):

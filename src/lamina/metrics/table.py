@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamina.core.errors import LaminaError, unknown_name
 from lamina.metrics.accuracy import Accuracy, TopKAccuracy
-from lamina.metrics.counts import F1, Precision, Recall
+from lamina.metrics.counts import F1, BalancedAccuracy, Precision, Recall
 from lamina.metrics.decisions import Kind
 from lamina.metrics.means import (
     CallableMetric,
@@ -35,6 +35,7 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "top5": TopKAccuracy,
     "top_k_categorical_accuracy": TopKAccuracy,
     "sparse_top_k_categorical_accuracy": TopKAccuracy,
+    "balanced_accuracy": BalancedAccuracy,
     "precision": Precision,
     "recall": Recall,
     "f1": F1,

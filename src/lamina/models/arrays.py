@@ -265,9 +265,15 @@ def warn_unscaled(arrays: Arrays, net: nn.Module) -> None:
 
 
 def beside(sample_weight: Any, sample_by: Any) -> Any:
-    """What `fit` was given for each sample, as one; "class" is asked for later (see `sampling_odds`)."""
-    if sample_by is None or isinstance(sample_by, str):
+    """What `fit` was given for each sample, as one."""
+    if sample_by is None:
         return sample_weight
+    if isinstance(sample_by, str):
+        raise LaminaError(
+            f"sample_by is {sample_by!r}.",
+            "An array with a weight for each sample was expected.",
+            'Pass balance="sample" to see every class equally often.',
+        )
     return PerSample(per_sample(sample_weight).weights, to_tensor(sample_by, "sample_by").double().reshape(-1))
 
 
@@ -276,75 +282,6 @@ def per_sample(weights: Any) -> PerSample:
     if isinstance(weights, PerSample):
         return weights
     return PerSample(None if weights is None else to_tensor(weights, "sample_weight").float().reshape(-1), None)
-
-
-def sampling_odds(arrays: Arrays, sample_by: Any) -> Tensor | None:
-    """The weight by which each sample is drawn (N); None draws none. "class": every class that is there equally often.
-
-    Raises LaminaError for another word, and for "class" where samples are not of one class each.
-    """
-    if not isinstance(sample_by, str):
-        return arrays.odds
-    if sample_by != "class":
-        raise LaminaError(
-            f"sample_by is {sample_by!r}.",
-            '"class", or an array with a weight for each sample, was expected.',
-            'Pass sample_by="class" to see every class equally often.',
-        )
-    labels = _labels(arrays, 'sample_by="class"', "Pass a weight for each sample: sample_by=weights.")
-    if labels.is_floating_point():
-        raise DataError(
-            f'sample_by="class" came with targets of the type {str(labels.dtype).removeprefix("torch.")}.',
-            "It is defined for classes: integer labels, or one-hot rows.",
-            "Pass a weight for each sample: sample_by=weights.",
-        )
-    _, index, counts = torch.unique(labels, return_inverse=True, return_counts=True)
-    odds: Tensor = 1.0 / counts[index].double()
-    return odds
-
-
-def _labels(arrays: Arrays, came: str, remedy: str) -> Tensor:
-    """The class of each sample (N), from labels or one-hot rows. Raises where samples are not of one class each."""
-    if len(arrays.targets) != 1:
-        raise LaminaError(
-            f"{came} came with {len(arrays.targets)} outputs.", "It is defined for one output of classes.", remedy
-        )
-    labels = arrays.targets[0]
-    if labels.dim() == 2 and labels.shape[1] > 1 and _chooses_one(labels):
-        labels = labels.argmax(dim=1)
-    if labels.numel() != arrays.samples:
-        raise ShapeError(
-            f"{came} came with y of shape {tuple(labels.shape)}.",
-            "It is defined where each sample is of one class: labels (B,), or one-hot (B, K).",
-            remedy,
-        )
-    return labels.reshape(-1)
-
-
-def sample_weights(arrays: Arrays, class_weight: Mapping[int, float] | None) -> Tensor | None:
-    """The weight of each sample: its own times that of its class (integer or one-hot targets, a class for each sample)."""
-    if not class_weight:
-        return arrays.weights
-    remedy = "Weigh the classes in the loss: torch.nn.CrossEntropyLoss(weight=...)."
-    several = len(arrays.targets) != 1
-    labels = _labels(arrays, "class_weight", "Use sample_weight instead." if several else remedy)
-    if not all(isinstance(label, int | np.integer) and label >= 0 for label in class_weight):
-        raise LaminaError(
-            f"class_weight has the keys {list(class_weight)}.",
-            "Labels, integers from 0 on, were expected.",
-            "Number the classes as in y.",
-        )
-    labels = labels.long().clamp(min=0)  # only ignored labels are negative
-    table = torch.ones(max(int(labels.max()), *class_weight) + 1)
-    for label, weight in class_weight.items():
-        table[label] = weight
-    weights = table[labels]
-    return weights if arrays.weights is None else weights * arrays.weights
-
-
-def _chooses_one(rows: Tensor) -> bool:
-    """Whether each row can be probabilities of classes, and is not a row of labels."""
-    return rows.is_floating_point() or bool(((rows == 0) | (rows == 1)).all() and (rows.sum(dim=1) == 1).all())
 
 
 def probe(net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -47,10 +47,10 @@ class Comparison:
         mixed = 0 < len(falling) < len(keys)  # then a plus means two things
         lines = [["", *(f"{key} (less is better)" if mixed and key in falling else key for key in keys)]]
         lines += [
-            [_short(name), *(_shown(key, row[key]) for key in keys)]
+            [_short(name), *(shown(key, row[key]) for key in keys)]
             for name, row in zip(self.names, self.figures, strict=True)
         ]
-        lines.append([over, *(_shown(key, self.gain[key], signed=True) for key in keys)])
+        lines.append([over, *(shown(key, self.gain[key], signed=True) for key in keys)])
         if self.heading:
             lines = [[line[0], told, *line[1:]] for line, told in zip(lines, beside, strict=True)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -68,7 +68,8 @@ class Comparison:
         return max(values) if Monitor(name, mode="auto").more_is_better else min(values)
 
 
-def _shown(name: str, value: float, *, signed: bool = False) -> str:
+def shown(name: str, value: float, *, signed: bool = False) -> str:
+    """A figure as tables have it: accuracies in per cent."""
     if "accuracy" in name or name.startswith("top"):
         return f"{100 * value:+.2f}  " if signed else f"{100 * value:.2f} %"
     return f"{value:+.4f}" if signed else f"{value:.4f}"

@@ -14,6 +14,7 @@ from torch import Tensor
 from lamina.core.errors import DataError, LaminaError
 from lamina.core.warnings import warn
 from lamina.data.augment import Augment, composed, mixes
+from lamina.data.balance import Quota
 from lamina.data.loader import ArrayBatches
 from lamina.data.workers import WorkerBatches
 from lamina.losses import Loss
@@ -45,7 +46,7 @@ def array_batches(
     shuffle: bool = False,
     seed: int = 0,
     augment: Augment | None = None,
-    sample_by: Tensor | None = None,
+    sample_by: Tensor | Quota | None = None,
 ) -> ArrayBatches | WorkerBatches:
     """Batches of arrays, the targets prepared for their losses; everything is moved to the device once, not a batch at a time."""
     if isinstance(data, Streamed):
@@ -87,7 +88,7 @@ def counted(augment: Augment | None, step: SupervisedStep, goals: Sequence[Tenso
         raise LaminaError(
             "fit was given weights of samples or classes, and an augmentation that mixes samples.",
             "A mixed sample has no weight of its own.",
-            "Leave the weights out, or Mixup and CutMix; rare classes can also be repeated in the data.",
+            'Leave the weights out, or Mixup and CutMix; balance="sample", "under" or "over" draws rare classes more often.',
         )
     if len(goals) > 1 or goals[0].dim() > 2 or not (goals[0].is_floating_point() or loss.takes_shares):
         raise LaminaError(

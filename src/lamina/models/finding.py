@@ -14,8 +14,7 @@ from torch import Tensor
 from lamina.core.errors import DataError
 from lamina.data.loader import Augment
 from lamina.losses import Huber, MeanAbsoluteError, MeanSquaredError
-from lamina.models import arrays as array
-from lamina.models import feed, objective
+from lamina.models import balancing, feed, objective
 from lamina.training import SupervisedStep
 from lamina.training import batch_size as sizes
 from lamina.training import find_lr as rates
@@ -116,7 +115,7 @@ def _fed(
         data, _ = model._sets(x, y, None, None, None)
         step = model._ready(data)
         feed.refuse_augmenting_channels_last(augment, model.graph)
-        weights = array.sample_weights(data, class_weight)
+        weights = balancing.sample_weights(data, class_weight)
         batches = feed.array_batches(
             data, step, weights=weights, batch_size=batch_size, shuffle=True, seed=seed, augment=augment
         )

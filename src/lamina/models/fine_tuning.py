@@ -210,7 +210,7 @@ def _fit_head(model: Pictured, features: _Features, epochs: int, told: Mapping[s
     head.compile(**compiled, runtime=model.runtime)
     x, y = (value.clone() for value in features.train)  # inference tensors know no gradients
     held = None if features.held is None else tuple(value.clone() for value in features.held)
-    plain = {name: told[name] for name in ("batch_size", "callbacks", "seed")}
+    plain = {name: told[name] for name in ("batch_size", "callbacks", "seed", "balance")}
     history = head.fit(x, y, epochs=epochs, validation_data=held, verbose=0, **plain)
     features.layer.train()
     return history

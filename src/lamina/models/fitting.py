@@ -54,10 +54,10 @@ def asked_callbacks(
     return asked
 
 
-def told(*, resize: ProgressiveResize | None, sample_by: Any) -> dict[str, str]:
+def told(*, resize: ProgressiveResize | None, balance: str | None, sample_by: Any) -> dict[str, str]:
     """What a run's config says of arguments that few give."""
-    drawn = sample_by if sample_by is None or isinstance(sample_by, str) else "weights"
-    return {name: str(value) for name, value in (("resize", resize), ("sample_by", drawn)) if value is not None}
+    given = {"resize": resize, "balance": balance, "sample_by": None if sample_by is None else "weights"}
+    return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def lay(update: Update, train: Any, epochs: int, *, start: int | None = None) -> None:

@@ -18,7 +18,7 @@ from lamina.data.fingerprint import fingerprint
 from lamina.data.loader import Augment
 from lamina.layers.symbol import Symbol
 from lamina.models import arrays as array
-from lamina.models import feed, file, fitting, objective
+from lamina.models import balancing, feed, file, fitting, objective
 from lamina.models.arrays import Arrays
 from lamina.models.finding import Finder
 from lamina.models.graph import Graph, apply
@@ -161,6 +161,7 @@ class Model(Finder, Holder):
         initial_epoch: int = 0,
         *,
         seed: int = 0,
+        balance: str | None = None,
         sample_by: Any = None,
         augment: Augment | None = None,
         resize: ProgressiveResize | None = None,
@@ -172,9 +173,10 @@ class Model(Finder, Holder):
         """Trains on arrays, tensors, a data set, or an iterable of batches; returns the figures of each epoch.
 
         A second call continues. `validation_split` holds out that fraction of the samples, the last ones, as in Keras.
-        `class_weight` and `sample_weight` multiply the loss. `sample_by` draws the samples of an epoch with replacement: "class"
-        every class equally often, an array (N) each sample as often as its weight asks for. `augment` (one, a list, or names:
-        "flip,crop") changes batches of images on the device, `resize` makes them small in early epochs. `verbose`: "auto" or 1 a
+        `class_weight` and `sample_weight` multiply the loss. `balance` has rare classes count as much as frequent ones, but not
+        in validation: "weights", "effective", "sample", "under" or "over" (see data.balance). `sample_by` (N) draws the samples
+        of an epoch with replacement, each as often as its weight asks for. `augment` (one, a list, or names: "flip,crop")
+        changes batches of images on the device, `resize` makes them small in early epochs. `verbose`: "auto" or 1 a
         bar on a terminal and a line an epoch elsewhere, 2 a line, 0 nothing. With `run` the training is kept in that folder (see
         RunFolder), every `checkpoint_every` steps too, and figures every `log_every` steps; `resume=True` goes on with it. The
         same seed gives the same run.
@@ -182,9 +184,10 @@ class Model(Finder, Holder):
         if x is None:
             raise LaminaError("fit came without data.", "It needs x.", "Call fit(x, y) with arrays, or fit(dataset).")
         callbacks = feed.checked_callbacks(callbacks, epochs)
+        balancing.check(balance, class_weight=class_weight, sample_by=sample_by)
         if feed.is_batches(x) and y is None:
             beside = {"class_weight": class_weight, "sample_weight": sample_weight, "sample_by": sample_by}
-            feed.refuse_with_batches({**beside, "augment": augment}, validation_split)
+            feed.refuse_with_batches({**beside, "balance": balance, "augment": augment}, validation_split)
             (few, goals), x = feed.peek(x)
             step, held = self._ready(self._collect(few, goals, None)), validation_data
             train = feed.foreign(x, step)
@@ -192,18 +195,18 @@ class Model(Finder, Holder):
             beside = array.beside(sample_weight, sample_by)
             data, held = self._sets(x, y, beside, validation_data, validation_split)
             step = self._ready(data)
-            weights = array.sample_weights(data, class_weight)
+            weights, drawn = balancing.balanced(data, balance, class_weight)
             feed.refuse_augmenting_channels_last(augment, self.graph)
             feeding: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "augment": augment}
-            odds = array.sampling_odds(data, sample_by)
-            train = feed.array_batches(data, step, weights=weights, sample_by=odds, **feeding)
+            train = feed.array_batches(data, step, weights=weights, sample_by=drawn, **feeding)
         validation = None if held is None else self._in_order(held, PREDICT_BATCH)
         update = objective.update_of(step)
         callbacks = fitting.asked_callbacks(update, callbacks, run=run, log_every=log_every)
         feed.check_monitors(callbacks, step, validated=validation is not None)
         settings = {"precision": self.runtime.precision, "batch_size": batch_size, "epochs": epochs, "seed": seed}
-        settings |= {"shuffle": shuffle, "augment": str(augment), **fitting.told(resize=resize, sample_by=sample_by)}
-        folder = None
+        few = fitting.told(resize=resize, balance=balance, sample_by=sample_by)
+        settings |= {"shuffle": shuffle, "augment": str(augment), **few}
+        folder: RunFolder | None = None
         if run is not None:
             folder = RunFolder(
                 run,
@@ -214,8 +217,7 @@ class Model(Finder, Holder):
                 every_steps=checkpoint_every,
                 writes=self.runtime.world.is_main,
             )
-        own = [] if folder is None else [folder]
-        loop = Loop(step, seed=seed, callbacks=[*callbacks, *own, *reporter(verbose)])
+        loop = Loop(step, seed=seed, callbacks=[*callbacks, *filter(None, [folder]), *reporter(verbose)])
         for callback in loop.callbacks:
             callback.model = self
         loop.epochs_done, loop.steps_done = self._age

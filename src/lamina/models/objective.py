@@ -160,7 +160,7 @@ def _decoded(value: Any) -> Any:
             f"Known are {', '.join(_KINDS)}.",
             "Do not trust this file, or update lamina.",
         )
-    return _KINDS[value["kind"]](**value["arguments"])
+    return _KINDS[value["kind"]](**{name: _decoded(argument) for name, argument in value["arguments"].items()})
 
 
 # What a model file may ask for; losses and optimizers are settings, so their arguments are numbers.

@@ -16,7 +16,7 @@ from lamina.core.warnings import warn
 from lamina.data.augment import ProgressiveResize
 from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
-from lamina.models import feed, fine_tuning, pictures
+from lamina.models import balancing, feed, fine_tuning, pictures
 from lamina.models.arrays import Arrays
 from lamina.models.model import Model
 from lamina.models.summary import Summary
@@ -58,6 +58,7 @@ class Pictured(Model):
         initial_epoch: int = 0,
         *,
         seed: int = 0,
+        balance: str | None = None,
         sample_by: Any = None,
         augment: Augment | None = None,
         resize: ProgressiveResize | None = None,
@@ -87,6 +88,7 @@ class Pictured(Model):
                 sample_weight,
                 initial_epoch,
                 seed=seed,
+                balance=balance,
                 sample_by=sample_by,
                 augment=augment,
                 resize=resize,
@@ -112,6 +114,7 @@ class Pictured(Model):
         decay: float = 0.5,
         freeze_statistics: bool = False,
         seed: int = 0,
+        balance: str | None = None,
         augment: Augment | None = None,
         run: str | os.PathLike[str] | None = None,
         resume: bool = False,
@@ -128,6 +131,7 @@ class Pictured(Model):
         the two phases; one history has both. The other arguments are those of `fit`.
         """
         pictures.refuse_batches(type(self).__name__, x, validation_data)
+        balancing.check(balance)
         fine_tuning.check_epochs(epochs=epochs, freeze_epochs=freeze_epochs)
         if self._net is None:
             warn(
@@ -145,7 +149,13 @@ class Pictured(Model):
                 freeze_epochs=freeze_epochs,
                 rates=(rate, decay),
                 freeze_statistics=freeze_statistics,
-                told={"batch_size": batch_size, "verbose": verbose, "callbacks": given, "seed": seed},
+                told={
+                    "batch_size": batch_size,
+                    "verbose": verbose,
+                    "callbacks": given,
+                    "seed": seed,
+                    "balance": balance,
+                },
                 plan=fine_tuning.Plan(epochs, augment, folder, resume, checkpoint_every, log_every),
             )
 

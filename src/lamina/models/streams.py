@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lamina.core.errors import DataError
 from lamina.data.augment import Augment
+from lamina.data.balance import Quota
 from lamina.data.dataset import FolderDataset
 from lamina.data.faults import first_readable
 from lamina.data.workers import WorkerBatches
@@ -44,7 +45,7 @@ def worker_batches(
     shuffle: bool = False,
     seed: int = 0,
     augment: Augment | None = None,
-    sample_by: Tensor | None = None,
+    sample_by: Tensor | Quota | None = None,
 ) -> WorkerBatches:
     """Batches of a data set on the disk, in the order in which ArrayBatches gives those of arrays."""
     batches = WorkerBatches(

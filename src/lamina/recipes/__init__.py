@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lamina.core.errors import unknown_name
+from lamina.recipes.cifar10 import cifar10_fast
 from lamina.recipes.few_photos import FineTuning, few_photos
 from lamina.recipes.mnist import mnist_deepconvnet, mnist_fast
 from lamina.recipes.recipe import Recipe
 
-__all__ = ["FineTuning", "Recipe", "few_photos", "get", "mnist_deepconvnet", "mnist_fast", "names"]
+__all__ = ["FineTuning", "Recipe", "cifar10_fast", "few_photos", "get", "mnist_deepconvnet", "mnist_fast", "names"]
 
-_RECIPES: dict[str, Callable[[], Recipe]] = {"mnist_deepconvnet": mnist_deepconvnet, "mnist_fast": mnist_fast}
+_RECIPES: dict[str, Callable[[], Recipe]] = {
+    "cifar10_fast": cifar10_fast,
+    "mnist_deepconvnet": mnist_deepconvnet,
+    "mnist_fast": mnist_fast,
+}
 
 
 def names() -> list[str]:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from lamina import networks
+from lamina.data.dataset import FolderDataset, ImageDataset
 from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
 from lamina.losses import Loss
+from lamina.models.pictures import in_memory
 from lamina.tasks import Classifier
+from lamina.tasks.classification import inputs
 from lamina.training import Callback, Runtime
+
+_LOOKED_AT = 5000  # pictures, by which initial values are set
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Tuned settings of a classifier: everything that its measured result depends on but the seed.
 
-    `optimizer` is a spec of `lamina.optimizers`; `schedule` maps progress 0..1 to a factor of its learning rate.
+    `optimizer` is a spec of `lamina.optimizers`; `schedule` maps progress 0..1 to a factor of its learning rate. `arguments`
+    are the network's own. `initialise(net, images)` sets initial values by some of the training pictures, normalised (B C H W).
     """
 
     name: str
@@ -31,6 +41,8 @@ class Recipe:
     schedule: Callable[[float], float]
     augment: Augment
     loss: Loss
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    initialise: Callable[[Any, Tensor], None] | None = None
 
     def fit(
         self,
@@ -51,13 +63,14 @@ class Recipe:
 
         The initial values, the order of the pictures, their augmentation and dropout are functions of `seed`.
         """
-        import torch
-
+        train, validation_data = inputs.training_sets(
+            self.data if data is None else data, None, validation_data, classes=None
+        )
         torch.manual_seed(seed)  # the initial values; everything after is keyed by the seed given to fit
-        classifier = Classifier(self.network, preprocess=self.preprocess)
+        classifier = Classifier(self._network(train), preprocess=self.preprocess)
         classifier.compile(self.optimizer, self.loss, schedule=self.schedule, runtime=runtime)
         classifier.fit(
-            self.data if data is None else data,
+            train,
             batch_size=self.batch_size,
             epochs=self.epochs if epochs is None else epochs,
             augment=self.augment,
@@ -72,3 +85,12 @@ class Recipe:
             log_every=log_every,
         )
         return classifier
+
+    def _network(self, train: ImageDataset | FolderDataset) -> nn.Module:
+        net = networks.create(
+            self.network, num_classes=len(train.classes), in_channels=self.preprocess.channels, arguments=self.arguments
+        )
+        if self.initialise is not None:
+            images = in_memory(train.limit(_LOOKED_AT), self.preprocess).images
+            self.initialise(net, self.preprocess.normalize()(images))
+        return net

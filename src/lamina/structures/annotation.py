@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from lamina.core.errors import ShapeError
@@ -26,6 +26,8 @@ class Annotation:
     group or is too difficult, so that finding it is neither right nor wrong (COCO's iscrowd, VOC's difficult, Open Images'
     IsGroupOf); `area_px`, the pixels it covers, by which small, medium and large ones are told apart.
 
+    `attributes` are further numbers of each object, by name (N ...): whether it is truncated, its pose.
+
     Of the picture: `class_map`, the class of each pixel, IGNORED where there is none; `captions`; `other`, the picture
     that it is paired with. `extras` are what few formats know, by name: tensors of any shape, numbers, texts.
     """
@@ -36,6 +38,7 @@ class Annotation:
     keypoints: Float[Tensor, "N P 3"] | None = None
     crowd: Bool[Tensor, " N"] | None = None
     area_px: Float[Tensor, " N"] | None = None
+    attributes: Mapping[str, Shaped[Tensor, " N *A"]] = field(default_factory=dict)
     class_map: UInt8[Tensor, "H W"] | None = None
     captions: tuple[str, ...] | None = None
     other: UInt8[Tensor, "C H W"] | None = None
@@ -43,6 +46,7 @@ class Annotation:
 
     def __post_init__(self) -> None:
         counts = {name: len(value) for name in _OF_OBJECTS if (value := getattr(self, name)) is not None}
+        counts |= {name: len(value) for name, value in self.attributes.items()}
         if len(set(counts.values())) > 1:
             raise ShapeError(
                 f"An annotation has {', '.join(f'{count} {name}' for name, count in counts.items())}.",
@@ -58,11 +62,16 @@ class Annotation:
     def objects(self, rows: Tensor) -> Annotation:
         """The same picture with these objects only: positions, or a mask (N). `extras` stay as they are."""
         held = {name: getattr(self, name) for name in _OF_OBJECTS}
-        return replace(self, **{name: value[rows] for name, value in held.items() if value is not None})
+        cut = {name: value[rows] for name, value in held.items() if value is not None}
+        return replace(self, **cut, attributes={name: value[rows] for name, value in self.attributes.items()})
 
     def __repr__(self) -> str:
         told = {each.name: getattr(self, each.name) for each in fields(self)}
-        known = {name: value for name, value in told.items() if value is not None and (name != "extras" or value)}
+        known = {
+            name: value
+            for name, value in told.items()
+            if value is not None and (name not in ("attributes", "extras") or value)
+        }
         return f"Annotation({', '.join(f'{name}={_brief(value)}' for name, value in known.items())})"
 
 

@@ -1,4 +1,7 @@
-"""How results draw themselves: pixels to Pillow pictures, a caption under a picture, a picture as text for a page."""
+"""How results draw themselves: pixels to Pillow pictures, a caption under a picture, several on a sheet, a picture as text for a page.
+
+What is annotated is drawn by `drawing.annotated`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import base64
 import functools
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias, Union
 
@@ -17,7 +21,7 @@ from lamina.core.errors import DataError, ShapeError
 
 Picture: TypeAlias = Union[Image.Image, np.ndarray, Tensor, str, "os.PathLike[str]"]
 
-_PAPER, _INK, _MUTED = (250, 249, 247), (28, 27, 25), (107, 104, 98)
+PAPER, INK, MUTED = (250, 249, 247), (28, 27, 25), (107, 104, 98)
 
 
 def picture(image: Picture) -> Image.Image:
@@ -60,16 +64,35 @@ def captioned(image: Picture, caption: str, *, detail: str = "", side_px: int = 
     shown = _scaled(picture(image).convert("RGB"), side_px)
     margin, text_px = 12, 20
     width = max(shown.width, side_px) + 2 * margin
-    sheet = Image.new("RGB", (width, shown.height + 3 * margin + text_px + 6), _PAPER)
+    sheet = Image.new("RGB", (width, shown.height + 3 * margin + text_px + 6), PAPER)
     sheet.paste(shown, ((width - shown.width) // 2, margin))
     pen = ImageDraw.Draw(sheet)
     baseline = shown.height + 2 * margin + text_px
-    detail_font, caption_font = _font("DejaVuSans.ttf", 14), _font("DejaVuSans-Bold.ttf", text_px)
+    detail_font, caption_font = font("DejaVuSans.ttf", 14), font("DejaVuSans-Bold.ttf", text_px)
     room = width - 2 * margin
     if detail:
-        pen.text((width - margin, baseline), detail, fill=_MUTED, font=detail_font, anchor="rs")
+        pen.text((width - margin, baseline), detail, fill=MUTED, font=detail_font, anchor="rs")
         room -= int(detail_font.getlength(detail)) + margin
-    pen.text((margin, baseline), _shortened(caption, caption_font, room), fill=_INK, font=caption_font, anchor="ls")
+    pen.text((margin, baseline), shortened(caption, caption_font, room), fill=INK, font=caption_font, anchor="ls")
+    return sheet
+
+
+def grid(pictures: Sequence[Image.Image], *, columns: int | None = None) -> Image.Image:
+    """Pictures on one sheet of paper, row by row, about as high as wide where `columns` is not said. Raises DataError for none."""
+    if not pictures:
+        raise DataError("No picture came.", "At least one was expected.", "Pass a longer list.")
+    width = max(each.width for each in pictures)
+    mean_height = sum(each.height for each in pictures) / len(pictures)
+    across = columns or max(1, round((len(pictures) * mean_height * 1.4 / width) ** 0.5))
+    across = min(across, len(pictures))
+    rows = [pictures[first : first + across] for first in range(0, len(pictures), across)]
+    heights = [max(each.height for each in row) for row in rows]
+    sheet = Image.new("RGB", (width * across, sum(heights)), PAPER)
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        for place, each in enumerate(row):
+            sheet.paste(each, (place * width + (width - each.width) // 2, top))
+        top += height
     return sheet
 
 
@@ -101,7 +124,8 @@ def _scaled(shown: Image.Image, side_px: int) -> Image.Image:
     return shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
+def shortened(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
+    """The text, or what of it fits into `room_px`, with an ellipsis."""
     if font.getlength(text) <= room_px:
         return text
     while text and font.getlength(text + "…") > room_px:
@@ -110,7 +134,7 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
 
 
 @functools.cache
-def _font(name: str, size_px: int) -> ImageFont.FreeTypeFont:
+def font(name: str, size_px: int) -> ImageFont.FreeTypeFont:
     """A font that comes with matplotlib: Pillow's own knows few letters beyond English."""
     import matplotlib  # slow to import, and needed only here
 

@@ -21,6 +21,7 @@ from lamina.training.curves import CSVLogger as CSVLogger
 from lamina.training.curves import StepLogger as StepLogger
 from lamina.training.finite import first_nonfinite
 from lamina.training.resumable import Resumable
+from lamina.training.small_loss import RampSmallLoss as RampSmallLoss
 from lamina.training.snapshots import Snapshots as Snapshots
 from lamina.training.step import Step
 from lamina.training.tensorboard import TensorBoard as TensorBoard

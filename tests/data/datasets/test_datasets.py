@@ -7,7 +7,8 @@ from lamina.core.errors import UnknownNameError
 
 
 def test_names_lists_what_load_knows():
-    assert data.names() == ["cifar10", "mnist"]
+    assert {"cifar10", "coco2017", "fashion-mnist", "mnist", "voc2007"} <= set(data.names())
+    assert data.names() == sorted(data.names())
 
 
 def test_an_unknown_name_lists_the_nearest():

@@ -1,5 +1,6 @@
 """Augmentation on the device, a whole batch at a time: pure functions of the images and of random numbers keyed by position."""
 
+from lamina.data.augment.auto import AugMix, RandAugment, TrivialAugment
 from lamina.data.augment.colour import ColorJitter, RandomGrayscale
 from lamina.data.augment.compose import Compose, augmented, composed, draw, mixes
 from lamina.data.augment.crop import RandomCrop, RandomResizedCrop
@@ -12,6 +13,7 @@ from lamina.data.augment.transform import Augment, Mixing, Transform
 
 __all__ = [
     "AUGMENTATIONS",
+    "AugMix",
     "Augment",
     "ColorJitter",
     "Compose",
@@ -20,6 +22,7 @@ __all__ = [
     "Mixing",
     "Mixup",
     "ProgressiveResize",
+    "RandAugment",
     "RandomAffine",
     "RandomCrop",
     "RandomErasing",
@@ -30,6 +33,7 @@ __all__ = [
     "RandomShift",
     "ResizedBatches",
     "Transform",
+    "TrivialAugment",
     "augmented",
     "composed",
     "draw",

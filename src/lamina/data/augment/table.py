@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lamina.core.errors import unknown_name
+from lamina.data.augment.auto import AugMix, RandAugment, TrivialAugment
 from lamina.data.augment.colour import ColorJitter, RandomGrayscale
 from lamina.data.augment.crop import RandomCrop, RandomResizedCrop
 from lamina.data.augment.erase import Cutout, RandomErasing
@@ -39,6 +40,7 @@ _PER_SIDE: dict[str, Callable[[int, int], Transform]] = {  # made for (height, w
 
 AUGMENTATIONS: dict[str, Callable[[], Transform | Mixing]] = {
     "affine": lambda: PerSide("affine"),  # shifted by up to a sixteenth, turned by 10 degrees, zoomed by a tenth
+    "augmix": lambda: AugMix(),
     "color": lambda: ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),
     "crop": lambda: PerSide("crop"),  # a window of the same size, moved by up to an eighth
     "cutmix": lambda: CutMix(),
@@ -47,7 +49,9 @@ AUGMENTATIONS: dict[str, Callable[[], Transform | Mixing]] = {
     "flip": lambda: RandomFlip(),  # left and right
     "grayscale": lambda: RandomGrayscale(),
     "mixup": lambda: Mixup(),
+    "rand": lambda: RandAugment(),  # two of fourteen changes of light and place
     "rotate": lambda: RandomRotation(degrees=15),
+    "trivial": lambda: TrivialAugment(),  # one of them, at any strength
     "zoom": lambda: PerSide("zoom"),  # a window of a third of the area or more, stretched to the whole
 }
 

@@ -1,7 +1,6 @@
 """CIFAR-10: 60,000 colour pictures of 32 x 32 in ten classes (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images").
 
-Fetched once, 170 MB, from its author's page, and checked by the MD5 that is published there. A record of its binary form is the
-class, then 1,024 bytes each of red, green and blue, row by row.
+Fetched once, 170 MB, from its author's page, and checked by the MD5 that is published there.
 """
 
 from __future__ import annotations
@@ -12,14 +11,10 @@ import tarfile
 import zlib
 from pathlib import Path
 
-import numpy as np
-import torch
-from jaxtyping import Int64, UInt8
-from torch import Tensor
-
 from lamina.core.download import download
 from lamina.core.errors import DataError
 from lamina.data.dataset import ImageDataset
+from lamina.data.formats import cifar_binary
 from lamina.data.splits import Splits
 
 URLS = ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",)
@@ -30,7 +25,6 @@ LICENCE = (
 )
 TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST = ("test_batch.bin",)
-_RECORD = 1 + 3 * 32 * 32
 
 
 def load() -> Splits[ImageDataset]:
@@ -71,19 +65,5 @@ def _unpacked(path: Path) -> dict[str, memoryview]:
 
 
 def _data_set(batches: list[memoryview], path: Path) -> ImageDataset:
-    sizes = [len(batch) // _RECORD for batch in batches]
-    images: UInt8[Tensor, "N 3 32 32"] = torch.empty((sum(sizes), 3, 32, 32), dtype=torch.uint8)
-    labels: Int64[Tensor, " N"] = torch.empty(sum(sizes), dtype=torch.int64)
-    start = 0
-    for batch, size in zip(batches, sizes, strict=True):
-        if len(batch) != size * _RECORD or not size:
-            raise DataError(
-                f"A batch in {path} has {len(batch):,} bytes.",
-                f"Records of {_RECORD:,} bytes were expected.",
-                "Delete the file, so that it is fetched again.",
-            )
-        records = np.frombuffer(batch, dtype=np.uint8).reshape(size, _RECORD)
-        labels[start : start + size] = torch.from_numpy(records[:, 0].astype(np.int64))
-        images.view(-1, _RECORD - 1).numpy()[start : start + size] = records[:, 1:]
-        start += size
-    return ImageDataset(images, labels, CLASSES, name="cifar10")
+    images, labels = cifar_binary.records((f"A batch in {path}", batch) for batch in batches)
+    return ImageDataset(images, labels[:, 0], CLASSES, name="cifar10")

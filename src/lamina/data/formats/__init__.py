@@ -7,12 +7,36 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lamina.core.errors import DataError, unknown_name
-from lamina.data.archive import is_archive
-from lamina.data.formats import idx, image_folder
+from lamina.data import rows
+from lamina.data.archive import inside, is_archive
+from lamina.data.formats import (
+    ade20k,
+    ai_hub,
+    camvid,
+    celeba,
+    cifar_binary,
+    cityscapes,
+    coco,
+    cvat,
+    flickr,
+    idx,
+    image_folder,
+    imagenet,
+    lfw,
+    lvis,
+    masks,
+    open_images,
+    pairs,
+    shards,
+    table,
+    voc,
+    wider_face,
+    yolo,
+)
 from lamina.data.splits import Splits
 from lamina.data.tree import Tree
 
-__all__ = ["FORMATS", "open_path"]
+__all__ = ["FORMATS", "open_path", "open_tree"]
 
 _DEPTH = 3  # folders that an archive, or whoever unpacked it, puts around a data set
 
@@ -40,7 +64,27 @@ class Format(Protocol):
 
 
 FORMATS: dict[str, Format] = {  # the first that matches is taken, so what looks like much else comes last
+    "lvis": lvis,
+    "coco": coco,
+    "open_images": open_images,
+    "voc": voc,
+    "cvat": cvat,
+    "yolo": yolo,
+    "wider_face": wider_face,
+    "celeba": celeba,
+    "cityscapes": cityscapes,
+    "ade20k": ade20k,
+    "camvid": camvid,
+    "flickr": flickr,
+    "lfw": lfw,
+    "ai_hub": ai_hub,
+    "imagenet": imagenet,
+    "cifar_binary": cifar_binary,
     "idx": idx,
+    "shards": shards,
+    "pairs": pairs,
+    "masks": masks,
+    "table": table,
     "image_folder": image_folder,
 }
 
@@ -57,6 +101,8 @@ def open_path(path: str | Path, format: str | None = None, *, task: str | None =
     if format is not None and format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
     where = Path(path).expanduser()
+    if where.suffix.lower() in rows.SUFFIXES and (where.is_file() or inside(where)) and format in (None, "table"):
+        return table.open_table(where, task=task)
     if not where.is_dir() and not (where.is_file() and is_archive(where)):
         raise DataError(
             f"{where} is {'a file' if where.exists() else 'not there'}.",
@@ -67,9 +113,15 @@ def open_path(path: str | Path, format: str | None = None, *, task: str | None =
             if where.exists()
             else "Check the spelling; lamina.data.names() lists the data sets that need no path.",
         )
-    tree: Tree | None = Tree(where)
-    assert tree is not None
-    top, depth = tree, 0
+    return open_tree(Tree(where), format, task=task)
+
+
+def open_tree(top: Tree, format: str | None = None, *, task: str | None = None) -> Splits[Any]:
+    """As `open_path`, of files that are listed already."""
+    if format is not None and format not in FORMATS:
+        raise unknown_name("format", format, FORMATS)
+    tree: Tree | None = top
+    depth = 0
     while tree is not None and depth <= _DEPTH:
         for name in [format] if format is not None else FORMATS:
             if how := FORMATS[name].matches(tree):
@@ -86,8 +138,10 @@ def _opened(name: str, tree: Tree, task: str | None, how: str) -> Splits[Any]:
     reader = FORMATS[name]
     if task is not None and task not in reader.TASKS:
         raise unknown_name(f"task of the format {name}", task, reader.TASKS)
-    splits = reader.open_tree(tree, task or reader.TASKS[0])
-    return replace(splits, format=name, recognised=how or "as it was named")
+    usual = getattr(reader, "usual_task", None)  # of a format whose files tell what there are annotations for
+    splits = reader.open_tree(tree, task or (reader.TASKS[0] if usual is None else usual(tree)))
+    said = "; ".join(each for each in (how, splits.recognised) if each)
+    return replace(splits, format=name, recognised=said or "as it was named")
 
 
 def _only_folder(tree: Tree) -> Tree | None:

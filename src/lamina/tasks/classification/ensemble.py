@@ -130,7 +130,7 @@ class Ensemble:
 
     def _measured(self, x: Any) -> Any:
         name, part = inputs.measured(x, self.split)
-        if name == "train" and any("held_out" in member.split for member in self.members):
+        if name == "train" and any("of" in member.split for member in self.members):
             raise DataError(
                 "The data has training pictures alone, and the members held out different ones of them.",
                 "An ensemble is measured on pictures that no member was trained on.",

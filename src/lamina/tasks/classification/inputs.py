@@ -216,6 +216,8 @@ def measured(value: Any, split: Mapping[str, Any]) -> tuple[str, Any]:
             return name, getattr(splits, name)
     assert splits.train is not None
     if was_split(splits.train, split):
+        if "fold" in split:
+            return "validation", list(splits.train.folds(split["folds"], seed=split["seed"]))[split["fold"]][1]
         return "validation", splits.train.split(split["held_out"], seed=split["seed"])[1]
     if split.get("trained_on") == signature(splits.train):
         warn(
@@ -241,7 +243,7 @@ def signature(dataset: Any) -> str:
 
 def was_split(train: Any, split: Mapping[str, Any]) -> bool:
     """Whether training held out some of these very pictures: other data, of another count, is measured whole."""
-    return "held_out" in split and split["of"] == len(train)
+    return ("held_out" in split or "fold" in split) and split["of"] == len(train)
 
 
 def fitting_preprocess(

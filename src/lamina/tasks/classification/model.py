@@ -164,7 +164,7 @@ class Classifier(Pictured):
     def _divided(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Any, Any, Any]:
         """Data sets for training and validation (None where there is none), and the weights of the former."""
         train, validation = self._named(x, y, held)
-        split: dict[str, Any] = {"trained_on": inputs.signature(train)}
+        split: dict[str, Any] = {"trained_on": inputs.signature(train), **getattr(train, "cut", {})}
         if validation is None and fraction != 0:
             fraction = inputs.HELD_OUT if fraction is None else fraction
             split = {"held_out": fraction, "of": len(train), "by": "content hash", "seed": inputs.SEED}

@@ -1,0 +1,68 @@
+"""`lamina models`, `datasets` and `env`: what there is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from typing import Any
+
+import typer
+
+from lamina.cli.commands import Json, app
+
+
+@app.command()
+def models() -> None:
+    """The networks that --model knows by name, and the recipes."""
+    from lamina import networks, recipes
+    from lamina.cli import opening
+
+    width = max(map(len, [*networks.names(), *recipes.names()]))
+    room = max(shutil.get_terminal_size().columns - width - 15, 20)
+    typer.echo(f"{'network':{width}s}  {'parameters':>11s}  (for the usual pictures and classes)")
+    for name in networks.names():
+        told = textwrap.shorten(networks.headline(name), room, placeholder=" ...")
+        typer.echo(f"{name:{width}s}  {opening.parameters_of(name):>11s}  {told}")
+    typer.echo(f"\n{'recipe':{width}s}  (settings with a measured result)")
+    for name in recipes.names():
+        recipe = recipes.get(name)
+        typer.echo(f"{name:{width}s}  {recipe.network} on {recipe.data}, {recipe.epochs} epochs")
+    typer.echo("\nAlso timm/NAME, a network of timm's; FILE.py:NAME, your own class or function.")
+
+
+@app.command()
+def datasets(as_json: Json = False) -> None:
+    """The data sets that can be named: for what, how many pictures, how much is fetched, under which licence."""
+    from lamina.data.datasets import described
+
+    listed = described()
+    if as_json:
+        typer.echo(json.dumps(listed, indent=2))
+        return
+    width = max(len(entry["name"]) for entry in listed)
+    typer.echo(f"{'data set':{width}s}  {'task':14s}  {'pictures':>9s}  {'size':>8s}  {'':8s}  licence")
+    for entry in listed:
+        size = f"{entry['bytes'] / 1e6:,.0f} MB" if entry["bytes"] else ""
+        where = "at hand" if entry["at_hand"] else "by hand" if entry["by_hand"] else "fetched"
+        line = f"{entry['name']:{width}s}  {entry['tasks'][0]:14s}  {entry['pictures']:9,d}  {size:>8s}  {where:8s}  "
+        room = max(shutil.get_terminal_size().columns - len(line), 20)
+        typer.echo(line + textwrap.shorten(entry["licence"], room, placeholder=" ..."))
+    typer.echo("\nat hand: in the cache or the package; by hand: `lamina data info NAME` says what to put where.")
+
+
+@app.command()
+def env(as_json: Json = False) -> None:
+    """Versions, processor and devices, for a bug report."""
+    from lamina.cli import work
+
+    facts = work.environment()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name:14s} {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

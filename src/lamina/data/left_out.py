@@ -1,0 +1,38 @@
+"""Annotations and pictures that a reader leaves out: a few are told in one warning, many are an error."""
+
+from __future__ import annotations
+
+from lamina.core.errors import DataError
+from lamina.core.warnings import warn
+
+_NAMED = 3
+_FEW = 3
+_SHARE = 0.1
+
+
+class LeftOut:
+    """Counts what is left out of a source, and keeps the first few by name. `what` is a plural: "rows of labels.csv"."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what, self.remedy = what, remedy
+        self.count, self._first = 0, list[str]()
+
+    def add(self, told: str) -> None:
+        """One more: where it is, and what is wrong with it."""
+        self.count += 1
+        if len(self._first) < _NAMED:
+            self._first.append(told)
+
+    def tell(self, total: int, *, bearable: bool = False) -> None:
+        """Warns once if there were any. Raises DataError where all of `total` are lost, or more than a tenth (and more than 3).
+
+        `bearable`: any number is, but all.
+        """
+        if not self.count:
+            return
+        more = f"; and {self.count - _NAMED:,} more" if self.count > _NAMED else ""
+        said = f"{self.count:,} of {total:,} {self.what} cannot be used: {'; '.join(self._first)}{more}."
+        many = self.count > max(_FEW, _SHARE * total) and not bearable
+        if many or self.count >= total:
+            raise DataError(said, "Nearly all were expected to be whole.", self.remedy)
+        warn(f"{said} They are left out. {self.remedy}")
