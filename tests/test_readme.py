@@ -49,8 +49,9 @@ def test_make_targets_exist() -> None:
 
 @pytest.mark.parametrize("words", LAMINA, ids=" ".join)
 def test_command_line_knows_the_command_and_its_options(words: list[str]) -> None:
+    command = words[1 : 3 if words[1] == "data" else 2]  # which has commands of its own
     told = subprocess.run(
-        [sys.executable, "-m", "lamina", words[1], "--help"],
+        [sys.executable, "-m", "lamina", *command, "--help"],
         capture_output=True,
         text=True,
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},

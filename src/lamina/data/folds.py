@@ -67,9 +67,10 @@ def dealt(units: Int64[Tensor, " N"], labels: Tensor | None, shares: Sequence[fl
         own = classes[members].sum(0) if several else np.bincount(classes[members], minlength=len(totals))
         part[members] = plan.place(own, len(members))
     left = rows[part[rows] < 0]  # single samples, in the order of their hashes
-    for kind in np.unique(classes[left]) if len(left) else ():
-        members = left[classes[left] == kind]
-        part[members] = np.repeat(np.arange(len(wanted)), plan.fill(int(kind), len(members)))
+    left = left if several else left[np.argsort(classes[left], kind="stable")]
+    for members in np.split(left, np.cumsum(np.bincount(classes[left]))[:-1]) if len(left) else ():
+        if len(members):
+            part[members] = np.repeat(np.arange(len(wanted)), plan.fill(int(classes[members[0]]), len(members)))
     for empty in set(range(len(wanted))) - set(part.tolist()):
         lightest = min(set(unit[part == np.bincount(part).argmax()].tolist()), key=lambda each: (sizes[each], each))
         part[unit == lightest] = empty
