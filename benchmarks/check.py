@@ -25,8 +25,8 @@ import torch
 from PIL import Image
 
 from lamina import data
-from lamina.data.check.perceptual import hashes, near_pairs
-from lamina.data.check.pictures import seen_in_memory
+from lamina.data.checking.perceptual import hashes, near_pairs
+from lamina.data.checking.pictures import seen_in_memory
 
 
 def main() -> None:

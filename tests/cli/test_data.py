@@ -50,7 +50,8 @@ def test_a_data_set_is_told_in_numbers(at, tmp_path):
         (["show", "photos", "--format", "cocoa"], 2, "'coco'"),
         (["show", "photos", "--augment", "flop"], 2, "'flip'"),
         (["show", "photos", "-o", "grid.bmp"], 2, "ends in .png"),
-        (["show", "nowhere"], 1, "nowhere is not there."),
+        (["show", "nowhere"], 2, "There is no data set called 'nowhere', and no folder"),
+        (["show", "no/where"], 1, "is not there."),
         (["info", "photos", "-o", "a.jpg"], 2, "ends in .png"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
+import lamina
 from lamina.cli import opening, work
 from lamina.core.errors import DataError, UnknownNameError
 from lamina.data import Splits
@@ -100,6 +101,33 @@ def test_folds_that_were_stopped_go_on_and_end_as_if_they_had_not_been(typed, mo
     begun = work.as_begun(None, options, given={"output", "resume", "folds"})
     with pytest.raises(UnknownNameError, match="The folds in run have folds 3, and 4 came"):
         work.train(*begun)
+
+
+def test_folds_of_a_few_pictures_are_measured_on_those_alone(typed):
+    code, _, err = typed(*TRAIN, "--folds", 2, "--limit", 12, "-o", "run")
+    assert code == 0, err
+    for data in (None, "photos"):
+        told = work.evaluate(Path("run/fold-1"), data, split=None, format=None, model=None)
+        assert (told["split"], told["pictures"]) == ("validation", 6)
+    curve = Path("run/fold-1/results.csv").read_text().splitlines()
+    last = work.evaluate(Path("run/fold-1/last.safetensors"), None, split=None, format=None, model="mine.py:make")
+    assert last["loss"] == pytest.approx(float(curve[-1].split(",")[curve[0].split(",").index("val_loss")]), rel=1e-4)
+
+
+def test_folds_are_fine_tuned_and_trained_by_recipes_too(typed):
+    data = opening.open_data("photos", None).train
+    lent = lamina.Classifier("fastconvnet")
+    lent.fit(data, epochs=0, verbose=0)
+    lent.save("lent.safetensors")
+    given = ("train", "photos", "--folds", 2, "--epochs", 1, "--device", "cpu")
+    code, _, err = typed(*given, "--model", "fastconvnet", "--weights", "lent.safetensors", "-o", "tuned")
+    assert code == 0, err
+    # A bare file tells which pictures it was not trained on.
+    assert lamina.load("tuned/fold-2/last.safetensors").split.items() >= {"fold": 1, "folds": 2, "of": 33}.items()
+    code, out, err = typed(*given, "--recipe", "mnist_fast", "-o", "recipe")
+    assert code == 0, err
+    assert [row[0] for row in figures("recipe")] == ["fold", "1", "2", "mean", "std"]
+    assert "--recipe" not in out
 
 
 def test_a_run_is_not_written_over_and_wrong_options_leave_nothing(typed):

@@ -39,7 +39,10 @@ def refused(*words):
         (["--average", "emma"], "--average 'emma' is not known. The known names are: 'ema', 'swa'."),
         (["--precision", "half"], "--precision 'half' is not known. The known names are: 'auto', 'float32',"),
         (["--augment", "flip, crap"], "--augment 'crap' is not known. The nearest of the 14 known names: 'crop',"),
-        (["--format", "voc"], "--format 'voc' is not known."),
+        (
+            ["--format", "imagenett"],
+            "--format 'imagenett' is not known. The nearest of the 22 known names: 'imagenet',",
+        ),
         (["--model", "deepconvet"], "--model 'deepconvet' is not known."),
         (["--recipe", "mnist_fats"], "--recipe 'mnist_fats' is not known."),
         (["--recipe", "mnist_fast", "--augment", "flip"], "--recipe came beside --augment."),

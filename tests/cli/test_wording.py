@@ -20,6 +20,10 @@ from lamina.cli.wording import as_typed
         ("batch_size was 8, and 16 came", "--batch-size was 8, and 16 came"),
         ("Use one of these, or pass the optimizer as an object.", "Use one of these."),
         ("Call summary(input_shape=(1, 28, 28)).", "Add --input-shape 3,32,32: channels, height, width."),
+        (
+            "Use model.evaluate(data), with the metrics of your choice by compile.",
+            "Its figures: lamina evaluate MODEL.",
+        ),
         ("photos/batch 3.png cannot be read.", "photos/batch 3.png cannot be read."),
     ],
 )

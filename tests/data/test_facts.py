@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from lamina import data
-from lamina.data import AnnotatedDataset, ImageDataset, facts
+from lamina.data import AnnotatedDataset, ImageDataset, Splits, facts
 from lamina.data.columns import Beside, Ragged
 from lamina.data.paths import Paths
 
@@ -123,3 +123,12 @@ def test_real_data_in_numbers(real_data, name, pictures, classes):
     assert sum(part.pictures for part in told.parts.values()) == pictures
     assert len(told.classes) == classes
     assert not any(part.unreadable for part in told.parts.values())
+
+
+def test_a_picture_that_two_parts_name_counts_once_and_is_no_copy(photos):
+    whole = data.open(photos).train
+    alone = data.info(Splits(whole, None))
+    told = data.info(Splits(whole.subset([0, 1]), None, others={"trainval": whole}))
+    assert told.pictures == alone.pictures == len(whole)
+    assert told.parts["trainval"].again == 2
+    assert sum(part.copies for part in told.parts.values()) == alone.parts["train"].copies

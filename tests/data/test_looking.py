@@ -56,10 +56,14 @@ def test_looking_draws_nothing_from_the_generator_of_others(boxed):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def darker(picture, known):
+    return picture // 2, known
+
+
 @pytest.mark.parametrize(
     "augment",
-    ["flip,rotate", "usual", "mosaic", ["crop", "color"], lambda picture, known: (picture // 2, known), v2.Pad(3)],
-    ids=str,
+    ["flip,rotate", "usual", "mosaic", ["crop", "color"], darker, v2.Pad(3)],
+    ids=lambda augment: getattr(augment, "__name__", str(augment)),
 )
 def test_annotated_pictures_are_shown_before_and_after(boxed, augment):
     augment = sample.SampleTransforms([augment]) if isinstance(augment, v2.Transform) else augment
@@ -124,3 +128,36 @@ def test_batches_augmentations_are_refused_for_boxes(boxed):
     empty.task, empty.classes = "classification", ("a",)
     with pytest.raises(DataError, match="is empty"):
         looking.part_of(Splits(empty, None))
+
+
+def test_a_misspelt_name_is_told_the_nearest():
+    with pytest.raises(UnknownNameError, match=r"'mnits', and no folder .*'mnist'"):
+        data.show("mnits")
+
+
+def test_digits_are_not_mirrored_and_keep_their_size():
+    """A flipped 3 is none; and of 28 pixels no 224 are made to look at."""
+    images = torch.zeros(8, 1, 28, 28, dtype=torch.uint8)
+    for classes, mirrored in ((("0", "1"), False), (("cat", "dog"), True)):
+        change = looking._change("usual", data.ImageDataset(images, [0] * 8, classes))
+        assert any("mirrored" in str(each) for each in change.transforms) == mirrored
+        assert change(images[0], 0)[0].shape == (3, 28, 28)
+
+
+def test_loose_pictures_and_a_single_one_are_shown_without_labels(tmp_path):
+    for number in range(3):
+        Image.new("RGB", (20, 10), (90 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    assert (
+        data.show(tmp_path, side_px=64).size
+        == data.show(
+            data.Splits(
+                FolderDataset(sorted(tmp_path.glob("*.png")), torch.zeros(3, 0, dtype=torch.int64), (), root=tmp_path),
+                None,
+            ),
+            side_px=64,
+        ).size
+    )
+    assert data.show(tmp_path / "1.png").width > 0
+    told = data.info(tmp_path)
+    assert told.pictures == 3
+    assert "without labels" in str(told)

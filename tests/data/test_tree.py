@@ -95,3 +95,16 @@ def test_a_name_that_is_no_utf_8_is_listed_and_can_be_printed(tmp_path):
 
 def test_numbers_are_sorted_by_value():
     assert sorted(["x10", "X9", "x1b", "x1a"], key=natural) == ["x1a", "x1b", "X9", "x10"]
+
+
+def test_a_folder_and_its_files_are_sorted_as_whole_paths_are(tmp_path):
+    names = ["a10/2.txt", "a9/10.txt", "a9/2.txt", "a 9/1.txt", "a09/3.txt", "A9b/1.txt", "a/1.txt"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert Tree(tmp_path).names == sorted(names, key=natural)
+
+
+def test_numbers_of_any_length_are_sorted_by_their_value():
+    names = ["1" * 5000, "2" * 4999, "٣", "2", "00"]
+    assert sorted(names, key=natural) == ["00", "2", "٣", "2" * 4999, "1" * 5000]

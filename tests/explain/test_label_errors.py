@@ -342,3 +342,9 @@ def test_the_callers_own_draws_go_on_as_if_nothing_was_drawn() -> None:
     torch.manual_seed(5)
     label_errors.find(data, train=lambda part, seed: (torch.rand(9), Looking(part))[1], verbose=False)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("data", ["photos/", pictures()[0]])
+def test_a_search_without_a_way_to_train_names_the_one_that_has_it(data: Any) -> None:
+    with pytest.raises(LaminaError, match=r"without train.*lamina\.find_label_errors\(data\)"):
+        label_errors.find(data)

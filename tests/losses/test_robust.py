@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -102,6 +104,7 @@ def test_labels_are_checked_as_those_of_cross_entropy(loss: losses.Loss) -> None
         lambda: losses.GeneralizedCrossentropy(0.0),
         lambda: losses.GeneralizedCrossentropy(1.1),
         lambda: losses.SymmetricCrossentropy(alpha=-1.0),
+        lambda: losses.SymmetricCrossentropy(alpha=math.nan),
         lambda: losses.SymmetricCrossentropy(log_zero=0.0),
         lambda: losses.SmallLoss(rate=1.0),
         lambda: losses.SmallLoss(loss="mse"),  # type: ignore[arg-type]

@@ -238,3 +238,13 @@ def test_labels_that_are_ignored_and_batches_that_are_cut_are_refused():
         model.fit(X, np.where(Y == 3, -1, Y), verbose=0, balance="under")
     with pytest.raises(LaminaError, match="given batches and balance"):
         plain_model().fit([(X[:8], Y[:8])].__iter__(), verbose=0, balance="over")
+
+
+def test_rates_are_tried_on_the_samples_that_a_balance_draws(monkeypatch):
+    seen = []
+    batches = feed.array_batches
+    monkeypatch.setattr(feed, "array_batches", lambda *args, **told: seen.append(batches(*args, **told)) or seen[-1])
+    found = plain_model().find_lr(X, Y, batch_size=8, steps=10, balance="over")
+    assert (seen[0].drawn, len(found.rates) > 1) == (100, True)
+    with pytest.raises(LaminaError, match=r"There is no balance called 'overr'\. Known are 'weights'"):
+        plain_model().find_lr(X, Y, balance="overr")

@@ -123,3 +123,17 @@ def test_a_grid_holds_every_picture():
         assert (sheet == 10 * number).all(axis=-1).sum() == (20 + number) * 30
     with pytest.raises(DataError, match="No picture"):
         draw.grid([])
+
+
+def test_of_several_classes_one_has_its_colour_where_it_stands_alone_too():
+    picture = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    boxes = torch.tensor([[4.0, 4, 14, 14], [20, 20, 34, 34]])
+    alone = Annotation(labels=torch.tensor([1, 1]), boxes_xyxy=boxes)
+    beside = Annotation(labels=torch.tensor([1, 1]), boxes_xyxy=boxes)
+    shown = [
+        {tuple(pixel) for pixel in np.asarray(annotated(picture, each, classes=classes)).reshape(-1, 3).tolist()}
+        for each, classes in ((alone, ("a", "b")), (beside, ("a",)))
+    ]
+    assert colour(0) not in shown[0]
+    assert colour(1) in shown[0]
+    assert colour(0) in shown[1], "of one class alone objects are told apart"

@@ -24,7 +24,7 @@ def check(
     format: Annotated[str | None, typer.Option(help="How PATH is stored. Recognised otherwise.")] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="Which of the annotations: detection, segmentation, captioning ... [the format's usual]"),
+        typer.Option(help="Which annotations of several are checked: keypoints, captioning ... [the format's usual]"),
     ] = None,
     duplicates: Annotated[
         bool, typer.Option("--duplicates/--no-duplicates", help="Look for copies, and for leaks from part to part.")
@@ -53,15 +53,13 @@ def check(
     if labels:
         from lamina.cli.label_errors import check_labels
 
-        check_labels(
-            data, output=output, format=format, model=model, folds=folds, epochs=epochs, json_file=json_file
-        )
+        check_labels(data, output=output, format=format, model=model, folds=folds, epochs=epochs, json_file=json_file)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lamina.cli.options import check_name
-    from lamina.data.check import check as checked
+    from lamina.data.checking import check as checked
     from lamina.data.formats import FORMATS
 
     check_name("format", format, FORMATS)

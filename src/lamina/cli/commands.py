@@ -21,8 +21,8 @@ app = typer.Typer(
 )
 
 _DATA = (
-    "A name (see `lamina datasets`), or a folder: with a folder of pictures for each class, with train/ and val/ (or valid/) "
-    "and test/ that each hold such folders, or with IDX files."
+    "A name (see `lamina datasets`); a folder, zip or tar, with a folder of pictures for each class, with train/ and val/ (or "
+    "valid/) and test/ that each hold such folders, or in another known format; or a table (CSV) of pictures and labels."
 )
 _HELD_OUT = " Where there is no val/, a tenth of the training pictures is held out."
 Data = Annotated[str, typer.Argument(metavar="DATA", help=_DATA)]
@@ -32,7 +32,9 @@ ModelFile = Annotated[
         metavar="MODEL", help="A model file, or a run folder (its best model, without validation its last)."
     ),
 ]
-Format = Annotated[str | None, typer.Option(help="How DATA is stored: idx or image_folder. Recognised otherwise.")]
+Format = Annotated[
+    str | None, typer.Option(help="How DATA is stored: image_folder, table, idx ... Recognised otherwise.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Function = Annotated[
     str | None,
@@ -113,7 +115,8 @@ def train(
         int | None, _option(_MODEL, "Use this many pictures only, for a quick try.", metavar="N", min=1)
     ] = None,
     format: Annotated[
-        str | None, _option(_MODEL, "How DATA is stored: idx or image_folder. [recognised]", metavar="NAME")
+        str | None,
+        _option(_MODEL, "How DATA is stored: image_folder, table, idx, imagenet ... [recognised]", metavar="NAME"),
     ] = None,
     epochs: Annotated[
         int | None, _option(_STEPS, "Passes over the data. [5, or the recipe's]", metavar="N", min=1)

@@ -50,7 +50,7 @@ def show(
 
     if output.suffix.lower() != ".png":
         raise UnknownNameError(f"--output is {output}.", "A name that ends in .png was expected.", "Pass samples.png.")
-    found = looking.opened(data, format=format, task=task)
+    found = looking.opened_or_loose(data, format=format, task=task)
     sheet = looking.show(found, count, part=part, augment=augment, seed=seed)
     with replacing(output) as writing:
         sheet.save(writing, "PNG")
@@ -76,13 +76,18 @@ def info(
     if output is not None and output.suffix.lower() != ".png":
         raise UnknownNameError(f"--output is {output}.", "A name that ends in .png was expected.", "Pass balance.png.")
     told = facts.info(data, format=format, task=task)
-    if output is not None:
-        with replacing(output) as writing:
-            told.figure().savefig(writing, dpi=120, format="png")
     if as_json:
         typer.echo(json.dumps(told.to_dict(), indent=2))
-        return
-    text = str(told)
+    else:
+        _print(str(told))
+    if output is not None:
+        figure = told.figure()
+        with replacing(output) as writing:
+            figure.savefig(writing, dpi=120, format="png")
+
+
+def _print(text: str) -> None:
+    """Prints what a terminal may have no letters for."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)

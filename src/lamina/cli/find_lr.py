@@ -17,6 +17,9 @@ def find_lr(
     model: Annotated[str, typer.Option(help=NETWORKS)] = "deepconvnet",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures an update.")] = 128,
     optimizer: Annotated[str, typer.Option(help="sgd, adam, adamw, rmsprop, muon ...")] = "adamw",
+    balance: Annotated[
+        str | None, typer.Option(help="As of `lamina train`: weights, effective, sample, under or over.")
+    ] = None,
     check: Annotated[
         float | None, typer.Option(help="Judge this rate: too low, good, too high, diverging, or nothing learned.")
     ] = None,
@@ -38,22 +41,25 @@ def find_lr(
 
     from lamina import optimizers
     from lamina.cli import opening
-    from lamina.cli.options import parse_size
+    from lamina.cli.options import check_name, parse_size
+    from lamina.data.balance import BALANCES
     from lamina.tasks import Classifier
     from lamina.tasks.classification import inputs
     from lamina.training.find_lr import check_picture
 
+    check_name("balance", balance, BALANCES)
     if plot is not None:
         check_picture(plot)
     asked = None if size is None else parse_size(size)
     splits = opening.limited(opening.open_data(data, format), limit)
+    inputs.refuse_annotated(splits)
     some = splits.train or splits.validation or splits.test
     torch.manual_seed(seed)
     made = opening.network(model, num_classes=len(splits.classes), in_channels=lambda: inputs.channels_of(some))
     preprocess = None if asked is None else inputs.sized_preprocess(some, made, asked)
-    classifier = Classifier(made, preprocess=preprocess)
+    classifier = Classifier(made, preprocess=preprocess, multi_label=opening.is_multi_label(splits))
     classifier.compile(optimizers.get(optimizer), device=device, precision=precision)
-    found = classifier.find_lr(splits, batch_size=batch_size, steps=steps, check=check, seed=seed)
+    found = classifier.find_lr(splits, batch_size=batch_size, steps=steps, check=check, balance=balance, seed=seed)
     if plot is not None:
         found.plot(path=plot)
     typer.echo(json.dumps(found.to_dict()) if as_json else str(found))

@@ -83,8 +83,10 @@ def _figures(run: Path, options: TrainOptions) -> dict[str, Any]:
     last: Any = best if opening.model_file(run).stem == "last" else None
     if last is None:
         last = opening.open_model(run / "last.safetensors", str(opening.read_config(run).get("model", "")))
-    last.compile(metrics=["accuracy", "balanced_accuracy"], device=options.device, precision=options.precision)
+    own: Any = ["accuracy", "f1"] if last.multi_label else ["accuracy", "balanced_accuracy"]
+    last.compile(metrics=own, device=options.device, precision=options.precision)
     splits = opening.run_data(run, opening.read_config(run))
     figures = last.evaluate(opening.part_of(splits, last)[1])
-    print(work.report(run, None, format=None, classifier=best, splits=splits))
+    if not last.multi_label:
+        print(work.report(run, None, format=None, classifier=best, splits=splits))
     return dict(figures)

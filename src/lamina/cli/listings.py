@@ -31,7 +31,7 @@ def models() -> None:
     typer.echo("\nAlso timm/NAME, a network of timm's; FILE.py:NAME, your own class or function.")
 
 
-@app.command()
+@app.command(short_help="The data sets that can be named.")
 def datasets(as_json: Json = False) -> None:
     """The data sets that can be named: for what, how many pictures, how much is fetched, under which licence."""
     from lamina.data.datasets import described

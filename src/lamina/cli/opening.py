@@ -15,6 +15,7 @@ from torch import nn
 from lamina import data as datasets
 from lamina import layers, networks
 from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError
+from lamina.data import archive
 from lamina.layers.torch_module import qualified_name
 from lamina.models import Model, file
 from lamina.networks import by_path
@@ -32,13 +33,20 @@ def open_data(name: str, format: str | None) -> Any:
 
 def lasting_data(name: str) -> str:
     """What finds the data from any working directory: a path as absolute, a data set's name as it is."""
-    return os.path.abspath(os.path.expanduser(name)) if Path(name).expanduser().exists() else name
+    path = Path(name).expanduser()
+    return os.path.abspath(path) if path.exists() or archive.inside(path) else name
 
 
 def lasting_model(spec: str) -> str:
     """What finds the network from any working directory: FILE.py:function with an absolute path, a name as it is."""
     source, _, function = spec.rpartition(":")
     return f"{os.path.abspath(os.path.expanduser(source))}:{function}" if source.endswith(".py") else spec
+
+
+def is_multi_label(splits: Any) -> bool:
+    """Whether the pictures have any number of labels each."""
+    labels = getattr(splits.train or splits.validation or splits.test, "labels", None)
+    return labels is not None and labels.ndim == 2
 
 
 def strict(splits: Any) -> Any:

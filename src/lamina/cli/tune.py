@@ -16,7 +16,7 @@ import yaml
 
 from lamina.cli import opening
 from lamina.cli.options import TrainOptions, check_device, parse_size
-from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
+from lamina.core.errors import DataError, LaminaError, UnknownNameError, nearest_names
 from lamina.core.files import replacing
 from lamina.core.warnings import warn
 from lamina.models import pictures
@@ -59,6 +59,12 @@ def tune(options: TuneOptions) -> Study:
     shape = (None, None, None) if asked["size"] is None else (None, *parse_size(asked["size"]))
     splits = opening.limited(opening.open_data(asked["data"], asked["format"]), asked["limit"])
     train, held = inputs.training_sets(splits, None, None, None)
+    if opening.is_multi_label(splits):
+        raise DataError(
+            f"The pictures of {asked['data']} have several labels each.",
+            "A search compares classifiers of one label a picture.",
+            f"Train on them: lamina train {shlex.quote(asked['data'])}.",
+        )
     told = "its validation pictures"
     if held is None:  # as `lamina train` holds them out, so that it can repeat a trial
         train, held, _ = inputs.hold_out(train, inputs.HELD_OUT)

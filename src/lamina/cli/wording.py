@@ -26,6 +26,7 @@ _RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"\bresume=True\b(?: \(--resume\))?", "--resume"),
     (r"update=\{'accumulate': (\d+)\} in compile\b", r"--accumulate \1"),
     (r", or pass the \w+ as an object\.", "."),
+    (r"\bUse model\.evaluate\(data\)[^.]*\.", "Its figures: lamina evaluate MODEL."),
     (r"\bCall summary\(input_shape=[^.]*\)\.", "Add --input-shape 3,32,32: channels, height, width."),
     (r"\b(?:learning_rate|lr)=", "--lr "),
     (rf"\b({'|'.join(_OPTIONS)})=(['\"]?)([\w.:+-]+?)\2(?=[\s,;.)]|$)", lambda m: f"{_option(m[1])} {m[3]}"),

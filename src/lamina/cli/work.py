@@ -130,6 +130,10 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
     splits = opening.limited(opening.open_data(name, options.format), options.limit)
     splits = opening.strict(splits) if options.on_bad == "raise" else splits
     print(f"Data: {name}: {_counts(splits)}")
+    inputs.refuse_annotated(splits)
+    if opening.is_multi_label(splits):
+        _refuse_one_label(options)
+        print("The pictures have several labels each: a network of a yes or no for each class.")
     if options.limit is not None and options.limit < len(splits.classes):
         raise UnknownNameError(
             f"--limit {options.limit} came, and {name} has {len(splits.classes)} classes.",
@@ -166,7 +170,12 @@ def _tell(splits: Any, options: TrainOptions) -> None:
     print(f"Model: {best}, {'the epoch with the lowest val_loss' if best.stem == 'best' else 'the last epoch'}")
     split, held = opening.part_of(splits, classifier)
     label = "Training" if split == "train" else split.capitalize()
-    print(f"{label} accuracy: {100 * classifier.evaluate(held)['accuracy']:.2f} % of {len(held):,} pictures")
+    figures = classifier.evaluate(held)
+    if classifier.multi_label:  # of which there is no report
+        share = f"{100 * figures['accuracy']:.2f} % of all labels right"
+        print(f"{label}: {share}, mean F1 of the classes {figures['f1']:.4f}, of {len(held):,} pictures")
+        return
+    print(f"{label} accuracy: {100 * figures['accuracy']:.2f} % of {len(held):,} pictures")
     print(report(options.output, None, format=None, classifier=classifier, splits=splits))
 
 
@@ -187,11 +196,12 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
     else:
         made = opening.network(model, num_classes=len(splits.classes), in_channels=lambda: inputs.channels_of(some))
     borrows = options.borrows()
-    classifier = Classifier(made, pretrained=borrows)
+    several = opening.is_multi_label(splits)
+    classifier = Classifier(made, pretrained=borrows, multi_label=several)
     if options.size is not None:
         size, known = parse_size(options.size), classifier.preprocess
         preprocess = replace(known, size=size) if known else inputs.sized_preprocess(some, made, size)
-        classifier = Classifier(made, pretrained=borrows, preprocess=preprocess)
+        classifier = Classifier(made, pretrained=borrows, preprocess=preprocess, multi_label=several)
     settings = {
         **options.tuned,
         "optimizer": options.optimizer or "adamw",
@@ -199,6 +209,8 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
         "schedule": options.schedule,
     }
     compiled = tunable_cnn.compiled(settings)
+    if several:
+        del compiled["loss"]  # a Classifier's own
     if options.balance is not None:
         compiled["metrics"] = ["accuracy", "balanced_accuracy"]
     classifier.compile(**compiled, runtime=options.runtime(), update=options.update())
@@ -218,6 +230,19 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
         classifier.fine_tune(splits, batch_size=options.batch_size or 32, freeze_epochs=freeze_epochs, **told)
     else:
         classifier.fit(splits, batch_size=options.batch_size or 128, **told)
+
+
+def _refuse_one_label(options: TrainOptions) -> None:
+    """Raises UnknownNameError for an option that means nothing where pictures have several labels."""
+    named = {f"--{name}": getattr(options, name) for name in ("balance", "recipe")}
+    named |= {f"{name} of the config": value for name, value in options.tuned.items() if name != "network"}
+    for name, value in named.items():
+        if value is not None:
+            raise UnknownNameError(
+                f"{name} {value} came, and the pictures have several labels each.",
+                "It is for pictures that have one label each.",
+                "Leave it out.",
+            )
 
 
 def evaluate(
@@ -240,7 +265,9 @@ def evaluate(
     opened = opening.open_model(path, model)
     if data is None:
         assert run is not None  # a path that is not there has been refused
-        splits = opening.run_data(run, {**config, "limit": None}, command="evaluate")
+        # Of a few pictures for a quick try all are measured; folds of those few are no folds of all.
+        told_by = config if "fold" in config else {**config, "limit": None}
+        splits = opening.run_data(run, told_by, command="evaluate")
         data = str(config["data"])
     else:
         splits = opening.open_data(data, format)

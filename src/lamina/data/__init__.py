@@ -4,7 +4,7 @@
 """
 
 from lamina.data.annotated import AnnotatedDataset
-from lamina.data.check import check
+from lamina.data.checking import check
 from lamina.data.dataset import FolderDataset, ImageDataset
 from lamina.data.datasets import load, names
 from lamina.data.facts import info

@@ -47,7 +47,7 @@ def inverse_frequency(labels: Int64[Tensor, " N"]) -> Float[Tensor, " N"]:
 def inverse_effective_number(labels: Int64[Tensor, " N"], *, beta: float = BETA) -> Float[Tensor, " N"]:
     """The weight of each sample in the class-balanced loss (Cui 2019, eq. 12), (1 - beta) / (1 - beta^n), scaled to mean 1.
 
-    `beta` 0 weighs all samples alike, and 1 as `inverse_frequency`. The paper scales to the sum K over the classes; with
+    `beta` 0 weighs all samples alike, and near 1 as `inverse_frequency`. The paper scales to the sum K over the classes; with
     mean 1 over the samples a learning rate keeps its meaning.
     """
     if not 0.0 <= beta < 1.0:

@@ -78,11 +78,18 @@ class Ragged:
 
     @classmethod
     def grouped(
-        cls, owners: npt.NDArray[np.int64], values: npt.NDArray[Any], count: int, *, of_objects: bool = False
+        cls,
+        owners: npt.NDArray[np.int64],
+        values: npt.NDArray[Any],
+        count: int,
+        *,
+        per_picture: bool = False,
+        of_objects: bool = False,
     ) -> Ragged:
         """The column of `count` samples from values (M ...) in any order, each with the number of the sample that it belongs to."""
         order = np.argsort(owners, kind="stable")
-        return cls(np.asarray(values)[order], ends_of(np.bincount(owners, minlength=count)), of_objects=of_objects)
+        ends = ends_of(np.bincount(owners, minlength=count))
+        return cls(np.asarray(values)[order], ends, per_picture=per_picture, of_objects=of_objects)
 
     def __len__(self) -> int:
         return len(self.ends) - 1

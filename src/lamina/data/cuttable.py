@@ -65,8 +65,8 @@ class Cuttable(ABC):
 
     def fold_of(self, n: int = 5, *, groups: Groups | None = None, seed: int = 0) -> Tensor:
         """The fold of each sample (N), 0 .. n-1: those that `folds` validates on, one after the other."""
-        if n < 2:
-            raise DataError(f"{n} folds came.", "Two or more were expected.", "Usual are 5, or 10.")
+        if not isinstance(n, int) or n < 2:
+            raise DataError(f"{n!r} folds came.", "Two or more were expected.", "Usual are 5, or 10.")
         strata = self._strata()
         parts = self._dealt([1 / n] * n, strata, groups=groups, seed=seed)
         if strata is not None and strata.dim() == 1:

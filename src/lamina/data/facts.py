@@ -7,7 +7,7 @@ import io
 import itertools
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from PIL import Image
 from lamina.core.errors import DataError
 from lamina.data import archive
 from lamina.data.dataset import ImageDataset
-from lamina.data.looking import opened
+from lamina.data.looking import opened_or_loose
 from lamina.data.splits import Splits
 from lamina.structures.annotation import IGNORED
 
@@ -35,7 +35,8 @@ class PartInfo:
     """One part: how many `pictures`, `counts` of the classes (in `unit`), smallest, median and largest (height, width) in pixels, modes.
 
     `looked_at` pictures tell of sizes and modes (all, or as many evenly spread); `unreadable` of them have no header that
-    can be read. `copies`: pictures whose file is the same, byte for byte, as an earlier one's, in this part or one before it.
+    can be read. `copies`: pictures whose file is the same, byte for byte, as an earlier one's, in this part or one before it;
+    `again`: pictures whose very file a part before this one names too, as VOC's trainval does those of train.
     """
 
     pictures: int
@@ -48,6 +49,7 @@ class PartInfo:
     looked_at: int
     unreadable: int = 0
     copies: int = 0
+    again: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class DataInfo:
     recognised: str = ""
     licence: str = ""
 
+    @property
+    def pictures(self) -> int:
+        """How many there are: one that two parts name, as VOC's train and trainval do, counts once."""
+        return sum(part.pictures - part.again for part in self.parts.values())
+
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold."""
         told = {name: getattr(self, name) for name in ("name", "task", "format", "recognised", "licence")}
@@ -70,8 +77,8 @@ class DataInfo:
     def __str__(self) -> str:
         counts = ", ".join(f"{part.pictures:,} {name}" for name, part in self.parts.items())
         lines = [
-            f"{self.name}: {self.task}, {len(self.classes):,} classes",
-            f"{'pictures':12s} {sum(part.pictures for part in self.parts.values()):,} ({counts})",
+            f"{self.name}: {self.task}, {len(self.classes):,} class{'es' * (len(self.classes) != 1)}",
+            f"{'pictures':12s} {self.pictures:,} ({counts})",
         ]
         if self.format:
             lines.append(f"{'format':12s} {self.format} ({self.recognised})")
@@ -96,6 +103,8 @@ class DataInfo:
             lines.append(
                 f"  {'copies':10s} {f'{part.copies:,} pictures have the bytes of an earlier one' if part.copies else 'none'}"
             )
+            if part.again:
+                lines.append(f"  {'again':10s} {part.again:,} pictures that another part has too")
             lines += [f"  {line}" for line in _bars(part)]
         return "\n".join(lines)
 
@@ -131,19 +140,12 @@ def info(data: Any, *, format: str | None = None, task: str | None = None) -> Da
 
     Copies are found by their bytes: only files of one size are compared. Near duplicates are what `lamina check` finds.
     """
-    found = opened(data, format=format, task=task)
+    found = opened_or_loose(data, format=format, task=task)
     splits = found if isinstance(found, Splits) else Splits(found, None, name=getattr(found, "name", ""))
     parts: dict[str, PartInfo] = {}
-    seen: dict[Any, set[bytes]] = {}
-    earlier: list[Any] = []
-    for name, part in splits.parts().items():
-        earlier.append(part)
-        parts[name] = _part(part)
-    copies = _copies(earlier, seen)
-    parts = {
-        name: PartInfo(**{**vars(part), "copies": count})
-        for (name, part), count in zip(parts.items(), copies, strict=True)
-    }
+    counted = _copies(list(splits.parts().values()))
+    for (name, part), (copies, again) in zip(splits.parts().items(), counted, strict=True):
+        parts[name] = replace(_part(part), copies=copies, again=again)
     return DataInfo(splits.name, splits.task, splits.classes, parts, splits.format, splits.recognised, splits.licence)
 
 
@@ -213,13 +215,20 @@ def _pixels(dataset: Any) -> dict[str, float]:
     return {name: round(100 * int(total[number]) / whole, 2) for number, name in enumerate(dataset.classes)}
 
 
-def _copies(parts: list[Any], seen: dict[Any, set[bytes]]) -> list[int]:
-    """Of each part the pictures that equal an earlier one. Only what has the same number of bytes is read."""
+def _copies(parts: list[Any]) -> list[tuple[int, int]]:
+    """Of each part the pictures that equal an earlier one, and those that an earlier part names. Only what has the same number of
+    bytes is read."""
     sizes: Counter[Any] = Counter(itertools.chain.from_iterable(map(_lengths, parts)))
+    seen: dict[Any, set[bytes]] = {}
+    named: set[int] = set()  # hashes of names: 8 bytes each, where the names would take 100
     counts = []
     for part in parts:
-        copies = 0
+        copies = again = 0
+        here = [] if isinstance(part, ImageDataset) else [hash(part.paths.name(row)) for row in range(len(part))]
         for index, size in enumerate(_lengths(part)):
+            if here and here[index] in named:
+                again += 1
+                continue
             if size is None or sizes[size] < 2:
                 continue
             try:
@@ -229,7 +238,8 @@ def _copies(parts: list[Any], seen: dict[Any, set[bytes]]) -> list[int]:
             known = seen.setdefault(size, set())
             copies += digest in known
             known.add(digest)
-        counts.append(copies)
+        named.update(here)
+        counts.append((copies, again))
     return counts
 
 

@@ -30,14 +30,21 @@ def units(contents: Iterable[bytes], count: int, *, groups: Groups | None, seed:
     _, same = np.unique(np.array(hashes, dtype=np.uint64), return_inverse=True)
     if groups is None:
         return torch.from_numpy(same.astype(np.int64))
-    named = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
+    try:
+        named = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
+        _, group = np.unique(named, return_inverse=True)
+    except (TypeError, ValueError) as error:  # None among them, or lists of several lengths
+        raise DataError(
+            f"The groups cannot be told apart ({error}).",
+            "Each sample has one group, a name or a number.",
+            "Give a sample that is of no group one of its own.",
+        ) from error
     if named.shape != (count,):
         raise DataError(
             f"There are {count:,} samples, and groups of shape {named.shape}.",
             "Each sample has one group, such as the name of its patient or video.",
             "Pass one for each sample, in the order of the data set.",
         )
-    _, group = np.unique(named, return_inverse=True)
     unit, before = same.astype(np.int64), np.full(count, -1, np.int64)
     while not np.array_equal(unit, before):  # a copy in two groups joins them: as often as it takes
         before = unit
@@ -110,7 +117,7 @@ class _Plan:
 
 def few_of_each(labels: Tensor, classes: Sequence[str], k: int, *, seed: int) -> Int64[Tensor, " M"]:
     """The positions of k samples of each class, drawn by the seed; the fewer are among the more. Raises where a class has fewer."""
-    if k < 1:
+    if not isinstance(k, int) or k < 1:
         raise DataError(f"k is {k}.", "At least one sample of each class was expected.", "Pass 1 or more.")
     if labels.dim() != 1:
         raise DataError(

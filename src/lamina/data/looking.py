@@ -12,11 +12,13 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lamina.core import random
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, UnknownNameError, nearest_names
 from lamina.data import datasets, formats
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.augment import Augment, augmented, composed, mixes
 from lamina.data.augment.transform import Transform
+from lamina.data.dataset import FolderDataset
+from lamina.data.formats.image_folder import is_picture
 from lamina.data.reader import undisturbed
 from lamina.data.splits import Splits
 from lamina.structures import draw, drawing
@@ -92,12 +94,49 @@ def opened(data: Any, *, format: str | None = None, task: str | None = None) -> 
     named = isinstance(data, str) and data in datasets.names() and not Path(data).exists()
     if named and format is None:
         return datasets.load(str(data), task=task)
+    refuse_misspelt(data)
     return formats.open_path(Path(data), format, task=task)
+
+
+def opened_or_loose(data: Any, *, format: str | None = None, task: str | None = None) -> Any:
+    """As `opened`; a folder of loose pictures, or one picture, as a part `train` without labels."""
+    paths = _loose(data) if format is None and task is None else []
+    if not paths:
+        return opened(data, format=format, task=task)
+    try:
+        return opened(data)
+    except DataError:
+        root = Path(paths[0]).parent
+        unlabelled = FolderDataset(paths, torch.zeros(len(paths), 0, dtype=torch.int64), (), root=root)
+        return Splits(unlabelled, None, name=root.name, format="pictures", recognised="without labels")
+
+
+def _loose(data: Any) -> list[str]:
+    """The pictures in a folder that holds no other folder, or the one picture that is named."""
+    if not isinstance(data, str | os.PathLike):
+        return []
+    path = Path(data).expanduser()
+    if path.is_file():
+        return [str(path)] * is_picture(path)
+    if not path.is_dir() or any(each.is_dir() and not each.name.startswith(".") for each in path.iterdir()):
+        return []
+    return sorted(str(each) for each in path.iterdir() if is_picture(each))
+
+
+def refuse_misspelt(data: str | os.PathLike[str]) -> None:
+    """Raises UnknownNameError for what is no path, and no name of a data set."""
+    if isinstance(data, str) and not Path(data).expanduser().exists() and os.sep not in data and "." not in data:
+        near = ", ".join(map(repr, nearest_names(data, datasets.names())))
+        raise UnknownNameError(
+            f"There is no data set called {data!r}, and no folder {os.path.abspath(data)}.",
+            f"The nearest known names: {near}.",
+            "Correct the name or the path.",
+        )
 
 
 def part_of(data: Any, part: str | None = None) -> Any:
     """A data set, of several parts the first or the one of this name. Raises UnknownNameError, and DataError for an empty one."""
-    found = opened(data)
+    found = opened_or_loose(data)
     if isinstance(found, Splits):
         found = found[part] if part is not None else next(iter(found.parts().values()))
     elif part is not None:
@@ -120,7 +159,11 @@ def _change(augment: Any, dataset: Any) -> Change:
     annotated = isinstance(dataset, AnnotatedDataset)
     if isinstance(augment, str) and augment == USUAL:
         task, points = getattr(dataset, "task", "classification"), dataset.point_names if annotated else None
-        return sample.augmentation(task, size=_SIDE if annotated else _SMALL, point_names=points)
+        side = (
+            _SIDE if annotated else min(_SMALL, max(dataset.images.shape[2:])) if hasattr(dataset, "images") else _SMALL
+        )
+        signs = not annotated and all(len(name) == 1 for name in dataset.classes)  # digits or letters
+        return sample.augmentation(task, size=side, point_names=points, mirrored=not signs)
     if isinstance(augment, sample.SampleTransforms):
         return augment
     names = isinstance(augment, str) or (isinstance(augment, list) and all(isinstance(each, str) for each in augment))

@@ -51,7 +51,9 @@ class Splits(Generic[D_co]):
     def __str__(self) -> str:
         counts = ", ".join(f"{len(part):,} {name}" for name, part in self.parts().items())
         how = f" ({self.format}: {self.recognised})" if self.format else ""
-        return f"{self.name}: {counts}; for {self.task}, {len(self.classes)} classes{how}"
+        return (
+            f"{self.name}: {counts}; for {self.task}, {len(self.classes)} class{'es' * (len(self.classes) != 1)}{how}"
+        )
 
     @property
     def task(self) -> str:

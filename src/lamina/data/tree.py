@@ -12,6 +12,7 @@ from pathlib import Path
 from lamina.core.errors import DataError
 from lamina.data import archive
 
+_DIGITS = re.compile(r"(\d+)")
 _PASSED_OVER = (".", "__MACOSX")  # hidden, and what macOS leaves in archives
 
 
@@ -26,7 +27,7 @@ class Tree:
         found = _in_archive(self.root) if os.path.isfile(self.root) else _in_folder(self.root)
         listed = list(found)
         self._set(
-            sorted((name for name in listed if not name.endswith("/")), key=natural),
+            in_natural_order(name for name in listed if not name.endswith("/")),
             [name for name in listed if name.endswith("/")],
         )
 
@@ -135,10 +136,32 @@ class Tree:
         return ", ".join(map(printable, top[:count])) + (f" and {len(top) - count:,} more" if len(top) > count else "")
 
 
-def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+def natural(name: str) -> tuple[str, str]:
     """A sort key, as a person sorts: runs of digits by value, the rest without regard to case; the name itself settles ties."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts], name
+    return _by_value(name), name
+
+
+def in_natural_order(names: Iterable[str]) -> list[str]:
+    """Paths with "/" between, sorted by `natural`; the keys of folders, which many files share, are made once."""
+    folders: dict[str, str] = {}
+
+    def key(name: str) -> str:
+        folder, slash, last = name.rpartition("/")
+        if folder not in folders:
+            folders[folder] = _by_value(folder)
+        return folders[folder] + slash + _by_value(last)
+
+    return sorted(sorted(names), key=key)  # texts are compared much faster than (text, name)
+
+
+def _by_value(name: str) -> str:
+    """The text with each number written so that numbers sort by value, and before all else: a mark, how many digits, the digits."""
+    parts = _DIGITS.split(name.lower())
+    for at in range(1, len(parts), 2):
+        digits = parts[at] if parts[at].isascii() else "".join(str(int(each)) for each in parts[at])
+        plain = digits.lstrip("0")
+        parts[at] = f"\0{chr(len(plain))}{plain}"
+    return "".join(parts)
 
 
 def printable(name: str) -> str:

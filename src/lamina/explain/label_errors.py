@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, LaminaError
 from lamina.core.files import replacing
 from lamina.data.splits import Splits
 from lamina.explain import confident
@@ -257,7 +257,7 @@ def from_probs(
 def find(
     data: Any,
     *,
-    train: Callable[..., Any],
+    train: Callable[..., Any] | None = None,
     folds: int = 4,
     prune: Prune = "noise_rate",
     seed: int = 0,
@@ -270,7 +270,14 @@ def find(
     `train(part, seed=...)` returns a model trained on such a part of the data, which answers `predict_probs(images)`; `fit` of a
     recipe is one. With `run` the answers of each fold are kept in that folder, and the same call goes on with them;
     `settings` are what they depend on besides: with others it is refused. Of Splits the training part is examined.
+    Raises LaminaError without `train`: lamina.find_label_errors trains a classifier.
     """
+    if train is None:
+        raise LaminaError(
+            "label_errors.find came without train.",
+            "It trains with a function of yours: train(part, seed=...) gives a model.",
+            "Call lamina.find_label_errors(data), which takes a folder too and trains a classifier.",
+        )
     data = examined(data)
     if prune not in confident.PRUNES:  # before hours of training
         confident.suspects(np.eye(2), np.arange(2), prune=prune)

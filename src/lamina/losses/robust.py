@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -94,7 +95,8 @@ class SymmetricCrossentropy(_Bounded):
     log_zero: float = -4.0
 
     def __post_init__(self) -> None:
-        if min(self.alpha, self.beta) < 0 or self.alpha + self.beta == 0 or not self.log_zero < 0:
+        both = self.alpha + self.beta
+        if not (self.alpha >= 0 and self.beta >= 0 and 0 < both < math.inf and -math.inf < self.log_zero < 0):
             raise LaminaError(
                 f"SymmetricCrossentropy: alpha is {self.alpha}, beta {self.beta}, log_zero {self.log_zero}.",
                 "alpha and beta are 0 or more, one of them above, and log_zero is below 0.",

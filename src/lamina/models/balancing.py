@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina.core.errors import DataError, LaminaError, ShapeError, unknown_name
+from lamina.core.errors import DataError, LaminaError, ShapeError, UnknownNameError
 from lamina.data import balance
 from lamina.data.balance import BALANCES, Quota
 from lamina.models.arrays import Arrays
@@ -20,7 +20,8 @@ def check(name: str | None, *, class_weight: Any = None, sample_by: Any = None) 
     if name is None:
         return
     if name not in BALANCES:
-        raise unknown_name("balance", str(name), BALANCES)
+        known = ", ".join(map(repr, BALANCES))
+        raise UnknownNameError(f"There is no balance called {name!r}.", f"Known are {known}.", "Use one of these.")
     for other, value in (("class_weight", class_weight), ("sample_by", sample_by)):
         if value is not None:
             raise LaminaError(

@@ -39,6 +39,7 @@ class Finder:
         steps: int = 100,
         check: float | None = None,
         class_weight: Mapping[int, float] | None = None,
+        balance: str | None = None,
         augment: Augment | None = None,
         seed: int = 0,
     ) -> rates.RateTest:
@@ -48,10 +49,10 @@ class Finder:
         compared with that of the best answer that ignores the input, where the loss is a cross-entropy or a regression of one
         output. The model and all generators are afterwards as they were.
         """
+        balancing.check(balance, class_weight=class_weight)
+        feeding: dict[str, Any] = {"class_weight": class_weight, "balance": balance, "augment": augment, "seed": seed}
         with _as_before(self, x):
-            step, batches = _fed(
-                self, x, y, batch_size=batch_size, class_weight=class_weight, augment=augment, seed=seed
-            )
+            step, batches = _fed(self, x, y, batch_size=batch_size, **feeding)
             guessing = guessing_loss(step, batches)
             return rates.find_lr(
                 step, batches, start=start, end=end, steps=steps, check=check, seed=seed, guessing=guessing
@@ -103,22 +104,22 @@ def _fed(
     *,
     batch_size: int,
     class_weight: Mapping[int, float] | None = None,
+    balance: str | None = None,
     augment: Augment | None = None,
     seed: int = 0,
 ) -> tuple[Any, Any]:
     """The step and the batches that `fit` would train with."""
     if feed.is_batches(x) and y is None:
-        feed.refuse_with_batches({"class_weight": class_weight, "augment": augment})
+        feed.refuse_with_batches({"class_weight": class_weight, "balance": balance, "augment": augment})
         batches = model._in_order(x, batch_size)
         step = model._make_step()
     else:
         data, _ = model._sets(x, y, None, None, None)
         step = model._ready(data)
         feed.refuse_augmenting_channels_last(augment, model.graph)
-        weights = balancing.sample_weights(data, class_weight)
-        batches = feed.array_batches(
-            data, step, weights=weights, batch_size=batch_size, shuffle=True, seed=seed, augment=augment
-        )
+        weights, drawn = balancing.balanced(data, balance, class_weight)
+        feeding: dict[str, Any] = {"batch_size": batch_size, "shuffle": True, "seed": seed, "augment": augment}
+        batches = feed.array_batches(data, step, weights=weights, sample_by=drawn, **feeding)
     objective.update_of(step)  # raises where nothing is trainable
     return step, batches
 

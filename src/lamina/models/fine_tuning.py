@@ -62,10 +62,11 @@ def fine_tune(
     goes_on = _goes_on(plan)
     split, first = model.split, History()
     fixed = {**told, "validation_data": held, "validation_split": 0.0}
+    keeps = _Keeps(split)
     if freeze_epochs and not goes_on:
         began, features = time.perf_counter(), _features(model, train, held)
         reporters = reporter(told["verbose"], epochs=freeze_epochs + plan.epochs)
-        quiet = {**fixed, "verbose": 0, "callbacks": [*told["callbacks"], *reporters]}
+        quiet = {**fixed, "verbose": 0, "callbacks": [keeps, *told["callbacks"], *reporters]}
         if features is None:
             try:
                 first = _frozen_fit(model, train, freeze_epochs, plan, quiet)
@@ -86,7 +87,7 @@ def fine_tune(
     own = compiled["update"].get("groups", ())
     by_depth = {**compiled["update"], "groups": (*groups, *(own if isinstance(own, list | tuple) else (own,)))}
     model._compiled, model._step = {**compiled, "update": by_depth}, None
-    fixed["callbacks"] = [_Before(first), *told["callbacks"]]
+    fixed["callbacks"] = [keeps, _Before(first), *told["callbacks"]]
     try:
         return model.fit(
             train,
@@ -101,6 +102,16 @@ def fine_tune(
         )
     finally:
         model._compiled, model._step, model.split = compiled, None, split
+
+
+class _Keeps(Callback):
+    """Has the files of a phase tell what was held out: each phase is a `fit` that is given the parts, and would know of none."""
+
+    def __init__(self, split: dict[str, Any]) -> None:
+        self._split = split
+
+    def on_train_begin(self, logs: Mapping[str, float]) -> None:
+        self.model.split = self._split
 
 
 class _Before(Callback):

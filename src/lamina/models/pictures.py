@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lamina.core.errors import DataError, ShapeError
 from lamina.core.warnings import warn
+from lamina.data.archive import is_archive
 from lamina.data.dataset import FolderDataset, ImageDataset
 from lamina.data.faults import failures
 from lamina.data.formats import image_folder
@@ -133,6 +134,10 @@ def files(value: Any) -> list[Any] | None:
                     f"{value} holds no pictures.", "Files such as .jpg or .png were expected.", "Check the path."
                 )
             return list(found)
+        if path.is_file() and is_archive(path):
+            raise DataError(
+                f"{path} is an archive.", "A picture, or a folder of pictures, was expected.", "Unpack it first."
+            )
         if path.is_file():
             return [path]
         raise DataError(f"There is no file or folder {path}.", "A picture was expected.", "Check the path.")

@@ -15,7 +15,14 @@ from lamina.recipes.recipe import Recipe
 
 
 def cifar10_fast() -> Recipe:
-    """Airbench's network at half its width, whitened, with Muon."""
+    """Airbench's network at half its width, whitened, with Muon: test accuracy 86.63 % (n = 1) on a lossy JPEG copy of CIFAR-10.
+
+    python benchmarks/recipes.py cifar10_fast --jpeg --seeds 1
+
+    Ten epochs in float32, 1,664 s of one core of an AMD EPYC (AVX2), beside other work. There an epoch of the plain recipe
+    (benchmarks/cifar10_plain.py) takes 321 to 371 s of one core; its 30 epochs were not finished, so its accuracy is not known.
+    On 5,000 pictures held out of the training set, the first six of eight such epochs reached 85.3 %.
+    """
     return Recipe(
         name="cifar10_fast",
         data="cifar10",

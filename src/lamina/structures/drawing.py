@@ -61,7 +61,7 @@ def annotated(
 ) -> Image.Image:
     """The picture on paper with all that is known of it, its longer side about `side_px`; `caption` stands below in bold.
 
-    Boxes and masks have the colour of their class, or, where all are of one class, of their object; those of a crowd are dashed.
+    Boxes and masks have the colour of their class, or, where there is one class only, of their object; those of a crowd are dashed.
     Points that are seen are filled, hidden ones are rings. A pixel without a class is hatched.
     """
     shown = picture(image).convert("RGB")
@@ -73,7 +73,7 @@ def annotated(
     legend: list[tuple[str, Colour]] = []
     if annotation.class_map is not None:
         shown, legend = _mapped(shown, annotation.class_map, classes)
-    shades = _shades(annotation)
+    shades = _shades(annotation, classes)
     if annotation.masks is not None:
         shown = _masked(shown, annotation.masks, shades)
     pen = ImageDraw.Draw(shown)
@@ -93,9 +93,9 @@ def annotated(
     return _below(shown, caption, annotation.captions or (), legend, side_px)
 
 
-def _shades(annotation: Annotation) -> list[Colour]:
-    """A colour for each object."""
-    if annotation.labels is None or len(set(annotation.labels.tolist())) < 2:
+def _shades(annotation: Annotation, classes: Sequence[str]) -> list[Colour]:
+    """A colour for each object. Of several classes one has the same colour in every picture."""
+    if annotation.labels is None or (len(classes) < 2 and len(set(annotation.labels.tolist())) < 2):
         return [colour(row) for row in range(len(annotation))]
     return [colour(label) for label in annotation.labels.tolist()]
 

@@ -11,6 +11,7 @@ from torch import nn
 import lamina
 from lamina import networks
 from lamina.core.errors import LaminaError
+from lamina.models import file as contents
 from lamina.models import fine_tuning
 from lamina.training import Callback, Interrupted
 
@@ -99,6 +100,27 @@ def test_the_class_layer_is_trained_first_on_features_computed_once(file, monkey
     assert "conv1.2.running_mean" in watch.changed[0]
     assert not torch.equal(before["conv1.0.weight"], classifier.net.state_dict()["conv1.0.weight"])
     assert classifier.split["of"] == 60
+
+
+def told_by(run):
+    return contents.read(run / "last.safetensors").description["split"]
+
+
+def test_the_files_of_a_run_tell_what_was_held_out(file, tmp_path):
+    data = digits(60)
+    splits = lamina.data.Splits(data, None, name="all")
+    linear = made(file)
+    linear.fine_tune(data, epochs=1, verbose=0, run=tmp_path / "run")
+    name, held = lamina.load(tmp_path / "run" / "last.safetensors").measured(splits)
+    assert (name, len(held)) == ("validation", 6)
+    assert told_by(tmp_path / "run") == linear.split
+    convolutional = lamina.Classifier(Convolutional())
+    convolutional.fine_tune(data, epochs=1, verbose=0, run=tmp_path / "frozen")
+    assert told_by(tmp_path / "frozen") == told_by(tmp_path / "frozen" / "head") == convolutional.split == linear.split
+    rest, fold = next(data.folds(3))
+    made(file).fine_tune(rest, validation_data=fold, epochs=1, verbose=0, run=tmp_path / "fold")
+    held = lamina.load(tmp_path / "fold" / "last.safetensors").measured(splits)[1]
+    assert torch.equal(held.labels, fold.labels)
 
 
 def test_features_give_the_figures_that_the_whole_network_gives(file):

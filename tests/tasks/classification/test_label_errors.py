@@ -74,6 +74,51 @@ def test_a_folder_is_examined_by_its_path_with_a_network_by_name(
     assert "Fold 2 of 2: learnt 30 pictures, and of 30 others agrees with" in capsys.readouterr().out
 
 
+def head_of_five(tmp_path: Path) -> Path:
+    """The file of a small network that tells five other classes."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 5))
+    path = tmp_path / "five.npz"
+    np.savez(path, **{name: value.numpy() for name, value in net.state_dict().items()})
+    return path
+
+
+def borrowing(file: Path, classes: tuple[str, ...] | None = None) -> lamina.Classifier:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 5))
+    preprocess = lamina.Preprocess(channels=1, size=(8, 8), mean=(0.5,), std=(0.3,))
+    made = lamina.Classifier(net, pretrained=file, preprocess=preprocess, classes=classes)
+    made.compile(Adam(learning_rate=0.1), device="cpu", precision="float32")
+    return made
+
+
+@pytest.mark.parametrize("classes", [None, NAMES])
+def test_a_classifier_with_weights_from_elsewhere_is_fine_tuned_in_each_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...] | None
+) -> None:
+    tuned = []
+    fine_tune = lamina.Classifier.fine_tune
+
+    def counted(self: lamina.Classifier, *args: object, **told: object) -> object:
+        tuned.append(self)
+        return fine_tune(self, *args, **told)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lamina.Classifier, "fine_tune", counted)
+    data, at = pictures()
+    model = borrowing(head_of_five(tmp_path), classes)
+    found = lamina.find_label_errors(data, model=model, folds=2, epochs=12, batch_size=16, verbose=0)
+    assert len(tuned) == 2
+    assert len({id(each) for each in (*tuned, model)}) == 3
+    assert set(found.indices.tolist()) <= set(at)
+    assert len(found.suspects) >= 8
+
+
+def test_a_search_does_not_go_on_with_the_folds_of_other_weights(tmp_path: Path) -> None:
+    data, _ = pictures()
+    told = {"folds": 2, "epochs": 1, "batch_size": 32, "verbose": 0, "run": tmp_path / "kept"}
+    lamina.find_label_errors(data, model=borrowing(head_of_five(tmp_path)), **told)
+    with pytest.raises(LaminaError, match=r"weights [0-9a-f]+ instead of"):
+        lamina.find_label_errors(data, model=borrowing(head_of_five(tmp_path)), **told)
+
+
 def test_what_has_seen_the_labels_or_gives_several_is_refused() -> None:
     data, _ = pictures()
     trained = untrained()

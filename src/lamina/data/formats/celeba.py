@@ -44,7 +44,7 @@ class _Table:
         self.rows: dict[str, int] = {}
         values, lines = list[list[float]](), list[int]()
         for line, text in tree.lines(source):
-            parts = text.replace(",", " ").split()
+            parts = text.replace(",", " ").split() or [""]
             if len(parts) == 1 and parts[0].isdecimal() and not values:
                 continue  # the count
             if not values and not is_picture(parts[0]):
@@ -60,8 +60,9 @@ class _Table:
             self.rows[parts[0].partition(".")[0]] = len(values)
             values.append(numbers(parts[1:], f"{self.path}, line {line}"))
             lines.append(line)
-        if not values:
-            raise DataError(f"{self.path} names no picture.", "A line for each was expected.", "Fetch it again.")
+        if not values or not values[0]:
+            came = "says nothing of its pictures" if values else "names no picture"
+            raise DataError(f"{self.path} {came}.", "A name and values on each line were expected.", "Fetch it again.")
         self.values, self.lines = np.array(values, dtype=np.float64), np.array(lines, dtype=np.int64)
 
 

@@ -23,6 +23,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _LISTS = tuple(re.compile(rb'"%b"\s*:\s*\[' % name) for name in (b"images", b"annotations"))
+_VAGUE = ("labels", "keypoints", "stuff", "captions", "panoptic")
 _MOST_UNNAMED = 6  # files of JSON that are looked into: where there is one for each picture, it is another format
 _MOST_FOLDERS = 64
 _YEAR = "0123456789._- "
@@ -45,17 +46,28 @@ class CocoFile:
 
 
 def find(tree: Tree) -> list[CocoFile]:
-    """The files of annotations at the top and in the folders right below."""
-    texts = [name for name in tree.names if name.lower().endswith(".json") and name.count("/") <= 1]
+    """The files of annotations at the top and in the folders right below; in one called annotations also a folder deeper."""
+    jsons = [name for name in tree.names if name.lower().endswith(".json") and name.count("/") <= 2]
+    texts = [name for name in jsons if name.count("/") <= 1]
     found = []
-    for name in texts:
-        if match := _NAMED.fullmatch(name.rpartition("/")[2]):
-            folder = name.rpartition("/")[0]
+    for name in jsons:
+        match = _NAMED.fullmatch(name.rpartition("/")[2])
+        folder = name.rpartition("/")[0]
+        if (
+            match
+            and (name in texts or folder.lower().endswith("/annotations"))
+            and _is_meant(tree, name, match[1] or "")
+        ):
             written = match[2] if match[3] is None else folder
             found.append(CocoFile(name, (match[1] or match[3]).lower(), part_of(written), written))
     if not found and len(texts) <= _MOST_UNNAMED:
         found = [unnamed(name) for name in texts if all(each.search(tree.read(name)) for each in _LISTS)]
     return found
+
+
+def _is_meant(tree: Tree, name: str, kind: str) -> bool:
+    """Whether a file is COCO's; of names that others give too (labels_map.json), where it has a list of COCO."""
+    return kind.lower() not in _VAGUE or any(each.search(tree.read(name)) for each in _LISTS)
 
 
 def unnamed(name: str) -> CocoFile:

@@ -17,6 +17,7 @@ from lamina.data.formats.coco_json import FIRST, Categories, Faults, Pictures, R
 
 _LISTS_END = re.compile(r"\]\s*\]")
 _FIELDS = 9  # left, top, width, height, area, crowd, category, picture, id
+_HUGE = 1e15  # beyond it 32 bits hold no box
 _EXACT = 1 << 53  # integers below it are exact as float64
 _NO_BOX = "annotations whose bbox is not four numbers"
 
@@ -97,8 +98,12 @@ class Objects:
         numbers = np.asarray(self._numbers, dtype=np.float64).reshape(-1, _FIELDS)
         area, crowd, kinds, owners, ids = numbers[:, 4:].T
         boxes = np.concatenate([numbers[:, :2], numbers[:, :2] + numbers[:, 2:4]], axis=1)
+        endless = ~(np.abs(boxes) < _HUGE).all(axis=1)
+        boxes[endless] = 0.0
         self.boxes, self.crowd = boxes.astype(np.float32), crowd > 0
-        self.area = np.where(np.isnan(area), numbers[:, 2] * numbers[:, 3], area).astype(np.float32)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        told_area = np.abs(area) < _HUGE * _HUGE  # not where it is NaN
+        self.area = np.where(told_area, area, sides[:, 0] * sides[:, 1]).astype(np.float32)
         self.owners = _positions(owners, self._pictures, pictures.rows)
         self.labels = _positions(kinds, self._categories, categories.rows)
         self.points = np.asarray(self._coordinates, dtype=np.float32).reshape(-1, 3)
@@ -111,7 +116,7 @@ class Objects:
                 known = list(keys)
                 named = [f"id {known[int(row)]}" for row in np.unique(told[unknown])[:FIRST]]
                 faults.add(file, what, named, count=int(unknown.sum()))
-        if (endless := ~np.isfinite(boxes).all(axis=1)).any():
+        if endless.any():
             faults.add(file, _NO_BOX, [f"id {key:.0f}" for key in ids[endless][:FIRST]], count=int(endless.sum()))
             self.labels[endless] = -1
         listed, counts = np.unique(ids[~np.isnan(ids)], return_counts=True)

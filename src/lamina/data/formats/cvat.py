@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import cmath
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,8 @@ from lamina.structures.masks import draw_polygons
 TASKS = ("detection",)
 LOOKS_FOR = "an XML file of <annotations> with an <image> for each picture, as CVAT exports"
 _UNREAD = ("polyline", "points", "cuboid", "ellipse", "skeleton")
+_HEAD = re.compile(rb"<annotations>.*<(version|meta|image|track)\b", re.DOTALL)
+_LOOKED_AT = 4000  # bytes
 _LARGEST = 1 << 26  # pixels of one mask
 
 
@@ -52,7 +55,7 @@ def _files(tree: Tree) -> list[str]:
     likely = [name for name in tree.names if name.lower().endswith(".xml") and name.count("/") < 3]
     if len(likely) > 20:  # one file a picture is VOC's way
         return [name for name in likely if name.rpartition("/")[2] == "annotations.xml"]
-    return [name for name in likely if b"<annotations>" in tree.read(name)[:2000]]
+    return [name for name in likely if _HEAD.search(tree.read(name)[:_LOOKED_AT])]
 
 
 def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lamina.data.annotated import AnnotatedDataset
-from lamina.data.columns import Column, Ragged, Shapes, Size, Texts, ends_of
+from lamina.data.columns import Column, Ragged, Shapes, Size, Texts
 from lamina.data.formats.image_folder import SPLITS as FOLDERS
 from lamina.data.paths import Paths
 from lamina.data.splits import Splits
@@ -80,7 +80,7 @@ class Objects:
 
         made: dict[str, Column] = {
             "labels": grouped(order[labels] if self.names else labels),
-            "boxes_xyxy": Ragged(*_sorted(owners, boxes, count), per_picture=per_picture),
+            "boxes_xyxy": Ragged.grouped(owners, boxes, count, per_picture=per_picture),
             "crowd": grouped(np.asarray(self._crowd, dtype=np.bool_)),
         }
         for name, values in self._attributes.items():
@@ -95,12 +95,6 @@ class Objects:
     def has(self, count: int) -> npt.NDArray[np.bool_]:
         """Which of `count` pictures have an object."""
         return np.bincount(np.asarray(self._pictures, dtype=np.int64), minlength=count) > 0
-
-
-def _sorted(
-    owners: npt.NDArray[np.int64], values: npt.NDArray[Any], count: int
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    return values[np.argsort(owners, kind="stable")], ends_of(np.bincount(owners, minlength=count))
 
 
 def _outline(box: Sequence[float]) -> list[list[float]]:

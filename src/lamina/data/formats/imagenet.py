@@ -2,6 +2,7 @@
 
     train/n01440764/*.JPEG      a folder for each synset, and the same in val/, or val/*.JPEG with labels in a text
     ILSVRC/Data/CLS-LOC/...     Kaggle's, with LOC_val_solution.csv (ImageId, "n01751748 111 108 ..." in each line)
+    wnids.txt, words.txt        Tiny ImageNet: train/n01443537/images/*.JPEG, val/images/*.JPEG with val_annotations.txt
     synsets.txt, train.txt      "NAME 65" on each line, pictures in images/; the number is the line of the class in synsets.txt
 
 The classes are those of LOC_synset_mapping.txt, synset_words.txt ("n01440764 tench, Tinca tinca") or map_clsloc.txt
@@ -35,6 +36,7 @@ _SYNSET = re.compile(r"n\d{8}")
 _MAPPINGS = ("LOC_synset_mapping.txt", "synset_words.txt", "map_clsloc.txt")
 _KAGGLE = ("ILSVRC/Data/CLS-LOC/", "Data/CLS-LOC/", "CLS-LOC/")
 _TRUTH = re.compile(r"ILSVRC\d{4}_(clsloc_)?validation_ground_truth\.txt")
+_TINY = "wnids.txt"
 _LISTS = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -49,6 +51,8 @@ def matches(tree: Tree) -> str:
     """A file of the classes' names beside the pictures, or Kaggle's folders."""
     if "synsets.txt" in tree and any(f"{name}.txt" in tree for name in _LISTS):
         return "synsets.txt and lists of pictures lie beside each other"
+    if _TINY in tree and any(_SYNSET.fullmatch(name) for name in tree.folders("train")):
+        return f"{_TINY} lists the synsets"
     mapping, start = _mapping(tree), _start(tree)
     if mapping and (start or any(_SYNSET.fullmatch(name) for part in SPLITS for name in tree.folders(part))):
         return f"{mapping} names the synsets"
@@ -82,7 +86,8 @@ def _in_folders(tree: Tree) -> dict[str, FolderDataset]:
     for name in tree.names:
         parts = name.removeprefix(start).split("/")
         if name.startswith(start) and len(parts) > 1 and parts[0].lower() in SPLITS and is_picture(name):
-            found.setdefault(SPLITS[parts[0].lower()], []).append((parts[1] if len(parts) > 2 else "", name))
+            synset = parts[1] if len(parts) > 2 and not (_TINY in tree and parts[1] == "images") else ""
+            found.setdefault(SPLITS[parts[0].lower()], []).append((synset, name))
     classes = _classes(tree, sorted({synset for pairs in found.values() for synset, _ in pairs if synset}))
     labels = {synset: label for label, synset in enumerate(classes.synsets)}
     sets = {}
@@ -94,7 +99,7 @@ def _in_folders(tree: Tree) -> dict[str, FolderDataset]:
         strange = next((name for synset, name in pairs if synset not in labels), None)
         if strange is not None:
             raise DataError(
-                f"{tree.path(strange)} lies in a folder that {_mapping(tree)} does not name.",
+                f"{tree.path(strange)} lies in a folder that {_mapping(tree) or _TINY} does not name.",
                 "Folders named like n01440764, each a class of that file, were expected.",
                 "Rename or remove the folder, or add its line.",
             )
@@ -106,6 +111,11 @@ def _in_folders(tree: Tree) -> dict[str, FolderDataset]:
 def _classes(tree: Tree, there: list[str]) -> _Classes:
     """The classes that a text names; without one the synsets that have folders."""
     mapping = _mapping(tree)
+    if _TINY in tree and not mapping:
+        listed = [line for _, line in tree.lines(_TINY)]
+        lines = (line.partition("\t") for _, line in (tree.lines("words.txt") if "words.txt" in tree else ()))
+        words = {synset: meaning.strip() for synset, _, meaning in lines}
+        return _Classes(tuple(listed), first_words([words.get(each) or each for each in listed], listed), {})
     if not mapping:
         return _Classes(tuple(there), tuple(there), {})
     synsets, meanings, devkit = [], [], {}
@@ -134,7 +144,10 @@ def _loose(tree: Tree, split: str, names: list[str], classes: _Classes) -> Folde
     short = "val" if split == "validation" else split
     solution = next((name for name in tree.names if name.endswith(f"LOC_{short}_solution.csv")), None)
     truth = next((name for name in tree.names if _TRUTH.fullmatch(name.rpartition("/")[2])), None)
-    if solution is not None:
+    tiny = next((name for name in tree.names if name.endswith(f"{short}_annotations.txt")), None)
+    if _TINY in tree and tiny is not None:
+        told, source = _tiny(tree, tiny), tiny
+    elif solution is not None:
         told, source = _solution(tree, solution), solution
     elif truth is not None and split == "validation":
         told, source = _truth(tree, truth, sorted(name.rpartition("/")[2] for name in names), classes), truth
@@ -154,6 +167,13 @@ def _solution(tree: Tree, name: str) -> Iterator[tuple[int, str, str]]:
     for line, values in rows(tree, name, delimiter=","):
         if values[0] != "ImageId":
             yield line, values[0], values[1].split()[0] if len(values) > 1 and values[1] else ""
+
+
+def _tiny(tree: Tree, name: str) -> Iterator[tuple[int, str, str]]:
+    """(line, picture, synset) of Tiny ImageNet's list, which tells a box behind them."""
+    for line, text in tree.lines(name):
+        picture, synset, *_ = [*text.split("\t"), ""]
+        yield line, picture, synset
 
 
 def _truth(tree: Tree, name: str, pictures: list[str], classes: _Classes) -> Iterator[tuple[int, str, str]]:

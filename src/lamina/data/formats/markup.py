@@ -9,6 +9,7 @@ from xml.parsers import expat
 
 from lamina.core.errors import DataError
 
+_HUGE = 1e15  # beyond it 32 bits hold no box
 _DEEPEST = 200  # elements inside each other: annotations have ten, and what has a million overflows the stack
 
 
@@ -85,6 +86,6 @@ def number(text: str | None, name: str, line: int, what: str) -> float:
         value = float(text or "")
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) < _HUGE:  # nor is NaN
         raise wrong(name, line, f"{what} is {text!r}, which is no number")
     return value

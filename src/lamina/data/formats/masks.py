@@ -12,6 +12,7 @@ blue" in any order; a class that is called void, unlabelled or ignore is 255. Pi
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,13 +50,27 @@ _MASKS = (
 _BEHIND = ("_masks", "_mask", "_labels", "_annotations", "_gt")  # of a folder: train, train_masks
 _ENDINGS = ("", "_mask", "-mask", "_gt", "_label", "_labels", "_seg", "_segmentation", "_L")
 _BESIDE = ("_mask", "-mask", "_gt", "_label", "_seg")
-_TABLES = ("classes", "class_dict", "label_colors", "labelmap", "colors", "labels", "class_names", "palette")
+_TABLES = (
+    "classes",
+    "_classes",
+    "class_dict",
+    "label_colors",
+    "labelmap",
+    "colors",
+    "labels",
+    "class_names",
+    "palette",
+)
+_FEW = 8  # folders: of more, none is all masks
 _LOOKED_AT = 64  # masks that tell what all hold
 _FAR_APART = 64  # numbers of classes leave no larger gaps
 _MOST_COLOURS = 64
+_TRIES = 3  # masks that tell a folder of masks from one of photographs
+_NUMBERED = re.compile(r"(\d{1,3})\s*[,;:\t]\s*(\S.*)")  # "0, background"
 _COLOUR = re.compile(r"(?<![\d.])(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})(?![\d.])")
 
 Pair = tuple[str, str]
+Place = tuple[tuple[str, list[str], list[str]], str]
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,21 @@ class _Classes:
 
 def matches(tree: Tree) -> str:
     """The two folders, or the endings, by which masks are told from pictures."""
-    return next((how for _, how in _found(tree)), "")
+    return next((how for _, how in _found(tree)), _named_alone(tree))
+
+
+def _named_alone(tree: Tree) -> str:
+    """Folders of pictures and masks and no others, though names do not fit: better an error than two classes so called."""
+    filled = [folder.lower() for folder in _filled(tree)]
+    pictures, masks = ([folder for folder in filled if folder in names] for names in (_PICTURES, _MASKS))
+    alone = len(filled) == 2 and pictures and masks
+    return f"the folders {pictures[0]} and {masks[0]} are all there is" if alone else ""
+
+
+def _filled(tree: Tree) -> list[str]:
+    """The folders that hold pictures, where these are few."""
+    folders = tree.folders()
+    return [each for each in folders if any(map(is_picture, tree.below(each).names))] if len(folders) <= _FEW else []
 
 
 def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
@@ -99,8 +128,14 @@ def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
     )
 
 
-def _found(tree: Tree) -> Iterator[tuple[tuple[str, list[str], list[str]], str]]:
+def _found(tree: Tree) -> Iterator[Place]:
     """((split, pictures, masks), by what they were known) of each place where both lie."""
+    yield from list(_in_named_folders(tree)) or _in_two_folders(tree)
+    yield from _side_by_side(tree)
+
+
+def _in_named_folders(tree: Tree) -> Iterator[Place]:
+    """The same of folders that are called as those of pictures and masks are."""
     for above in ("", *(f"{folder}/" for folder in tree.folders() if folder.lower() in SPLITS)):
         folders = {folder.lower(): folder for folder in tree.folders(above)}
         pictures = next((folders[name] for name in _PICTURES if name in folders), None)
@@ -110,7 +145,9 @@ def _found(tree: Tree) -> Iterator[tuple[tuple[str, list[str], list[str]], str]]
             inner = [name for name in tree.folders(f"{above}{pictures}") if name in tree.folders(f"{above}{masks}")]
             for split in [name for name in inner if name.lower() in SPLITS] or [""]:
                 sides = [_below(tree, f"{above}{folder}/{split}") for folder in (pictures, masks)]
-                if _fit(*sides):
+                if _fit(*sides) and (
+                    len(_filled(tree.below(above) if above else tree)) <= 2 or _are_maps(tree, sides[1])
+                ):
                     yield (_split(split or above.rstrip("/")), sides[0], sides[1]), how
         for folder in folders.values():
             behind = next((f"{folder}{each}" for each in _BEHIND if f"{folder}{each}".lower() in folders), None)
@@ -118,15 +155,38 @@ def _found(tree: Tree) -> Iterator[tuple[tuple[str, list[str], list[str]], str]]
                 sides = [_below(tree, f"{above}{each}") for each in (folder, folders[behind.lower()])]
                 if _fit(*sides):
                     yield (_split(folder), sides[0], sides[1]), f"the folder {behind} has the names of {folder}"
-    yield from _side_by_side(tree)
 
 
-def _side_by_side(tree: Tree) -> Iterator[tuple[tuple[str, list[str], list[str]], str]]:
+def _in_two_folders(tree: Tree) -> Iterator[Place]:
+    """The same where two folders are all there is, and the names in one are those in the other with an ending of masks."""
+    filled = _filled(tree)
+    if len(filled) == 2 and not any(folder.lower() in SPLITS for folder in filled):
+        files = {folder: _below(tree, folder) for folder in filled}
+        for folder, behind in (filled, reversed(filled)):
+            if (ending := _ending(files[folder], files[behind])) and _fit(files[folder], files[behind]):
+                yield (
+                    ("train", files[folder], files[behind]),
+                    f"the folder {behind} has the names of {folder} and {ending}",
+                )
+                return
+
+
+def _are_maps(tree: Tree, names: list[str]) -> bool:
+    """Whether the first ones look like maps of classes, and not like photographs in a folder of any name."""
+    try:
+        found = [stored(tree.path(name)) for name in names[:_TRIES]]
+    except DataError:
+        return True  # who reads them tells what is wrong
+    return all(len(np.unique(values)) <= _MOST_COLOURS or not colours for values, colours in found)
+
+
+def _side_by_side(tree: Tree) -> Iterator[Place]:
     """The same of masks that lie in their pictures' folders."""
     names = [name for name in tree.names if is_picture(name)]
+    bare = [name.rpartition(".")[0] for name in names]
+    starts = set(bare)
     for ending in _BESIDE:
-        masks = [name for name in names if stem(name).endswith(ending)]
-        starts = {name.rpartition(".")[0] for name in names}
+        masks = [name for name, start in zip(names, bare, strict=True) if start.endswith(ending)]
         pairs = [name for name in masks if name.rpartition(".")[0].removesuffix(ending) in starts]
         if not pairs or len(pairs) < 0.4 * len(names):
             continue
@@ -171,6 +231,11 @@ def _meaning(tree: Tree, masks: list[str]) -> tuple[tuple[str, ...], ClassMap, s
     seen = [stored(tree.path(name)) for name in looked]
     values = sorted({int(value) for found, _ in seen for value in np.unique(found)})
     told = _told(tree)
+    if values in ([0], [IGNORED]):  # none, or all, is foreground in those that were looked at: the others tell
+        rest = (stored(tree.path(name)) for name in masks if name not in set(looked))
+        seen += itertools.islice((each for each in rest if each[1] or set(np.unique(each[0])) - set(values)), 1)
+        values = sorted({int(value) for found, _ in seen for value in np.unique(found)})
+        values = [0, IGNORED] if values == [IGNORED] else values
     if any(colours for _, colours in seen):
         return _colours(tree, [*seen], told)
     if told is not None and told.colours is not None and len(set(values) - set(range(len(told.names)))) > 1:
@@ -234,6 +299,13 @@ def _told(tree: Tree) -> _Classes | None:
     lines = [line for _, line in tree.lines(source) if not line.startswith("#")]
     found = [_COLOUR.search(line) for line in lines]
     if not any(found):
+        numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line)) is not None]
+        if (
+            numbered
+            and [int(match[1]) for match in numbered] == list(range(len(numbered)))
+            and len(lines) - len(numbered) < 2
+        ):
+            return _Classes([match[2] for match in numbered], None)  # below a title, or without one
         return _Classes([line.strip(",;") for line in lines], None)
     pairs = [(line, match) for line, match in zip(lines, found, strict=True) if match is not None]
     names = [(line[: match.start()] + " " + line[match.end() :]).strip(" \t,;:") for line, match in pairs]

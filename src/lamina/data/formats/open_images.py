@@ -56,6 +56,7 @@ TASKS = ("detection", "classification")
 LOOKS_FOR = "train-annotations-bbox.csv and class-descriptions.csv of Open Images, or labels/detections.csv of FiftyOne"
 _FLAGS = ("IsOccluded", "IsTruncated", "IsDepiction", "IsInside")
 _EXTRAS = ("occluded", "truncated", "depiction", "inside")
+_HUGE = 1e9
 _BOX = ("ImageID", "LabelName", "XMin", "YMin", "XMax", "YMax")
 
 
@@ -381,9 +382,12 @@ def _lines(tree: Tree, file: str) -> Iterator[tuple[int, list[str]]]:
 
 def _numbers(told: Sequence[str], where: str, line: int) -> list[float]:
     try:
-        return [float(value) for value in told]
+        values = [float(value) for value in told]
     except ValueError as error:
         raise _wrong(where, line, str(error)) from error
+    if not all(abs(value) < _HUGE for value in values):
+        raise _wrong(where, line, f"{', '.join(told)} are no shares of a picture")
+    return values
 
 
 def _wrong(where: str, line: int, how: str) -> DataError:

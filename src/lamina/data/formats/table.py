@@ -29,7 +29,7 @@ LOOKS_FOR = (
     "a table (.csv, .tsv) of which a column names pictures that are there, and others their labels, boxes or captions"
 )
 _ORDER = ("train", "validation", "test")
-_NOT = ("sample_submission", "submission")
+_NOT = ("samplesubmission", "submission")  # what contests want back: made-up labels
 _OF_SPLIT = re.compile(r"(?<![a-z])(?P<split>train|training|val|valid|validation|test|testing)(?![a-z])", re.IGNORECASE)
 
 
@@ -179,7 +179,7 @@ def _tables(tree: Tree, index: NamedPictures) -> dict[str, str]:
         name for folder in tree.folders() if folder.lower() in SPLITS for name in tree.files(folder, suffixes=SUFFIXES)
     ]
     for names in (tops, inner):
-        kept = [name for name in names if not name.rpartition("/")[2].lower().startswith(_NOT)]
+        kept = [name for name in names if not re.sub(r"[^a-z/]", "", name.lower()).rpartition("/")[2].startswith(_NOT)]
         told = {name: _split_of(name) for name in kept}
         named = {name: SPLITS[split] for name, split in told.items() if split}
         named = dict(sorted(named.items(), key=lambda item: _ORDER.index(item[1])))

@@ -42,6 +42,10 @@ _LABELS = (
     "diagnosis",
     "labelname",
     "classid",
+    "dx",
+    "findinglabels",
+    "emotion",
+    "grade",
 )
 _SEVERAL = ("labels", "tags", "classes", "categories", "attributes", "targets")
 _CAPTIONS = ("caption", "captions", "text", "description", "sentence", "comment")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,8 @@ from lamina.data.tree import Tree, natural
 
 _NO = {"0", "0.0", "-1", "false", ""}
 _REMEDY = "Mend these rows, or put the pictures there."
+_HUGE = 1e15  # beyond it 32 bits hold no box
+_EMPTY = ("", "nan")
 _UNNAMED = "object"  # the class of boxes without a column of labels
 
 Ints = npt.NDArray[np.int64]
@@ -71,7 +72,9 @@ class _Reader:
         caption = values[columns.caption] if columns.task == "captioning" and columns.caption is not None else None
         if caption == "":
             raise _RowError("has an empty caption")
-        part = self.parts.setdefault(split, _Part())
+        part = self.parts.get(split)
+        if part is None:
+            part = self.parts[split] = _Part()
         at, new = part.picture(name, *where)
         if caption is not None:
             part.captions.append([caption]) if new else part.captions[at].append(caption)
@@ -124,13 +127,13 @@ class _Reader:
         """The four numbers; none where all are empty: a picture without objects."""
         columns = self.columns.boxes
         told = [values[at] for at in columns] if len(columns) == 4 else parts(values[columns[0]])
-        if all(value.lower() in ("", "nan") for value in told):
+        if not told or (told[0].lower() in _EMPTY and all(value.lower() in _EMPTY for value in told)):
             return []
         try:
             box = [float(value) for value in told]
         except ValueError as error:
             raise _RowError(f"has a box that is no numbers ({error})") from error
-        if len(box) != 4 or not all(map(math.isfinite, box)):
+        if len(box) != 4 or not all(map(_HUGE.__gt__, map(abs, box))):
             raise _RowError(f"has a box of {len(box)} numbers: {', '.join(told)}")
         return box
 

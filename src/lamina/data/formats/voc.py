@@ -15,7 +15,7 @@ Boxes are the numbers as they stand, edges from the left and top. The devkit cou
 which boxes would begin a pixel further left and up; but tools write edges into the same fields, and the files in which they give
 VOC's boxes to COCO, YOLO and CVAT hold its numbers unchanged. `difficult` becomes crowd; attributes are `truncated`, `occluded` (0, 1)
 and `pose` (a place in POSES). Parts of persons are passed over. Classes: VOC's 20 in their official order where no other
-name occurs, else sorted by name.
+name occurs and the files say that they are VOC's (their <folder>, ImageSets) or name half of them; else sorted by name.
 
 For segmentation class 0 is "background", which a map of classes needs; 255 is ignored; extras["objects"] holds the number of the
 object that each pixel belongs to (H W), None where nobody drew it.
@@ -72,14 +72,20 @@ def matches(tree: Tree) -> str:
     return ""
 
 
+def usual_task(tree: Tree) -> str:
+    """Detection, where there is an XML file."""
+    return TASKS[0] if any(name.lower().endswith(".xml") for name in tree.names) else TASKS[1]
+
+
 def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
     """The parts that ImageSets lists. Raises DataError naming file and line of XML that is broken, hostile or lacks a number."""
     return _segmentation(tree) if task == "segmentation" else _detection(tree)
 
 
-def class_order(names: Collection[str]) -> tuple[str, ...]:
-    """VOC's 20 classes in their order where no other name occurs, else the names sorted."""
-    return CLASSES if names and set(names) <= set(CLASSES) else tuple(sorted(names))
+def class_order(names: Collection[str], *, official: bool = True) -> tuple[str, ...]:
+    """VOC's 20 classes in their order where no other name occurs, and it is VOC's or has half of them; else the names sorted."""
+    all_known = set(names) <= set(CLASSES) and (official or 2 * len(set(names)) >= len(CLASSES))
+    return CLASSES if names and all_known else tuple(sorted(names))
 
 
 def _detection(tree: Tree) -> Splits[AnnotatedDataset]:
@@ -94,8 +100,10 @@ def _detection(tree: Tree) -> Splits[AnnotatedDataset]:
     sources: list[str] = []
     taken: dict[str, str] = {}
     read = [(key, name) for key, name in files.items() if key in wanted or not wanted]
+    official = bool(tree.matching("*ImageSets/Main/*.txt"))
     for key, name in read:
         root = markup.parsed(tree.read(name), tree.path(name))
+        official = official or root.text_of("folder").upper().startswith("VOC")
         picture = pictures.find(name, near=name) or pictures.find(root.text_of("filename"), near=name)
         if picture is None:
             missing.add(f"{name}: there is no such picture")
@@ -116,7 +124,7 @@ def _detection(tree: Tree) -> Splits[AnnotatedDataset]:
             "Check the folder.",
         )
     refuse_twins(list(objects.names), tree.root)
-    classes = class_order(objects.names)
+    classes = class_order(objects.names, official=official)
     columns = objects.columns(len(paths), classes)
     origins = Origins(Paths(sources))
     whole = AnnotatedDataset(Paths(paths), columns, classes, task="detection", root=tree.root, origins=origins)

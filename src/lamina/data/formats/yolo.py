@@ -1,5 +1,6 @@
 """YOLO: data.yaml, or Darknet's obj.names or classes.txt; pictures, and for each a NAME.txt with a line for each object.
 
+    (no names)   folders images/ and labels/ alone, as coco128.zip: the classes are called by their numbers, with a warning
     data.yaml    names and where pictures are: see `yolo_layout`
     obj.names    (*.names, or classes.txt) a name a line; obj.data, or train.txt, valid.txt, test.txt beside it, list pictures
     NAME.txt     in labels/ where the picture is in images/, else beside it, else wherever the only one of its name is;
@@ -24,12 +25,13 @@ import torch
 from torch import Tensor
 
 from lamina.core.errors import DataError
+from lamina.core.warnings import warn
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.columns import Column, Ragged, Size
 from lamina.data.formats.gathered import Objects, splits_of
-from lamina.data.formats.image_folder import is_picture
+from lamina.data.formats.image_folder import SPLITS, is_picture
 from lamina.data.formats.named_pictures import stem
-from lamina.data.formats.yolo_layout import Layout, from_names, from_yaml, names_file, yaml_file
+from lamina.data.formats.yolo_layout import Layout, from_names, from_yaml, names_file, without_names, yaml_file
 from lamina.data.left_out import LeftOut
 from lamina.data.origins import Origins
 from lamina.data.paths import Paths
@@ -41,6 +43,7 @@ TASKS = ("detection", "keypoints")
 LOOKS_FOR = "data.yaml with names and train, or obj.names or classes.txt, and a NAME.txt for each picture"
 _ROUNDING = 0.01
 _VISIBLE = 2.0
+_MOST_CLASSES = 100_000
 
 
 def matches(tree: Tree) -> str:
@@ -48,9 +51,16 @@ def matches(tree: Tree) -> str:
     if (found := yaml_file(tree)) is not None:
         return f"{found} names classes and where pictures are"
     names = names_file(tree)
-    return (
-        f"{names} names classes, and texts of the pictures' names hold numbers" if names and _has_labels(tree) else ""
-    )
+    if (names or _has_both(tree)) and _has_labels(tree):
+        named = f"{names} names classes" if names else "images/ and labels/ lie beside each other"
+        return f"{named}, and texts of the pictures' names hold numbers"
+    return ""
+
+
+def _has_both(tree: Tree) -> bool:
+    """Whether there are the folders images and labels, at the top or in those of parts."""
+    places = ("", *(folder for folder in tree.folders() if folder.lower() in SPLITS))
+    return any({"images", "labels"} <= set(tree.folders(place)) for place in places)
 
 
 def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
@@ -60,6 +70,8 @@ def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
         tree, layout = from_yaml(tree, found)
     elif (names := names_file(tree)) is not None:
         layout = from_names(tree, names)
+    elif _has_both(tree) and _has_labels(tree):
+        layout = without_names(tree, _numbered(tree))
     else:
         raise DataError(
             f"{tree.root} holds {tree.digest()}.", f"Expected {LOOKS_FOR}.", "Pass the folder that data.yaml is in."
@@ -91,6 +103,21 @@ def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
     return splits_of(
         {part: [row[name] for name in names] for part, names in layout.parts.items()}, whole, name=tree.name
     )
+
+
+def _numbered(tree: Tree) -> int:
+    """How many classes the labels tell, where nothing names them."""
+    texts, most = _LabelFiles(tree), -1
+    for name in tree.names:
+        text = texts.of(name) if is_picture(name) else None
+        for _, line in tree.lines(text) if text else ():
+            if (numbers := _numbers(line)) is not None and 0 <= numbers[0] < _MOST_CLASSES:
+                most = max(most, int(numbers[0]))
+    warn(
+        f"Nothing in {tree.root} names the classes: they are called 0 to {max(most, 0)}. "
+        "Write classes.txt there, a name on each line, or put data.yaml there."
+    )
+    return max(most + 1, 1)
 
 
 def _has_labels(tree: Tree) -> bool:

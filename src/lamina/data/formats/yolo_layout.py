@@ -56,8 +56,9 @@ def _describes(content: bytes) -> bool:
 
 
 def names_file(tree: Tree) -> str | None:
-    """Darknet's obj.names, or classes.txt, nearest to the top."""
-    found = [*tree.matching("*.names"), *(name for name in tree.names if name.rpartition("/")[2] == "classes.txt")]
+    """Darknet's obj.names, Roboflow's _darknet.labels, or classes.txt, nearest to the top."""
+    called = ("classes.txt", "_darknet.labels")
+    found = [*tree.matching("*.names"), *(name for name in tree.names if name.rpartition("/")[2] in called)]
     return min(found, key=lambda name: (name.count("/"), name.endswith(".txt")), default=None)
 
 
@@ -225,7 +226,12 @@ def from_names(tree: Tree, names: str) -> Layout:
         listed = next((name for name in wanted if name in tree), None)
         if listed is not None and part not in layout.parts:
             layout.parts[part] = _listed(tree, listed, pictures)
-    if not layout.parts:
-        for name in pictures.names:
-            layout.parts.setdefault(split_of(name), []).append(name)
+    return layout if layout.parts else without_names(tree, 0, classes=layout.classes)
+
+
+def without_names(tree: Tree, count: int, *, classes: tuple[str, ...] = ()) -> Layout:
+    """The parts that folders tell, of `classes`, or of `count` that are called by their numbers."""
+    layout = Layout(classes or tuple(map(str, range(count))))
+    for name in NamedPictures(tree).names:
+        layout.parts.setdefault(split_of(name), []).append(name)
     return layout

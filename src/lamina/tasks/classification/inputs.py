@@ -18,6 +18,7 @@ from lamina import data as datasets
 from lamina.core.errors import DataError, LaminaError, ShapeError, UnknownNameError, nearest_names
 from lamina.core.warnings import warn
 from lamina.data import archive
+from lamina.data.annotated import AnnotatedDataset
 from lamina.data.dataset import FolderDataset, ImageDataset
 from lamina.data.preprocess import Normalize, Preprocess
 from lamina.data.splits import Splits
@@ -55,16 +56,24 @@ def checked_set(value: Any) -> Any:
     """The value, where it is a data set with classes whose pictures can be prepared. Raises DataError for any other."""
     if isinstance(value, FolderDataset) or all(hasattr(value, name) for name in ("images", "labels", "classes")):
         return value
-    remedy = (
-        "Pass lamina.data.ImageDataset(images, labels, classes) with uint8 images (N C H W), or the arrays as x and y."
-    )
-    if is_arrays(value):
-        remedy = "Pass fit(x, y), or a data set, which has its labels."
+    refuse_annotated(value)
     raise DataError(
         f"{'Pictures' if is_arrays(value) else f'A {type(value).__name__}'} came without labels that name classes.",
         "A folder, a data set's name, a lamina data set (images, labels and classes), or arrays x and y were expected.",
-        remedy,
+        "Pass fit(x, y), or a data set, which has its labels."
+        if is_arrays(value)
+        else "Pass lamina.data.ImageDataset(images, labels, classes) with uint8 images (N C H W), or the arrays as x and y.",
     )
+
+
+def refuse_annotated(value: Any) -> None:
+    """Raises DataError, which says what the data is for, where pictures have boxes, masks or texts and no class of their own."""
+    if isinstance(value, Splits | AnnotatedDataset) and value.task != "classification":
+        raise DataError(
+            f"{value.name} is a data set for {value.task}: its pictures have no class of their own.",
+            "A classifier learns from pictures that have one label each, or several.",
+            "Pass a folder with a folder of pictures for each class, or a table (CSV) of pictures and labels.",
+        )
 
 
 def labelled(x: Any, y: Any, classes: Sequence[str] | None, *, multi_label: bool = False) -> ImageDataset:
@@ -209,6 +218,7 @@ def measured(value: Any, split: Mapping[str, Any]) -> tuple[str, Any]:
     `split` says how pictures were held out of the training ones; where none were, these are all there is.
     """
     splits = resolve(value)
+    refuse_annotated(splits)
     if not isinstance(splits, Splits):
         return "data", splits
     for name in ("test", "validation"):

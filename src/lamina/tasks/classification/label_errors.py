@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from typing import Any
+
+import torch
+from torch import nn
 
 from lamina.core.errors import LaminaError
 from lamina.explain import label_errors
@@ -39,10 +43,12 @@ def find_label_errors(
     classifier = _prototype(model)
     settings = {"data": inputs.signature(part), "model": classifier.name, "epochs": epochs, "batch_size": batch_size}
     settings |= {name: (classifier._compiled or {}).get(name) for name in ("optimizer", "loss", "schedule")}
+    if classifier._net is not None:
+        settings["weights"] = _hash_of(classifier._net)
 
     def train(rest: Any, *, seed: int) -> Classifier:
         copied = copy.deepcopy(classifier)
-        fit = copied.fit if copied._lent is None else copied.fine_tune
+        fit = copied.fine_tune if copied._borrows else copied.fit
         fit(rest, batch_size=batch_size, epochs=epochs, verbose=verbose, validation_split=0.0, seed=seed)
         return copied
 
@@ -56,6 +62,14 @@ def find_label_errors(
         settings=settings,
         verbose=bool(verbose),
     )
+
+
+def _hash_of(net: nn.Module) -> str:
+    """What tells the values that a network begins with from others."""
+    hashed = hashlib.sha256()
+    for value in net.state_dict().values():
+        hashed.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hashed.hexdigest()[:16]
 
 
 def _prototype(model: str | Classifier) -> Classifier:

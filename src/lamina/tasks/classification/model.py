@@ -54,6 +54,7 @@ class Classifier(Pictured):
         self.multi_label = multi_label
         self._lent: tuple[str, ...] | None = None  # what borrowed class layers know, until the classes are settled
         self.compile()
+        self._borrows = pretrained is not None and pretrained is not False
         if pretrained is not None and pretrained is not False:
             if isinstance(network, Model):
                 raise LaminaError(
@@ -156,8 +157,7 @@ class Classifier(Pictured):
     def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Arrays, Any]:
         """Training and validation samples. Without validation data a tenth is held out by the pictures' content."""
         train, validation, weights = self._divided(x, y, weights, held, fraction)
-        # Arrays are not resized behind their owner's back.
-        if y is not None:
+        if y is not None:  # arrays are not resized behind their owner's back
             return collect(train, None, weights=weights), validation
         return self._gathered(train, weights, unreadable="replace"), validation
 

@@ -59,14 +59,9 @@ def measured(x: Any, y: Any, preprocess: Preprocess) -> Measured:
     `x` are uint8 arrays, files or PIL pictures, with `y` (N) or (N D); or a folder, with `y` a dict from file names to numbers.
     Unreadable files among several are left out, and named in one warning.
     """
+    refuse_bare(x, y)
     if isinstance(x, Measured):
         return x
-    if y is None:
-        raise DataError(
-            "The pictures came without numbers.",
-            "A Regressor learns from pictures x and numbers y.",
-            "Pass fit(x, y): y an array (N) or (N D), or for a folder a dict from file names to numbers.",
-        )
     if isinstance(y, Mapping):
         x, y = _by_name(x, y)
     targets, named, problems = numbers(y), pictures.files(x), dict[int, DataError]()
@@ -89,6 +84,16 @@ def measured(x: Any, y: Any, preprocess: Preprocess) -> Measured:
     warn(f"{len(told):,} of {count:,} pictures cannot be read; they are left out:\n{listed(told)}")
     kept = [index for index in range(count) if index not in told]
     return Measured(images, targets[kept], tuple(sorted(told)))
+
+
+def refuse_bare(x: Any, y: Any) -> None:
+    """Raises DataError for pictures without numbers, whatever else is known of them."""
+    if y is None and not isinstance(x, Measured):
+        raise DataError(
+            "The pictures came without numbers.",
+            "A Regressor learns from pictures x and numbers y.",
+            "Pass fit(x, y): y an array (N) or (N D), or for a folder a dict from file names to numbers.",
+        )
 
 
 def numbers(y: Any) -> Float[Tensor, "N D"]:

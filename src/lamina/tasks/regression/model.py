@@ -125,6 +125,7 @@ class Regressor(Pictured):
 
     def _split(self, x: Any, y: Any, held: Any, fraction: float | None) -> tuple[Any, Any, Tensor, int]:
         """Pictures for training and validation, and which of those given are trained on, of how many."""
+        inputs.refuse_bare(x, y)
         if self.preprocess is None:
             self._set_preprocess(inputs.fitting_preprocess(x, y))
         train = inputs.measured(x, y, self._prepared())

@@ -162,3 +162,37 @@ def test_a_mosaic_holds_the_objects_of_four_pictures_in_their_places(marked_file
     assert max(counts) == 4
     assert after.labels.tolist() == [3] * len(after)
     assert len(after.area_px) == len(after)
+
+
+def test_a_mosaic_keeps_the_attributes_beside_their_objects(marked_files):
+    """Each object carries its own left edge, which tells the objects of the four apart."""
+
+    class Told:
+        name = "told"
+
+        def changed(self, change):
+            return self
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            objects = index + 1
+            boxes = torch.tensor([[4.0, 4, 20, 20]]).repeat(objects, 1)
+            numbers = torch.arange(objects) + 10 * index
+            annotation = Annotation(labels=numbers, boxes_xyxy=boxes, attributes={"number": numbers})
+            return torch.zeros(3, 24, 24, dtype=torch.uint8), annotation
+
+    data = Told()
+    random.reseed_host(3)
+    _, joined = sample.Mosaic(data, 48)(*data[0])
+    assert len(joined) > 1
+    assert joined.attributes["number"].tolist() == joined.labels.tolist()
+
+
+def test_what_tells_left_from_right_is_not_mirrored():
+    for made in (
+        sample.augmentation("classification", size=8, mirrored=False),
+        sample.augmentation("captioning", size=8),
+    ):
+        assert not any(isinstance(each, sample.RandomFlip) for each in made.transforms)

@@ -277,3 +277,12 @@ def test_pairs_of_other_sizes_and_transforms_that_drop_boxes_are_refused():
     gone = dataclasses.replace(annotation, boxes_xyxy=torch.zeros(1, 4))
     with pytest.raises(DataError, match=r"left out boxes by itself.*RandomCrop"):
         drawn_with(0, v2.SanitizeBoundingBoxes(labels_getter=None), picture, gone)
+
+
+def test_attributes_go_with_the_objects_that_leave():
+    boxes = torch.tensor([[0.0, 0, 4, 4], [10, 10, 14, 14], [1, 9, 3, 15]])
+    pose = torch.tensor([[1, 1], [2, 2], [3, 3]])
+    known = Annotation(labels=torch.arange(3), boxes_xyxy=boxes, attributes={"pose": pose})
+    _, left = sample.moved(v2.CenterCrop((8, 8)), torch.zeros(3, 24, 24, dtype=torch.uint8), known)
+    assert left.labels.tolist() == [1]
+    assert left.attributes["pose"].tolist() == [[2, 2]]

@@ -23,7 +23,7 @@ class SampleTransforms:
     """One transform after the other, of a picture (uint8 C H W) and what is known of it: `dataset.changed(transforms)`.
 
     Each is one of torchvision's `transforms.v2` (or of this package), or a function of (picture, annotation). Boxes are cut to the
-    picture; objects whose centre leaves it go, with their labels, masks, points, crowd and area. `point_names` are the data set's,
+    picture; objects whose centre leaves it go, with all that is known of them. `point_names` are the data set's,
     needed where a picture with points may be mirrored: left and right are exchanged then. `extras` stay as they are.
     Other targets than an Annotation, such as the label of a class, stay as they are.
     """

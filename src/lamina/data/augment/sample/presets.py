@@ -11,7 +11,14 @@ from lamina.core.errors import DataError, unknown_name
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.augment.sample.auto import AugMix, RandAugment, TrivialAugment
 from lamina.data.augment.sample.compose import SampleTransforms
-from lamina.data.augment.sample.geometry import Letterbox, RandomAffine, RandomCrop, RandomFlip, RandomScaledCrop
+from lamina.data.augment.sample.geometry import (
+    Letterbox,
+    RandomAffine,
+    RandomCrop,
+    RandomFlip,
+    RandomScaledCrop,
+    Resize,
+)
 from lamina.data.augment.sample.mosaic import Mosaic
 
 Size = int | tuple[int, int]
@@ -27,7 +34,21 @@ def _detection(size: Size) -> list[Any]:
 
 
 def _segmentation(size: Size) -> list[Any]:
-    return [RandomScaledCrop(size), RandomFlip(), _light()]
+    return [
+        RandomScaledCrop(size, scale=(0.75, 2.0)),
+        RandomFlip(),
+        _light(),
+    ]  # from 0.5 on, half of it would be border
+
+
+def _captioning(size: Size) -> list[Any]:
+    """Not mirrored, and never much cut: the words may say left, and name what stands at the edge."""
+    return [RandomCrop(scale=(0.8, 1.0)), _light(), Letterbox(size)]
+
+
+def _translation(size: Size) -> list[Any]:
+    """Both pictures alike, and their light left alone: it is what one is to be made of the other."""
+    return [RandomCrop(scale=(0.7, 1.0), ratio=(1.0, 1.0)), RandomFlip(), Resize(size)]
 
 
 def _keypoints(size: Size) -> list[Any]:
@@ -39,11 +60,13 @@ def _classification(size: Size) -> list[Any]:
 
 
 PRESETS: dict[str, Callable[[Size], list[Any]]] = {
+    "captioning": _captioning,
     "classification": _classification,
     "detection": _detection,
     "keypoints": _keypoints,
     "panoptic": _segmentation,
     "segmentation": _segmentation,
+    "translation": _translation,
 }
 
 SAMPLE_AUGMENTATIONS: dict[str, Callable[[], v2.Transform]] = {
@@ -67,18 +90,20 @@ def augmentation(
     size: Size,
     point_names: Sequence[str] | None = None,
     mosaic_of: AnnotatedDataset | None = None,
+    mirrored: bool = True,
 ) -> SampleTransforms:
     """The usual augmentation for a task, which gives RGB pictures of `size` pixels (height, width): `dataset.changed(...)` takes it.
 
     Of a data set with points, pass its `point_names`. `mosaic_of`: half of the pictures are mosaics with others of that data
-    set. Raises UnknownNameError for a task without one.
+    set. Not `mirrored`: for letters, digits, and whatever else tells left from right. Raises UnknownNameError for a task without one.
     """
     if task not in PRESETS:
         raise unknown_name("augmentation for the task", task, PRESETS)
     first = [v2.RGB()]
     if mosaic_of is not None:
         first.append(Mosaic(mosaic_of, size, p=0.5))
-    return SampleTransforms([*first, *PRESETS[task](size)], point_names, name=f"Augmentation for {task}")
+    usual = [each for each in PRESETS[task](size) if mirrored or not isinstance(each, RandomFlip)]
+    return SampleTransforms([*first, *usual], point_names, name=f"Augmentation for {task}")
 
 
 def named(

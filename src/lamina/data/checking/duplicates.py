@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lamina.data.check.perceptual import near_pairs
-from lamina.data.check.report import MOST_NAMED, Findings
-from lamina.data.check.scan import USUAL, Pictures
+from lamina.data.checking.perceptual import near_pairs
+from lamina.data.checking.report import MOST_NAMED, Findings
+from lamina.data.checking.scan import USUAL, Pictures
 from lamina.data.dataset import FolderDataset
 
 DISTANCE = 4  # bits

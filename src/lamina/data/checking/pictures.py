@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lamina.core.errors import DataError
 from lamina.data import archive
-from lamina.data.check.report import Level
+from lamina.data.checking.report import Level
 from lamina.data.pictures import read, to_srgb
 
 SMALL_PX = 64  # up to this side a picture has so little detail that its hash alone says little

@@ -13,7 +13,7 @@ from torch import Tensor
 from lamina.core.errors import DataError
 from lamina.data import archive, columns
 from lamina.data.annotated import AnnotatedDataset
-from lamina.data.check.report import Level
+from lamina.data.checking.report import Level
 from lamina.data.dataset import FolderDataset, ImageDataset
 from lamina.structures.annotation import IGNORED
 

@@ -1,6 +1,5 @@
 """The hash of a picture's look, and the search for near hashes."""
 
-import importlib
 import io
 
 import numpy as np
@@ -8,7 +7,8 @@ import pytest
 from PIL import Image
 
 from lamina.data import archive
-from lamina.data.check.perceptual import hashes, near_pairs
+from lamina.data.checking import perceptual
+from lamina.data.checking.perceptual import hashes, near_pairs
 from lamina.data.formats.image_folder import picture_files
 
 
@@ -47,7 +47,7 @@ def test_the_search_finds_what_comparing_all_with_all_finds(distance, seed):
 
 
 def test_the_search_is_exact_where_it_goes_in_parts(monkeypatch):
-    monkeypatch.setattr(importlib.import_module("lamina.data.check.perceptual"), "_AT_ONCE", 50)
+    monkeypatch.setattr(perceptual, "_AT_ONCE", 50)
     hashed = crowded(np.random.default_rng(9), 300, flips=3)
     assert found(hashed, 4) == by_hand(hashed, 4)
 

@@ -1,12 +1,15 @@
-"""Where files lie: links that lead out of the folder, names that are no UTF-8, what an archive must not hold."""
+"""Where files lie: links out of the folder, names that are no UTF-8, what an archive must not hold; and whether shards are whole."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+from pathlib import Path
 
-from lamina.data import archive
-from lamina.data.check.report import Findings
+from lamina.core.errors import DataError
+from lamina.data import archive, shard_index
+from lamina.data.checking.report import Findings
 from lamina.data.tree import printable
 
 MANY_FILES = 200_000  # from here on a file system spends longer on finding files than on reading them
@@ -66,3 +69,24 @@ def check_count(pictures: int, root: str, findings: Findings) -> None:
             root,
             f"{pictures:,} single files; shards are read faster: lamina data shard {printable(root)}",
         )
+
+
+def check_shards(root: str, findings: Findings) -> None:
+    """Whether the shards in a folder, or in the folders in it, still have the hashes that their index notes."""
+    for folder in [Path(root), *sorted(Path(root).glob("*/"))] if os.path.isdir(root) else ():
+        try:
+            table = shard_index.read_table(folder)
+        except DataError:
+            continue  # which is told already: nothing could be opened
+        for shard in [] if table is None else table["shards"]:
+            path = folder / Path(shard["name"]).name
+            try:
+                with path.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError:
+                continue
+            if digest != shard["sha256"]:
+                what = (
+                    f"its SHA-256 is not the one that {shard_index.TABLE} notes: it was changed, or did not come whole"
+                )
+                findings.add("error", "shard changed", str(path), what)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from lamina.data import AnnotatedDataset, FolderDataset, Splits
-from lamina.data.check import check
+from lamina.data.checking import check
 from lamina.data.columns import Beside, Fixed, Ragged, Texts, ends_of
 from lamina.data.paths import Paths
 from lamina.data.preprocess import pixels

@@ -8,17 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lamina.core.errors import DataError, UnknownNameError, unknown_name
+from lamina.core.errors import DataError, UnknownNameError
 from lamina.data import archive, datasets, formats
 from lamina.data.annotated import AnnotatedDataset
-from lamina.data.check.annotations import check_annotations
-from lamina.data.check.classes import check_classes
-from lamina.data.check.duplicates import check_duplicates
-from lamina.data.check.places import Places, check_archive, check_count
-from lamina.data.check.report import LEVELS, Fault, Findings, Report
-from lamina.data.check.scan import Part, Pictures, scan
+from lamina.data.checking.annotations import check_annotations
+from lamina.data.checking.classes import check_classes
+from lamina.data.checking.duplicates import check_duplicates
+from lamina.data.checking.places import Places, check_archive, check_count, check_shards
+from lamina.data.checking.report import LEVELS, Fault, Findings, Report
+from lamina.data.checking.scan import Part, Pictures, read_all
 from lamina.data.dataset import FolderDataset
 from lamina.data.formats.image_folder import is_picture
+from lamina.data.looking import refuse_misspelt
 from lamina.data.splits import Splits
 from lamina.data.tree import Tree
 
@@ -49,7 +50,7 @@ def check(
             return findings.report(told, root, 0)
         warnings.simplefilter("ignore")  # of Pillow's: what it warns of is told as a fault
         pictures = Pictures(parts)
-        scan(pictures, findings, Places(root), looks=duplicates, threads=threads, progress=progress)
+        read_all(pictures, findings, Places(root), looks=duplicates, threads=threads, progress=progress)
     for number, part in enumerate(pictures.parts):
         if isinstance(part, AnnotatedDataset):
             check_annotations(pictures, number, findings)
@@ -61,6 +62,7 @@ def check(
         inner = archive.inside(root)
         if inner is not None or (os.path.isfile(root) and archive.is_archive(root)):
             check_archive(inner[0] if inner else root, findings)
+        check_shards(root, findings)
     return findings.report(told, root, len(pictures))
 
 
@@ -75,8 +77,7 @@ def _opened(data: Any, format: str | None, task: str | None, findings: Findings)
     if not path.exists() and format is None and name in datasets.names():
         splits = datasets.load(name)
         return splits.parts(), str(splits), ""
-    if not path.exists() and os.sep not in name and "." not in name:
-        raise unknown_name("data set or folder", name, datasets.names())
+    refuse_misspelt(name)
     if path.is_file() and is_picture(path):
         return {"pictures": _loose([root], os.path.dirname(root))}, root, os.path.dirname(root)
     with warnings.catch_warnings(record=True) as said:
@@ -100,6 +101,9 @@ def _unopened(root: str, format: str | None, problem: DataError, findings: Findi
         tree = Tree(root)
     except (DataError, OSError):
         findings.add("error", "not opened", root, str(problem))
+        return {}
+    if not len(tree):
+        findings.add("error", "not opened", root, "it holds no file")
         return {}
     found = [name for name in tree.names if is_picture(name)]
     if not found or format is not None or any("/" in name for name in found) or _is_known(tree):

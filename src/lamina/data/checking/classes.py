@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lamina.data.annotated import AnnotatedDataset
-from lamina.data.check.report import Findings
-from lamina.data.check.scan import Part, Pictures
+from lamina.data.checking.report import Findings
+from lamina.data.checking.scan import Part, Pictures
 from lamina.data.formats.image_folder import few
 
 STRONG = 10  # the largest class has so many times the samples of the smallest: worth a word

@@ -18,11 +18,11 @@ import numpy.typing as npt
 import torch
 
 from lamina.data.annotated import AnnotatedDataset
-from lamina.data.check import perceptual
-from lamina.data.check.beside import Beside, look_beside
-from lamina.data.check.pictures import SIDE_SMALL, Seen, hash_of, inspect, seen_in_memory
-from lamina.data.check.places import Places
-from lamina.data.check.report import Fault, Findings
+from lamina.data.checking import perceptual
+from lamina.data.checking.beside import Beside, look_beside
+from lamina.data.checking.pictures import SIDE_SMALL, Seen, hash_of, inspect, seen_in_memory
+from lamina.data.checking.places import Places
+from lamina.data.checking.report import Fault, Findings
 from lamina.data.dataset import FolderDataset, ImageDataset
 
 Part = ImageDataset | FolderDataset | AnnotatedDataset
@@ -101,7 +101,7 @@ class _Piece:
     classes: dict[int, set[int]] = field(default_factory=dict)
 
 
-def scan(
+def read_all(
     pictures: Pictures,
     findings: Findings,
     places: Places,

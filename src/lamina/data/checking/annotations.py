@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lamina.data.annotated import AnnotatedDataset
-from lamina.data.check.report import Findings, Level
-from lamina.data.check.scan import Pictures
+from lamina.data.checking.report import Findings, Level
+from lamina.data.checking.scan import Pictures
 from lamina.data.columns import Column, Ragged
 
 _ROWS = 10_000  # samples that are looked at in one go
