@@ -87,7 +87,10 @@ def main() -> None:
         schedule.step()
         seconds.append(time.perf_counter() - start)
         of_cpu.append(time.process_time() - start_cpu)
-        print(f"epoch {epoch + 1}: {seconds[-1]:.1f} s ({of_cpu[-1]:.1f} of CPU), loss {total / len(loader):.4f}", flush=True)
+        print(
+            f"epoch {epoch + 1}: {seconds[-1]:.1f} s ({of_cpu[-1]:.1f} of CPU), loss {total / len(loader):.4f}",
+            flush=True,
+        )
         state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
         torch.save({**state, "epoch": epoch + 1, "seconds": seconds, "of_cpu": of_cpu}, asked.state.with_suffix(".new"))
         asked.state.with_suffix(".new").replace(asked.state)

@@ -178,4 +178,4 @@ def test_unreadable_files_are_left_out_of_training_with_their_numbers_and_weight
 
 def test_a_regressor_without_numbers_says_so_whatever_the_pictures_come_as():
     with pytest.raises(LaminaError, match="came without numbers"):
-        Regressor("lenet5").fit([[1], [2, 3]])
+        lamina.Regressor("lenet5").fit([[1], [2, 3]])
