@@ -54,11 +54,11 @@ class Comparison:
         if self.heading:
             lines = [[line[0], told, *line[1:]] for line, told in zip(lines, beside, strict=True)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        shown = [
+        padded = [
             "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
             for line in lines
         ]
-        return "\n".join(line.rstrip() for line in shown)
+        return "\n".join(line.rstrip() for line in padded)
 
     __repr__ = __str__
 
