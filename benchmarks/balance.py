@@ -10,14 +10,11 @@ Every reading of the test set is written to test_evaluations.csv, with the plain
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import statistics
-import subprocess
 import time
-from pathlib import Path
 
 import torch
+from readings import log
 from torch import nn
 
 import lamina
@@ -25,8 +22,6 @@ from lamina import data, losses
 from lamina.data import ImageDataset, Preprocess, balance
 from lamina.optimizers import AdamW
 
-LOG = Path(__file__).parent / "test_evaluations.csv"
-FIELDS = ("date", "commit", "recipe", "seed", "accuracy", "mistakes", "seconds", "threads", "precision")
 RARE = 50
 FOCAL = losses.FocalCrossentropy(gamma=2.0)
 ROWS: dict[str, tuple[str | None, object]] = {
@@ -64,7 +59,8 @@ def main() -> None:
             log(
                 f"balance_{told.network or 'dense'}_{name.replace(', ', '_').replace(' ', '_')}",
                 seed,
-                right,
+                float(right.double().mean()),
+                len(right),
                 seconds,
                 classifier.runtime.precision,
             )
@@ -103,20 +99,6 @@ def trained(
     epochs = max(round(seen / length), 1)
     classifier.fit(train, batch_size=128, epochs=epochs, balance=kind, validation_split=0.0, seed=seed, verbose=0)
     return classifier
-
-
-def log(recipe: str, seed: int, right: torch.Tensor, seconds: float, precision: str) -> None:
-    told = {"date": datetime.date.today().isoformat(), "commit": commit(), "recipe": recipe, "seed": seed}
-    told |= {"accuracy": f"{float(right.double().mean()):.4f}", "mistakes": int((~right).sum())}
-    told |= {"seconds": f"{seconds:.1f}", "threads": torch.get_num_threads(), "precision": precision}
-    with LOG.open("a", newline="") as file:
-        csv.DictWriter(file, FIELDS).writerow(told)
-
-
-def commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 def figure(values: tuple[float, ...]) -> str:

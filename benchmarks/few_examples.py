@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import hymenoptera
 import torch
+from readings import log
 
 import lamina
 from lamina import recipes
@@ -48,7 +49,7 @@ def main() -> None:
                 accuracy = classifier.evaluate(seen)["accuracy"]
                 results.setdefault((transfer, augmented), []).append(accuracy)
                 name = f"few_examples_{told.k}{'_transfer' * transfer}{'_augmented' * augmented}"
-                hymenoptera.log(name, seed, accuracy, len(held), seconds, classifier.runtime.precision)
+                log(name, seed, accuracy, len(held), seconds, classifier.runtime.precision)
                 print(f"seed {seed}, {name}: {100 * accuracy:.2f} % in {seconds:.0f} s", flush=True)
     print(f"\n| {told.k} pictures a class, n = {told.seeds} draws | without augmentation | with |\n| --- | --- | --- |")
     for transfer in (False, True):

@@ -9,11 +9,8 @@ Settings were chosen by `--choose`: cross-validation on the training pictures al
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 import zipfile
@@ -21,14 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from readings import log
 from torch import Tensor
 
 import lamina
 from lamina import recipes
 from lamina.data import ImageDataset
 
-LOG = Path(__file__).parent / "test_evaluations.csv"
-FIELDS = ("date", "commit", "recipe", "seed", "accuracy", "mistakes", "seconds", "threads", "precision")
 AT_HAND = Path(os.environ.get("LAMINA_DATA", "."))
 WEIGHTS = AT_HAND / "weights" / "mobilenet_v2_features_bn.npz"
 
@@ -169,20 +165,6 @@ def changed(settings: recipes.FineTuning, told: list[str]) -> recipes.FineTuning
         kind = type(getattr(settings, name))
         settings = replace(settings, **{name: value == "True" if kind is bool else kind(value)})
     return settings
-
-
-def log(recipe: str, seed: int, accuracy: float, count: int, seconds: float, precision: str) -> None:
-    told = {"date": datetime.date.today().isoformat(), "commit": commit(), "recipe": recipe, "seed": seed}
-    told |= {"accuracy": f"{accuracy:.4f}", "mistakes": round((1 - accuracy) * count), "seconds": f"{seconds:.1f}"}
-    told |= {"threads": torch.get_num_threads(), "precision": precision}
-    with LOG.open("a", newline="") as file:
-        csv.DictWriter(file, FIELDS).writerow(told)
-
-
-def commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

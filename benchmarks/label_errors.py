@@ -12,16 +12,13 @@ reading of the test set is written to test_evaluations.csv.
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import statistics
-import subprocess
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import torch
+from readings import log
 from torch import Tensor, nn
 
 import lamina
@@ -32,9 +29,7 @@ from lamina.explain import label_errors
 from lamina.optimizers import AdamW
 from lamina.optimizers.schedules import OneCycle
 
-LOG = Path(__file__).parent / "test_evaluations.csv"
 FIRST = "uniform"
-FIELDS = ("date", "commit", "recipe", "seed", "accuracy", "mistakes", "seconds", "threads", "precision")
 PARTNERS = torch.tensor([2, 7, 0, 8, 9, 6, 5, 1, 3, 4])
 RATE, FOLDS, EPOCHS, BATCH, PEAK = 0.1, 4, 3, 128, 0.01
 
@@ -160,20 +155,6 @@ def table(figures: dict[tuple[str, str], list[float]], kinds: list[str]) -> str:
         ]
         lines.append(f"| {name}{'' if name == 'seconds' else ', %'} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def log(recipe: str, seed: int, accuracy: float, count: int, seconds: float, precision: str) -> None:
-    told = {"date": datetime.date.today().isoformat(), "commit": commit(), "recipe": recipe, "seed": seed}
-    told |= {"accuracy": f"{accuracy:.4f}", "mistakes": round((1 - accuracy) * count), "seconds": f"{seconds:.1f}"}
-    told |= {"threads": torch.get_num_threads(), "precision": precision}
-    with LOG.open("a", newline="", encoding="utf-8") as file:
-        csv.DictWriter(file, FIELDS).writerow(told)
-
-
-def commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -9,21 +9,15 @@ training set instead: that is what settings are chosen on. `--jpeg`: the JPEG co
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import statistics
-import subprocess
 import time
-from pathlib import Path
 
 import cifar10_plain
 import torch
+from readings import log
 
 from lamina import data, recipes
 from lamina.data.datasets.cifar10 import CLASSES
-
-LOG = Path(__file__).parent / "test_evaluations.csv"
-FIELDS = ("date", "commit", "recipe", "seed", "accuracy", "mistakes", "seconds", "threads", "precision")
 
 
 def main() -> None:
@@ -46,17 +40,7 @@ def main() -> None:
         rows.append((accuracy, seconds))
         print(f"seed {seed}: {100 * accuracy:.2f} % in {seconds:.1f} s ({of_cpu:.1f} of CPU)", flush=True)
         if not told.held_out:
-            _log(
-                date=datetime.date.today().isoformat(),
-                commit=_commit(),
-                recipe=recipe.name,
-                seed=seed,
-                accuracy=f"{accuracy:.4f}",
-                mistakes=round((1 - accuracy) * len(test)),
-                seconds=f"{seconds:.1f}",
-                threads=torch.get_num_threads(),
-                precision=classifier.runtime.precision,
-            )
+            log(recipe.name, seed, accuracy, len(test), seconds, classifier.runtime.precision)
     accuracies = [100 * accuracy for accuracy, _ in rows]
     spread = statistics.stdev(accuracies) if len(rows) > 1 else 0.0
     print(
@@ -72,20 +56,6 @@ def _jpeg_copy() -> data.Splits:
         pictures = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
         parts.append(data.ImageDataset(pictures, torch.from_numpy(labels), CLASSES, name="cifar10"))
     return data.Splits(*parts, name="cifar10")
-
-
-def _log(**row: object) -> None:
-    fresh = not LOG.exists()
-    with LOG.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, FIELDS)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

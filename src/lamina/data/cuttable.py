@@ -12,7 +12,7 @@ from torch import Tensor
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
 from lamina.data import folds
-from lamina.data.cutting import split_by_content
+from lamina.data.cutting import balanced_prefix, split_by_content
 from lamina.data.folds import Groups
 
 
@@ -99,3 +99,21 @@ class Cuttable(ABC):
                 f"{n} folds, and these classes have fewer samples: {', '.join(rare[:8])}{more}. "
                 "Some folds validate without them. Use fewer folds, or bring more samples."
             )
+
+
+class Labelled(Cuttable):
+    """A data set of pictures that have a label each: `labels` (N), or 0 and 1 for each class (N K), and the names of `classes`."""
+
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def _strata(self) -> Tensor:
+        return self.labels
+
+    def limit(self, count: int) -> Self:
+        """The first `count` pictures, balanced over the classes: the first of each, then the second, and so on."""
+        return self.subset(balanced_prefix(self.labels, count)) if count < len(self) else self
+
+    def few_shot(self, k: int, *, seed: int = 0) -> Self:
+        """k pictures of each class, drawn by the seed; those of a smaller k are among them. Raises where a class has fewer."""
+        return self.subset(folds.few_of_each(self.labels, self.classes, k, seed=seed))

@@ -21,10 +21,9 @@ from lamina.core.errors import DataError, ShapeError
 from lamina.core.warnings import warn
 from lamina.data import archive
 from lamina.data.cache import DecodedCache
-from lamina.data.cuttable import Cuttable
-from lamina.data.cutting import balanced_prefix, positions
+from lamina.data.cuttable import Labelled
+from lamina.data.cutting import positions
 from lamina.data.faults import all_unreadable, candidates, failures, named, too_many
-from lamina.data.folds import few_of_each
 from lamina.data.memory import free_bytes, processes_here
 from lamina.data.origins import Origins
 from lamina.data.paths import Paths
@@ -35,7 +34,7 @@ Sample = tuple[Tensor, int | Tensor]
 OnError = Literal["skip", "replace", "raise"]
 
 
-class ImageDataset(Cuttable, Dataset[Sample]):
+class ImageDataset(Labelled, Dataset[Sample]):
     """Pictures in memory: uint8 images (N C H W), int64 labels (N). Raises DataError where they do not fit together.
 
     Where a picture may have several labels, or none, `labels` are 0 or 1 for each picture and class (N K). `sources` names
@@ -95,19 +94,8 @@ class ImageDataset(Cuttable, Dataset[Sample]):
     def _contents(self) -> Iterable[bytes]:
         return (image.tobytes() for image in self.images.cpu().numpy())
 
-    def _strata(self) -> Tensor:
-        return self.labels
 
-    def limit(self, count: int) -> Self:
-        """The first `count` pictures, balanced over the classes: the first of each, then the second, and so on."""
-        return self.subset(balanced_prefix(self.labels, count)) if count < len(self) else self
-
-    def few_shot(self, k: int, *, seed: int = 0) -> Self:
-        """k pictures of each class, drawn by the seed; those of a smaller k are among them. Raises where a class has fewer."""
-        return self.subset(few_of_each(self.labels, self.classes, k, seed=seed))
-
-
-class FolderDataset(Cuttable, Dataset[Sample]):
+class FolderDataset(Labelled, Dataset[Sample]):
     """Picture files and labels, decoded at each access; `preprocess` gives them one size, without it they keep theirs.
 
     `origins` say where each sample was read, where that is not its own file. There is no Python object for each sample, so
@@ -205,17 +193,6 @@ class FolderDataset(Cuttable, Dataset[Sample]):
 
     def _contents(self) -> Iterable[bytes]:
         return (archive.read_bytes(self.paths.name(index)) for index in range(len(self)))
-
-    def _strata(self) -> Tensor:
-        return self.labels
-
-    def limit(self, count: int) -> Self:
-        """The first `count` files, balanced over the classes: the first of each, then the second, and so on."""
-        return self.subset(balanced_prefix(self.labels, count)) if count < len(self) else self
-
-    def few_shot(self, k: int, *, seed: int = 0) -> Self:
-        """k files of each class, drawn by the seed; those of a smaller k are among them. Raises where a class has fewer."""
-        return self.subset(few_of_each(self.labels, self.classes, k, seed=seed))
 
     def fits_in_memory(self, preprocess: Preprocess) -> bool:
         """Whether the decoded pictures, in each process that trains here, take less than a quarter of the memory that is free now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gzip
 import hashlib
 import http.server
 import io
@@ -29,6 +30,19 @@ def picture(number: int = 0, kind: str = "JPEG", size: tuple[int, int] = (12, 8)
     made = io.BytesIO()
     Image.new("RGB", size, (number * 16 % 256, 90, 30)).save(made, kind)
     return made.getvalue()
+
+
+def idx(array: np.ndarray) -> bytes:
+    """A gzipped IDX file."""
+    shape = b"".join(side.to_bytes(4, "big") for side in array.shape)
+    return gzip.compress(bytes([0, 0, 8, array.ndim]) + shape + array.astype(np.uint8).tobytes())
+
+
+def idx_files(counts: tuple[int, ...] = (5, 3), classes: int = 10) -> Iterator[bytes]:
+    """Pictures and labels of each part, as MNIST and its kin have them."""
+    for count in counts:
+        yield idx(np.arange(count * 28 * 28).reshape(count, 28, 28) % 251)
+        yield idx(np.arange(count) % classes)
 
 
 def packed(files: Files, ending: str) -> bytes:
@@ -69,6 +83,7 @@ class Served:
     """What the server has, and what was asked for; and how stand-ins are made."""
 
     picture, packed, matlab = staticmethod(picture), staticmethod(packed), staticmethod(matlab)
+    idx_files = staticmethod(idx_files)
 
     def __init__(self, folder: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.address, self.asked = folder, address, list[str]()

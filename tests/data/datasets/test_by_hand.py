@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import zlib
 
@@ -11,23 +10,8 @@ import pytest
 
 from lamina import data
 from lamina.core.errors import DataError
-from lamina.data import datasets, formats
+from lamina.data import datasets
 from lamina.data.datasets.matlab import arrays
-
-
-def idx(array):
-    shape = b"".join(side.to_bytes(4, "big") for side in array.shape)
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + shape + array.astype(np.uint8).tobytes())
-
-
-def idx_files(counts=(5, 3), classes=10):
-    for count in counts:
-        yield idx(np.arange(count * 28 * 28).reshape(count, 28, 28) % 251)
-        yield idx(np.arange(count) % classes)
-
-
-def needs(name):
-    return pytest.mark.skipif(name not in formats.FORMATS, reason=f"the format {name} is not read yet")
 
 
 def test_what_a_person_has_to_fetch_is_said_exactly(served, tmp_path):
@@ -64,7 +48,6 @@ def test_a_set_that_was_brought_by_hand_is_opened_packed_or_not(served, tmp_path
     assert len(data.load("hymenoptera").train) == 2
 
 
-@needs("celeba")
 def test_celeba_is_joined_from_what_lies_in_its_folder_and_checked(served, tmp_path):
     folder = tmp_path / "home" / "datasets" / "celeba"
     folder.mkdir(parents=True)
@@ -104,7 +87,7 @@ def test_celeba_is_joined_from_what_lies_in_its_folder_and_checked(served, tmp_p
 
 
 def test_the_list_says_what_is_at_hand(served):
-    served.offer("kmnist", *idx_files())
+    served.offer("kmnist", *served.idx_files())
     listed = {entry["name"]: entry for entry in datasets.described()}
     assert list(listed) == data.names()
     assert listed["mnist"]["at_hand"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import tarfile
 
 import numpy as np
@@ -13,21 +12,6 @@ from lamina import data
 from lamina.core.errors import DataError, DownloadError, UnknownNameError
 from lamina.data import datasets, formats
 from lamina.structures.annotation import IGNORED
-
-
-def idx(array):
-    shape = b"".join(side.to_bytes(4, "big") for side in array.shape)
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + shape + array.astype(np.uint8).tobytes())
-
-
-def idx_files(counts=(5, 3), classes=10):
-    for count in counts:
-        yield idx(np.arange(count * 28 * 28).reshape(count, 28, 28) % 251)
-        yield idx(np.arange(count) % classes)
-
-
-def needs(name):
-    return pytest.mark.skipif(name not in formats.FORMATS, reason=f"the format {name} is not read yet")
 
 
 def test_every_entry_is_whole_and_every_fetched_file_has_a_published_hash():
@@ -56,7 +40,7 @@ def test_no_two_files_of_a_folder_share_a_name():
 
 
 def test_fashion_mnist_has_its_classes_and_is_fetched_once(served, capsys):
-    served.offer("fashion-mnist", *idx_files())
+    served.offer("fashion-mnist", *served.idx_files())
     splits = data.load("fashion-mnist")
     assert splits.train.images.shape == (5, 1, 28, 28)
     assert splits.test.labels.tolist() == [0, 1, 2]
@@ -74,7 +58,7 @@ def test_fashion_mnist_has_its_classes_and_is_fetched_once(served, capsys):
 
 
 def test_other_bytes_than_the_published_ones_are_never_used(served):
-    contents = list(idx_files())
+    contents = list(served.idx_files())
     served.offer("kmnist", *contents)
     (served.folder / datasets._TABLE["kmnist"].files[2].file).write_bytes(contents[0])
     with pytest.raises(DownloadError, match=r"(?s)t10k-images-idx3-ubyte\.gz could not be downloaded.*hash is wrong"):
@@ -89,7 +73,7 @@ def test_a_set_of_several_in_one_archive_takes_its_own(served):
             for part in ("train", "test")
             for kind in ("images-idx3", "labels-idx1")
         ]
-        files.update(zip(names, idx_files(classes=classes), strict=True))
+        files.update(zip(names, served.idx_files(classes=classes), strict=True))
         files[f"gzip/emnist-{variant}-mapping.txt"] = "".join(f"{label} {65 + label}\n" for label in range(classes))
     served.offer("emnist-letters", served.packed(files, ".zip"))
     splits = data.load("emnist-letters")
@@ -100,7 +84,6 @@ def test_a_set_of_several_in_one_archive_takes_its_own(served):
     assert len(data.load("emnist-digits").classes) == 10  # from the archive that is there
 
 
-@needs("cifar_binary")
 def test_cifar100_takes_the_fine_classes(served):
     record = bytes([7, 1]) + bytes([200]) * 1024 + bytes(2048)
     names = "".join(f"name{number}\n" for number in range(100))
@@ -273,7 +256,6 @@ def test_imagenette_has_names_that_a_person_reads(served):
     assert splits.validation.classes[9] == "parachute"
 
 
-@needs("voc")
 def test_voc2007_joins_what_is_for_training_and_for_the_test(served):
     xml = (
         "<annotation><filename>{0}.jpg</filename><size><width>12</width><height>8</height><depth>3</depth></size>"
@@ -296,7 +278,6 @@ def test_voc2007_joins_what_is_for_training_and_for_the_test(served):
     assert splits.classes[int(annotation.labels[0])] == "dog"
 
 
-@needs("coco")
 def test_coco2017_joins_its_three_archives(served):
     import json
 
@@ -348,7 +329,7 @@ def test_a_file_is_hashed_once_and_again_when_it_changes(served, monkeypatch, tm
     from lamina.core import download
     from lamina.data.datasets import fetching
 
-    served.offer("kmnist", *idx_files())
+    served.offer("kmnist", *served.idx_files())
     data.load("kmnist")
     looked = []
     for module in (download, fetching):
@@ -356,6 +337,6 @@ def test_a_file_is_hashed_once_and_again_when_it_changes(served, monkeypatch, tm
     data.load("kmnist")
     assert looked == []
     file = tmp_path / "home" / "datasets" / "kmnist" / "train-images-idx3-ubyte.gz"
-    file.write_bytes(next(idx_files(counts=(5,))))
+    file.write_bytes(next(served.idx_files(counts=(5,))))
     data.load("kmnist")
     assert looked == [file.name]

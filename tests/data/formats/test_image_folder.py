@@ -124,7 +124,7 @@ def test_one_class_is_an_error_that_names_the_folder_inside(tmp_path):
 
 def test_two_classes_that_differ_in_case_alone_are_refused(tmp_path):
     plant(tmp_path, "Cats/1.png", "cats/1.png", "dogs/1.png")
-    with pytest.raises(DataError, match="the folders Cats and cats"):
+    with pytest.raises(DataError, match="has the classes Cats and cats"):
         data.open(tmp_path)
 
 

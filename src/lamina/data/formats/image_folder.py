@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
+from lamina.data.class_names import refuse_twins
 from lamina.data.dataset import FolderDataset
 from lamina.data.pictures import READS_HEIC
 from lamina.data.splits import Splits
@@ -147,7 +148,7 @@ def _is_a_class(tree: Tree, named: Sequence[str], others: Sequence[str]) -> bool
 def _class_names(tree: Tree) -> tuple[str, ...]:
     names = tuple(tree.folders())
     if len(names) >= 2:
-        _refuse_twins(tree, names)
+        refuse_twins(names, tree.root)
         return names
     loose = sum(map(is_picture, tree.files()))
     came = f"{len(names)} class folder{'' if len(names) == 1 else 's'} and {loose:,} loose pictures"
@@ -166,18 +167,6 @@ def named_after(files: Sequence[str]) -> str:
     if "" in starts or len(starts) < 2 or min(starts.values(), default=0) < 2:
         return ""
     return f" Their names begin with {few(sorted(starts))}: if these are the classes, make folders so called."
-
-
-def _refuse_twins(tree: Tree, names: tuple[str, ...]) -> None:
-    """Raises DataError where two folders differ in case alone: on other systems they are one, and mostly one class was meant."""
-    folded: dict[str, str] = {}
-    for name in names:
-        if folded.setdefault(name.casefold(), name) != name:
-            raise DataError(
-                f"{tree.root} holds the folders {folded[name.casefold()]} and {name}.",
-                "The names of classes differ in more than upper and lower case.",
-                "Put the pictures of both into one folder, or rename one.",
-            )
 
 
 def _dataset(tree: Tree, classes: tuple[str, ...], *, root: str, complete: bool) -> FolderDataset:
