@@ -137,6 +137,7 @@ def test_a_run_is_not_written_over_and_wrong_options_leave_nothing(typed):
     assert typed(*TRAIN, "--folds", 1, "-o", "run")[0] == 2
     code, _, err = typed(*TRAIN, "--folds", 2, "--balance", "undr", "-o", "run")
     assert (code, "--balance 'undr' is not known" in err) == (2, True)
+    assert work.TrainOptions(balance="none") == work.TrainOptions()  # as the help shows what is usual
     code, _, err = typed("train", "--recipe", "mnist_fast", "--balance", "over", "-o", "run")
     assert (code, "--recipe came beside --balance" in err) == (2, True)
     assert not Path("run").exists()

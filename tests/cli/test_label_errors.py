@@ -44,6 +44,7 @@ def test_it_prints_the_suspects_writes_them_down_and_says_how_to_go_on(squares: 
     assert found <= WRONG
     for name in ("suspects.html", "suspects.png", "cleaned.csv"):
         assert (squares / "found" / name).stat().st_size > 100
+    assert "lamina train found/cleaned.csv" in out
     code, out, _ = typed(
         "check", "squares", "--labels", "-o", "found", "--folds", 2, "--epochs", 8, "--json", "-"
     )  # with what was kept
@@ -51,6 +52,27 @@ def test_it_prints_the_suspects_writes_them_down_and_says_how_to_go_on(squares: 
     code, _, err = typed("check", "squares", "--labels", "-o", "found", "--folds", 2)
     assert code == 1
     assert "epochs 8 instead of 5" in err
+
+
+def test_a_network_that_learnt_too_little_is_said_in_typed_words_and_cleans_nothing(
+    squares: Path, typed_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def guessed(data: Any, **told: Any) -> Any:
+        return label_errors.from_probs(
+            torch.rand(60, 3, generator=torch.Generator().manual_seed(0)).softmax(1), data=data
+        )
+
+    monkeypatch.setattr(front_door, "find_label_errors", guessed)
+    code, out, err = typed_in(squares)("check", "squares", "--labels", "-o", "found")
+    assert code == 0
+    advice = "it has learnt too little to judge. Train longer (--epochs N), or try another network (--model NAME)."
+    assert (advice in out, err) == (True, "")  # told once
+    assert "No cleaned.csv is written" in out
+    assert not (squares / "found" / "cleaned.csv").exists()
+    assert (squares / "found" / "suspects.csv").exists()
+    with pytest.warns(UserWarning, match="learnt too little"):
+        _, out, _ = typed_in(squares)("check", "squares", "--labels", "-o", "found", "--json", "-")
+    assert json.loads(out)["is_learnt"] is False
 
 
 def test_ctrl_c_says_what_is_kept_and_what_to_type(

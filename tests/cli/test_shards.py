@@ -36,6 +36,10 @@ def lamina(*arguments):
 def test_a_folder_becomes_shards_that_are_data_again(pictures, tmp_path):
     told = lamina("data", "shard", pictures, tmp_path / "out", "--samples-per-shard", 5, "--seed", 3)
     assert re.search(r"shard-000002\.tar: 2 samples, 0\.0 MB", told)
+    assert (
+        told.splitlines()[-1]
+        == f"Pictures are in there as they came: lamina check {tmp_path / 'out'} finds broken ones."
+    )
     read = data.open(tmp_path / "out")
     assert read.classes == ("ants", "bees")
     assert sorted(read.train.labels.tolist()) == [0] * 6 + [1] * 6

@@ -24,6 +24,10 @@ from lamina.cli.wording import as_typed
             "Use model.evaluate(data), with the metrics of your choice by compile.",
             "Its figures: lamina evaluate MODEL.",
         ),
+        (
+            "Train longer (epochs=...), or begin with weights that have learnt (model=Classifier(NAME, pretrained=True)).",
+            "Train longer (--epochs N), or try another network (--model NAME).",
+        ),
         ("photos/batch 3.png cannot be read.", "photos/batch 3.png cannot be read."),
     ],
 )

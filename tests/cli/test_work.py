@@ -59,6 +59,18 @@ def config(run="run"):
     return yaml.safe_load((Path(run) / "config.yaml").read_text())
 
 
+def test_a_balanced_run_tells_its_balanced_accuracy_first(photos, capsys):
+    for number in range(4, 20):
+        (photos / "light" / f"{number}.png").unlink()
+    work.train("photos", replace(OPTIONS, balance="weights"))
+    printed = capsys.readouterr().out
+    told = r"^Validation balanced accuracy: ([\d.]+) % \(accuracy ([\d.]+) %\) of \d+ pictures$"
+    balanced, plain = map(float, re.search(told, printed, re.MULTILINE).groups())
+    figures = work.evaluate(Path("run"), None, split=None, format=None, model=None)
+    assert 100 * figures["accuracy"] == pytest.approx(plain, abs=0.01)
+    assert 0 <= balanced <= 100
+
+
 def test_a_folder_without_parts_is_measured_on_what_was_held_out(photos, capsys):
     work.train("photos", OPTIONS)
     printed = capsys.readouterr().out

@@ -117,6 +117,7 @@ def test_splits_tell_their_parts(pictures):
     assert list(splits.parts()) == ["train", "trainval"]
     assert splits["trainval"] is dataset
     assert (splits.task, splits.classes) == ("detection", ("cell", "dot"))
+    assert repr(splits) == "<Splits cells: 4 train, 4 trainval; for detection, 2 classes>"
     with pytest.raises(UnknownNameError, match="'train', 'trainval'"):
         splits["test"]
     with pytest.raises(LaminaError, match="has no part"):

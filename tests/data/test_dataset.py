@@ -223,3 +223,10 @@ def test_pictures_in_memory_count_once_for_each_process_of_this_machine(folder, 
     monkeypatch.setattr("lamina.data.dataset.free_bytes", lambda: 4 * 1801)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert not folder.fits_in_memory(Preprocess(size=(10, 10)))
+
+
+def test_a_folder_shows_its_name_and_its_pictures_and_classes(tmp_path):
+    paths = [tmp_path / "photos" / f"{n}.png" for n in range(3)]
+    made = FolderDataset(paths, [0, 0, 1], ("a", "b"), root=tmp_path / "photos")
+    assert repr(made) == "<FolderDataset 'photos', 3 pictures, 2 classes>"
+    assert repr(FolderDataset(paths, [0] * 3, ("a",), root=tmp_path / "photos")).endswith("3 pictures, 1 class>")

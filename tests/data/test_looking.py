@@ -1,5 +1,7 @@
 """Samples on a sheet."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -125,6 +127,7 @@ def test_batches_augmentations_are_refused_for_boxes(boxed):
             return 0
 
     empty = Empty.__new__(Empty)
+    empty.root, empty.classes = Path("nothing"), ()
     empty.task, empty.classes = "classification", ("a",)
     with pytest.raises(DataError, match="is empty"):
         looking.part_of(Splits(empty, None))

@@ -76,6 +76,43 @@ def test_the_flipped_labels_are_found_with_what_they_truly_are() -> None:
     assert found.joint.sum() == pytest.approx(1)
 
 
+def chance(agreement: float, shares: tuple[float, ...]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Probabilities that agree with this share of each class's labels, and else tell the next class."""
+    labels = np.repeat(np.arange(len(shares)), np.rint(1000 * np.array(shares)).astype(int))
+    agrees = np.arange(len(labels)) % 100 < 100 * agreement
+    told = np.where(agrees, labels, (labels + 1) % len(shares))
+    return 0.1 / len(shares) + 0.9 * np.eye(len(shares))[told], labels
+
+
+def test_a_model_that_agrees_little_more_than_the_largest_class_is_said_to_have_learnt_too_little() -> None:
+    probs, labels = chance(0.59, (0.51, 0.49))
+    with pytest.warns(UserWarning, match=r"learnt too little to judge\. Train longer \(epochs=\.\.\.\)") as caught:
+        found = label_errors.from_probs(probs, labels, classes=("ants", "bees"))
+    assert len(caught) == 1
+    said = "The network agrees with 59.00 % of the labels, and always answering ants with 51.00 %"
+    assert str(found).startswith(said)
+    assert (found.agreement, found.largest, found.is_learnt) == (pytest.approx(0.59), pytest.approx(0.51), False)
+    assert found.to_dict()["is_learnt"] is False
+
+
+@pytest.mark.parametrize(("agreement", "shares"), [(0.88, (0.5, 0.5)), (0.6, (0.1,) * 10), (0.7, (0.51, 0.49))])
+def test_a_good_model_of_noisy_labels_is_trusted(agreement: float, shares: tuple[float, ...]) -> None:
+    found = label_errors.from_probs(*chance(agreement, shares))  # a warning would be an error here
+    assert found.is_learnt
+    assert "too little" not in str(found)
+
+
+def test_a_search_whose_models_learnt_nothing_warns() -> None:
+    data, _ = pictures()
+
+    class Guessing:
+        def predict_probs(self, images: Any) -> np.ndarray[Any, Any]:
+            return np.full((len(images), 3), 1 / 3)
+
+    with pytest.warns(UserWarning, match="too little to judge"):
+        label_errors.find(data, train=lambda part, seed: Guessing(), verbose=False)
+
+
 def test_each_sample_is_judged_by_a_model_that_did_not_learn_it() -> None:
     data, _ = pictures()
     data.images[:, 0, 0, 0] = torch.arange(60).to(torch.uint8)  # tells which sample it is
@@ -101,7 +138,8 @@ def test_each_sample_is_judged_by_a_model_that_did_not_learn_it() -> None:
 
 def test_the_most_suspect_come_first_and_a_tie_goes_by_place() -> None:
     probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.05, 0.95], [0.1, 0.9], [0.3, 0.7], [0.95, 0.05]])
-    found = label_errors.from_probs(probs, np.array([0, 0, 1, 0, 0, 1, 1]), prune="noise_rate")
+    with pytest.warns(UserWarning, match="agrees with 57.14 %"):  # four of seven, and class 0 has four
+        found = label_errors.from_probs(probs, np.array([0, 0, 1, 0, 0, 1, 1]), prune="noise_rate")
     assert [suspect.index for suspect in found.suspects] == [3, 6, 4]
     margins = [suspect.margin for suspect in found.suspects]
     assert margins == sorted(margins, reverse=True)
@@ -205,7 +243,13 @@ def test_the_cleaned_list_is_a_table_that_opens(tmp_path: Path) -> None:
     with listed.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 54
-    assert {row["file"] for row in rows}.isdisjoint({f"{NAMES[data.labels[i]]}/{data.paths[i].name}" for i in at})
+    assert {row["file"] for row in rows}.isdisjoint({str(data.paths[i]) for i in at})
+    kept = {str(path) for path in found.clean().paths}
+    for where in (listed, found.cleaned_list(tmp_path / "cleaned.csv")):  # beside the pictures, and above them
+        opened = lamina.data.open(where)
+        assert {str(path) for path in opened.train.paths} == kept
+        assert opened.classes == tuple(sorted(NAMES))
+    assert not Path(where.read_text().splitlines()[1]).is_absolute()
     corrected = found.cleaned_list(tmp_path / "out" / "corrected.csv", correct=True)
     opened = lamina.data.formats.table.open_table(corrected, pictures=tmp_path / "squares")
     truth = {path.name: NAMES[int(path.stem) % 3] for path in data.paths}

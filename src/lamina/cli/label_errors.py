@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import warnings
 from pathlib import Path
 
 import typer
@@ -30,6 +31,7 @@ def check_labels(
     Folds that are done are kept in `output`, so the same command goes on after a Ctrl-C. `json_file` "-" prints JSON alone.
     """
     from lamina.cli import opening
+    from lamina.cli.wording import as_typed
     from lamina.core.errors import DataError
     from lamina.core.files import replacing
     from lamina.tasks.classification.label_errors import find_label_errors
@@ -48,7 +50,9 @@ def check_labels(
     part = next(name for name in splits.parts())
     if not as_json:
         typer.echo(f"{data}: the labels of {len(splits[part]):,} {part} pictures, {len(splits.classes)} classes")
-    with launch.interrupted(f"before the first fold was done. {command}"):
+    with launch.interrupted(f"before the first fold was done. {command}"), warnings.catch_warnings():
+        if not as_json:  # the summary tells it
+            warnings.filterwarnings("ignore", message="The network agrees with")
         try:
             found = find_label_errors(
                 splits[part],
@@ -63,13 +67,19 @@ def check_labels(
             raise type(error)(f"{error}\n{command}" if str(error) else "") from None
     page = found.gallery(output / PAGE)
     found.to_csv(output / LIST)
-    cleaned = found.cleaned_list(output / CLEANED)
+    cleaned = found.cleaned_list(output / CLEANED) if found.is_learnt else None
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
         return
     if json_file is not None:
         with replacing(json_file) as path:
             path.write_text(json.dumps(found.to_dict()), encoding="utf-8")
-    typer.echo(str(found))
-    typer.echo(f"Look at them: {page}\nAll of them: {output / LIST}\nThe data without them: {cleaned}")
+    typer.echo(as_typed(str(found)))
+    typer.echo(f"Look at them: {page}\nAll of them: {output / LIST}")
+    if cleaned is None:
+        typer.echo(f"No {CLEANED} is written: the network has learnt too little.")
+        return
+    typer.echo(f"The data without them: {cleaned}")
+    if hasattr(found.data, "paths"):
+        typer.echo(f"Train without them: {shlex.join(['lamina', 'train', str(cleaned)])}")
     typer.echo("Correct or remove the files that are wrong, and train again. A suspect is no proof.")

@@ -64,6 +64,10 @@ class TrainOptions:
     sync_batchnorm: bool = False
     tuned: Mapping[str, Any] = field(default_factory=dict)  # what only a config says: network, loss, momentum ...
 
+    def __post_init__(self) -> None:
+        if self.balance == "none":  # as the help says the usual
+            object.__setattr__(self, "balance", None)
+
     def told(self) -> dict[str, Any]:
         """What a resumed run must know again: the options that were given, but for where the run lies."""
         usual = TrainOptions()

@@ -27,7 +27,8 @@ def shard(
 ) -> None:
     """Write DATA as shards, which `lamina train OUTPUT` and every reader of WebDataset's layout take.
 
-    Pictures keep their bytes. An index beside the shards says where each lies, so that they are opened at once.
+    Pictures keep their bytes, broken ones too: `lamina check` finds those. An index beside the shards says where each lies, so
+    that they are opened at once.
     """
     from lamina.core.errors import UnknownNameError
     from lamina.data import looking
@@ -47,3 +48,4 @@ def shard(
         seed=seed,
         told=typer.echo,
     )
+    typer.echo(f"Pictures are in there as they came: lamina check {output} finds broken ones.")

@@ -25,6 +25,8 @@ _OPTIONS = (
 _RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"\bresume=True\b(?: \(--resume\))?", "--resume"),
     (r"update=\{'accumulate': (\d+)\} in compile\b", r"--accumulate \1"),
+    (r"\bbegin with weights that have learnt \(model=[^)]*\)\)", "try another network (--model NAME)"),
+    (r"\(epochs=\.\.\.\)", "(--epochs N)"),
     (r", or pass the \w+ as an object\.", "."),
     (r"\bUse model\.evaluate\(data\)[^.]*\.", "Its figures: lamina evaluate MODEL."),
     (r"\bCall summary\(input_shape=[^.]*\)\.", "Add --input-shape 3,32,32: channels, height, width."),

@@ -165,7 +165,9 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
 def _tell(splits: Any, options: TrainOptions) -> None:
     """Prints what the trained model reaches, and writes the report."""
     classifier = opening.open_model(options.output)
-    classifier.compile(device=options.device, precision=options.precision)
+    balanced = options.balance is not None and not classifier.multi_label
+    own: Any = ["accuracy", "balanced_accuracy"] if balanced else ()
+    classifier.compile(metrics=own, device=options.device, precision=options.precision)
     best = opening.model_file(options.output)
     print(f"Model: {best}, {'the epoch with the lowest val_loss' if best.stem == 'best' else 'the last epoch'}")
     split, held = opening.part_of(splits, classifier)
@@ -175,7 +177,10 @@ def _tell(splits: Any, options: TrainOptions) -> None:
         share = f"{100 * figures['accuracy']:.2f} % of all labels right"
         print(f"{label}: {share}, mean F1 of the classes {figures['f1']:.4f}, of {len(held):,} pictures")
         return
-    print(f"{label} accuracy: {100 * figures['accuracy']:.2f} % of {len(held):,} pictures")
+    share = f"accuracy: {100 * figures['accuracy']:.2f} %"
+    if balanced:
+        share = f"balanced accuracy: {100 * figures['balanced_accuracy']:.2f} % ({share.replace(':', '')})"
+    print(f"{label} {share} of {len(held):,} pictures")
     print(report(options.output, None, format=None, classifier=classifier, splits=splits))
 
 

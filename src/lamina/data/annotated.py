@@ -112,7 +112,12 @@ class AnnotatedDataset(Cuttable, Dataset[tuple[Tensor, Annotation]]):
         )
 
     def changed(self, change: Change | None) -> AnnotatedDataset:
-        """The same samples, each passed through `change(picture, annotation)` when it is read: an augmentation, say."""
+        """The same samples, each passed through `change(picture, annotation)` when it is read: an augmentation, say.
+
+        SampleTransforms without names of points take this data set's. Raises DataError where they mirror points without names.
+        """
+        if change is not None and "keypoints" in self.columns and hasattr(change, "for_points"):
+            change = change.for_points(self.point_names)
         return self._with(change=change)
 
     def subset(self, indices: Sequence[int] | Tensor) -> Self:

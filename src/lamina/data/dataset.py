@@ -74,7 +74,7 @@ class ImageDataset(Labelled, Dataset[Sample]):
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.images.shape[1:]))
-        return f"<ImageDataset {self.name!r}, {len(self):,} pictures {shape}, {len(self.classes)} classes>"
+        return f"<ImageDataset {self.name!r}, {len(self):,} pictures {shape}, {_classes_in_words(self.classes)}>"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -131,6 +131,9 @@ class FolderDataset(Labelled, Dataset[Sample]):
     def name(self) -> str:
         """The name of the folder."""
         return self.root.name
+
+    def __repr__(self) -> str:
+        return f"<FolderDataset {self.name!r}, {len(self):,} pictures, {_classes_in_words(self.classes)}>"
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -251,6 +254,10 @@ class FolderDataset(Labelled, Dataset[Sample]):
                 raise too_many(place)
             used[place] = found
         return torch.tensor(used)
+
+
+def _classes_in_words(classes: Sequence[str]) -> str:
+    return f"{len(classes):,} class{'' if len(classes) == 1 else 'es'}"
 
 
 def _label(value: Tensor) -> int | Tensor:

@@ -13,7 +13,7 @@ from lamina.data.dataset import FolderDataset, ImageDataset
 D_co = TypeVar("D_co", bound=ImageDataset | FolderDataset | AnnotatedDataset, covariant=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Splits(Generic[D_co]):
     """The parts of a data set; a part that the source does not have is None.
 
@@ -54,6 +54,9 @@ class Splits(Generic[D_co]):
         return (
             f"{self.name}: {counts}; for {self.task}, {len(self.classes)} class{'es' * (len(self.classes) != 1)}{how}"
         )
+
+    def __repr__(self) -> str:
+        return f"<Splits {self}>"
 
     @property
     def task(self) -> str:

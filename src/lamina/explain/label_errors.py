@@ -21,6 +21,7 @@ from jaxtyping import Float, Int64
 
 from lamina.core.errors import DataError, LaminaError
 from lamina.core.files import replacing
+from lamina.core.warnings import warn
 from lamina.data.splits import Splits
 from lamina.explain import confident
 from lamina.explain.answers import checked, named
@@ -29,6 +30,7 @@ from lamina.explain.out_of_sample import out_of_sample
 from lamina.structures.results import percent
 
 _PRINTED = 10  # suspects
+_LEARNT = 0.25  # of the labels that the largest class leaves over: agreement with fewer judges nothing
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,36 @@ class LabelErrors:
         """The estimated share of wrong labels, 0 to 1: what lies beside the diagonal of the joint."""
         return float(max(1.0 - self.joint.trace(), 0.0))
 
+    @property
+    def agreement(self) -> float:
+        """The share of labels that the model gives too, 0 to 1."""
+        return float((self.probs.argmax(axis=1) == self.labels).mean())
+
+    @property
+    def largest(self) -> float:
+        """The share of labels of the largest class, 0 to 1: what always answering it agrees with."""
+        return float(np.bincount(self.labels).max() / len(self.labels))
+
+    @property
+    def is_learnt(self) -> bool:
+        """Whether the agreement is clearly above always answering the largest class: by a quarter of what that leaves over.
+
+        A good model passes with 30 % wrong labels of two equal classes, or 60 % of ten; one at chance does not.
+        """
+        return self.agreement >= self.largest + _LEARNT * (1 - self.largest)
+
+    @property
+    def doubt(self) -> str:
+        """Why the suspects are not to be trusted, and what helps; "" where the model has learnt enough to judge."""
+        if self.is_learnt:
+            return ""
+        name = self.classes[int(np.bincount(self.labels).argmax())]
+        return (
+            f"The network agrees with {percent(self.agreement)} of the labels, and always answering {name} with "
+            f"{percent(self.largest)}: it has learnt too little to judge. Train longer (epochs=...), or begin with weights "
+            "that have learnt (model=Classifier(NAME, pretrained=True))."
+        )
+
     @cached_property
     def counts(self) -> Int64[np.ndarray, "K K"]:
         """The joint in samples, rounded."""
@@ -110,8 +142,10 @@ class LabelErrors:
             f"{found:,} of {len(self.labels):,} labels are suspect ({percent(found / len(self.labels))}); "
             f"by estimate {percent(self.noise_rate)} are wrong."
         ]
+        if self.doubt:
+            lines.insert(0, self.doubt)
         if not found:
-            return lines[0]
+            return "\n".join(lines)
         wrong = self.counts * ~np.eye(len(self.classes), dtype=bool)
         label, truth = np.unravel_index(int(wrong.argmax()), wrong.shape)
         if wrong.max() > 0:
@@ -137,6 +171,9 @@ class LabelErrors:
         return {
             "samples": len(self.labels),
             "noise_rate": self.noise_rate,
+            "agreement": self.agreement,
+            "largest": self.largest,
+            "is_learnt": self.is_learnt,
             "prune": self.prune,
             "classes": list(self.classes),
             "joint": self.joint.tolist(),
@@ -186,7 +223,7 @@ class LabelErrors:
     def cleaned_list(self, path: str | os.PathLike[str], *, data: Any = None, correct: bool = False) -> Path:
         """Writes what `clean` keeps as a table, a line for each sample with its file (or index) and label; returns its path.
 
-        Files lie below the data set's own folder: lamina.data.open_table(path, pictures=FOLDER) reads it.
+        Files below the table's folder are named from there, others by their whole path: lamina.data.open(path) reads it.
         """
         data = self._checked(data)
         cleaned, suspect = self.clean(data, correct=True), set(self.indices.tolist())
@@ -195,7 +232,7 @@ class LabelErrors:
             writer = csv.writer(stream)
             writer.writerow(["file" if hasattr(data, "paths") else "index", "label"])
             for index, label in zip(kept, cleaned.labels[kept].tolist(), strict=True):
-                writer.writerow([_name(data, index), self.classes[label]])
+                writer.writerow([_name(data, index, Path(path).absolute().parent), self.classes[label]])
         return Path(path)
 
     def _row(self, suspect: Suspect) -> tuple[Any, ...]:
@@ -251,7 +288,7 @@ def from_probs(
     rows, given = checked(probs, labels)
     _refuse_no_probabilities(rows)
     names = named(classes, rows.shape[1]) if classes else tuple(map(str, range(rows.shape[1])))
-    return LabelErrors(rows, given, names, np.arange(len(given)), prune, data)
+    return _told(LabelErrors(rows, given, names, np.arange(len(given)), prune, data))
 
 
 def find(
@@ -285,7 +322,14 @@ def find(
         data, train, folds=folds, seed=seed, run=run, settings=dict(settings or {}), verbose=verbose
     )
     labels = np.asarray(data.labels)[positions]
-    return LabelErrors(probs, labels, tuple(map(str, data.classes)), positions, prune, data)
+    return _told(LabelErrors(probs, labels, tuple(map(str, data.classes)), positions, prune, data))
+
+
+def _told(found: LabelErrors) -> LabelErrors:
+    """The same; warns where its model has learnt too little."""
+    if found.doubt:
+        warn(found.doubt)
+    return found
 
 
 def examined(data: Any) -> Any:
@@ -322,12 +366,12 @@ def _refuse_no_probabilities(rows: Float[np.ndarray, "N K"]) -> None:
         )
 
 
-def _name(data: Any, index: int) -> str:
-    """A sample's file below the data set's folder, or its index."""
+def _name(data: Any, index: int, folder: Path) -> str:
+    """A sample's file as it is called from a folder, whole where it lies elsewhere; its index where it has none."""
     if not hasattr(data, "paths"):
         return str(index)
-    path, root = Path(data.paths[index]), Path(data.root)
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    path = Path(data.paths[index]).absolute()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def _origin(data: Any, index: int) -> str:

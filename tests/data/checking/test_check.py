@@ -251,3 +251,11 @@ def test_a_shard_whose_bytes_were_changed_is_named(folder, tmp_path):
 def test_an_empty_folder_is_told_in_a_word(tmp_path):
     (fault,) = lamina.data.check(tmp_path).errors
     assert fault.what == "it holds no file"
+
+
+def test_pictures_beside_a_table_are_no_links(folder):
+    named = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    (folder / "labels.csv").write_text("file,label\n" + "".join(f"{name},{name[:2]}\n" for name in named))
+    report = lamina.data.check(folder / "labels.csv")
+    assert report.pictures == 8
+    assert "link out of the folder" not in {kind for _, kind in kinds(report)}

@@ -153,7 +153,7 @@ def test_loose_pictures_are_no_format_and_the_error_says_what_was_looked_for_and
         data.open(tmp_path)
     for words in (
         "1.png, 2.png",
-        "train-images-idx3-ubyte",
+        "and for lvis, coco",
         "a folder of pictures for each class",
         "pass the folder above",
     ):

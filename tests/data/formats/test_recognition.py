@@ -95,6 +95,46 @@ def test_the_table_of_skin_lesions_is_preferred_to_its_folders(tree):
     assert (splits.format, splits.classes) == ("table", ("mel", "nv"))
 
 
+def test_a_stray_table_does_not_take_over_folders_of_classes(tree):
+    root = tree({**_of("ants", "bees", count=9), "bees/x.jpg": b"", "quality.csv": "file,quality\nx.jpg,sharp\n"})
+    with pytest.warns(
+        UserWarning, match=r"quality\.csv names 1 of 19 pictures; the folders are taken as .*--format table"
+    ) as told:
+        splits = data.open(root)
+    assert (splits.format, splits.classes, _counts(splits), len(told)) == (
+        "image_folder",
+        ("ants", "bees"),
+        {"train": 19},
+        1,
+    )
+    assert len(data.open(root, format="table").train) == 1
+
+
+def test_a_stray_table_of_pictures_that_are_gone_leaves_the_folders_readable(tree):
+    rows = [f"ants/{n}.jpg,good" for n in range(5)] + [f"gone{n}.jpg,bad" for n in range(3)]
+    files = {
+        **_of("train/ants", "train/bees", "test/ants", "test/bees", count=5),
+        "q.csv": "\n".join(["file,q", *rows]),
+    }
+    with pytest.warns(UserWarning, match=r"q\.csv names 5 of 20 pictures"):
+        splits = data.open(tree(files))
+    assert (splits.format, _counts(splits)) == ("image_folder", {"train": 10, "test": 10})
+
+
+@pytest.mark.parametrize("test", ["test", "test_images"])
+def test_a_table_of_the_training_pictures_is_taken_beside_a_larger_test_folder(tree, test):
+    files = {**{f"{test.replace('test', 'train')}/a{n}.jpg": b"" for n in range(2)}, **_of(test, count=7)}
+    splits = data.open(tree({**files, "train.csv": "id,label\na0,x\na1,y\n"}))
+    assert (splits.format, splits.classes, _counts(splits)) == ("table", ("x", "y"), {"train": 2})
+
+
+def test_beside_folders_of_parts_the_table_that_names_most_is_taken(tree):
+    few, most = "image,label\na0.jpg,u\n", "image,label\n" + "".join(f"a{n}.jpg,{'xy'[n % 2]}\n" for n in range(6))
+    pictures = {f"part_{n % 2}/a{n}.jpg": b"" for n in range(6)}
+    splits = data.open(tree({**pictures, "boxes.csv": few, "entries.csv": most}))
+    assert (splits.format, splits.classes, _counts(splits)) == ("table", ("x", "y"), {"train": 6})
+
+
 def test_photographs_in_folders_called_images_and_labels_beside_others_are_classes(tree):
     splits = data.open(tree(_of("train/images", "train/labels", "train/bottles")))
     assert (splits.format, splits.classes) == ("image_folder", ("bottles", "images", "labels"))

@@ -246,6 +246,27 @@ def test_names_never_lead_out_of_the_folder(tmp_path):
         assert [path.name for path in data.open(tmp_path / "inside").train.paths] == ["2.png"]
 
 
+def test_a_table_of_ones_own_may_name_pictures_anywhere_by_their_whole_path(tmp_path, packed):
+    plant(tmp_path / "pets", "a/1.png", "b/1.png", "b/2.png")
+    pets = packed(tmp_path / "pets")
+    named = "".join(f"{pets / name},{name[0]}\n" for name in ("a/1.png", "b/1.png", "b/2.png"))
+    table = write(tmp_path / "mine", "file,label\n" + named)
+    train = data.open(table).train
+    assert [(str(path), int(label)) for path, label in zip(train.paths, train.labels, strict=True)] == [
+        (str(pets / "a/1.png"), 0),
+        (str(pets / "b/1.png"), 1),
+        (str(pets / "b/2.png"), 1),
+    ]
+    assert train[2][0].shape[-2:] == (20, 10)
+
+
+def test_a_table_in_a_folder_of_data_names_nothing_outside(tmp_path):
+    plant(tmp_path, "outside/1.png", "inside/2.png")
+    write(tmp_path / "inside", f"image,label\n{tmp_path / 'outside' / '1.png'},a\n2.png,b\n2.png,b\n")
+    with pytest.warns(UserWarning, match="which is not there|again"):
+        assert [path.name for path in data.open(tmp_path / "inside").train.paths] == ["2.png"]
+
+
 def test_folders_of_classes_with_a_table_of_something_else_stay_an_image_folder(tmp_path):
     plant(tmp_path, "a/1.png", "b/1.png")
     write(tmp_path, "epoch,loss\n1,0.5\n2,0.25\n", "log.csv")

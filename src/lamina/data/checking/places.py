@@ -20,7 +20,8 @@ class Places:
     """What is strange about where a file of a data set lies."""
 
     def __init__(self, root: str) -> None:
-        self._root = os.path.realpath(root)
+        root = os.path.realpath(root)
+        self._root = os.path.dirname(root) if os.path.isfile(root) else root  # of a table its folder
         self._folders: dict[str, str] = {}
 
     def strange(self, path: str) -> list[tuple[str, str]]:
@@ -33,9 +34,12 @@ class Places:
             found.append(("name is no UTF-8", what))
         if archive.inside(path) is None:
             target = self._target(path)
-            if os.path.commonpath([target, self._root]) != self._root:
+            if target != os.path.abspath(path) and not self._holds(target):
                 found.append(("link out of the folder", f"it is a link to {printable(target)}"))
         return found
+
+    def _holds(self, target: str) -> bool:
+        return target.startswith(self._root.rstrip(os.sep) + os.sep)
 
     def _target(self, path: str) -> str:
         """Where a file really is. Asking for each of a million would take longer than reading them: most are no links."""

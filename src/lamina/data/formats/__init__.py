@@ -128,6 +128,10 @@ def open_tree(top: Tree, format: str | None = None, *, task: str | None = None) 
     while tree is not None and depth <= _DEPTH:
         for name in [format] if format is not None else FORMATS:
             if how := FORMATS[name].matches(tree):
+                stray = name == "table" and format is None and task in (None, *image_folder.TASKS)
+                if stray and (said := table.passed_over(tree)):
+                    warn(said)
+                    continue
                 _warn_of_passed_over(top, tree)
                 return _opened(name, tree, task, how)
         tree, depth = _only_folder(tree), depth + 1
@@ -178,10 +182,9 @@ def _warn_of_passed_over(top: Tree, tree: Tree) -> None:
 def _unrecognised(tree: Tree) -> DataError:
     loose = [name for name in tree.files() if image_folder.is_picture(name)]
     archives = [name for name in tree.files() if is_archive(name)]
-    looked_for = "; ".join(f"{name}: {reader.LOOKS_FOR}" for name, reader in FORMATS.items())
     return DataError(
         f"{tree.root} holds {tree.digest()}.",
-        f"No format was recognised. Looked for: {looked_for}.",
+        f"No format was recognised. {_looked_for(tree)}",
         f"Sort the pictures into a folder for each class; if {tree.name} is one of the classes, pass the folder above it."
         + image_folder.named_after(loose)
         if loose
@@ -189,3 +192,13 @@ def _unrecognised(tree: Tree) -> DataError:
         if archives
         else "Arrange the files like this, or pass the folder that holds them.",
     )
+
+
+def _looked_for(tree: Tree) -> str:
+    """What files of the nearest formats look like, by the endings that there are, and the names of the others."""
+    endings = {os.path.splitext(name)[1].lower() for name in tree.names} - {"", *image_folder.SUFFIXES}
+    near = [name for name, reader in FORMATS.items() if any(ending in reader.LOOKS_FOR for ending in endings)]
+    told = dict.fromkeys(["image_folder", *(near or ["masks", "table"])])
+    lines = "".join(f"\n  {name}: {FORMATS[name].LOOKS_FOR}" for name in told)
+    others = ", ".join(name for name in FORMATS if name not in told)
+    return f"Looked for{lines}\nand for {others}.\n"

@@ -56,6 +56,14 @@ def matches(tree: Tree) -> str:
     return f"{len(filled):,} folders hold pictures ({few(filled)})" if len(filled) > 1 else ""
 
 
+def are_classes(tree: Tree) -> bool:
+    """Whether folders hold the pictures by class; train_images and test_images, with pictures right in them, do not."""
+    if not matches(tree):
+        return False
+    named = [folder for folder in tree.folders() if folder.lower() in SPLITS or _split_words(folder)]
+    return not any(map(is_picture, (file for folder in named for file in _unwrapped(tree.below(folder)).files())))
+
+
 def open_tree(tree: Tree, task: str) -> Splits[FolderDataset]:
     """The splits in the folder, decoded when asked for; without split folders everything is `train`.
 

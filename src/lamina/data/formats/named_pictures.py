@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 
+from lamina.data.archive import inside
 from lamina.data.formats.image_folder import SUFFIXES, is_picture
 from lamina.data.tree import Tree
 
 
 class NamedPictures:
-    """The pictures of a tree by their names without folders and endings. `apart`: names of folders whose pictures are none (masks)."""
+    """The pictures of a tree by their names without folders and endings.
 
-    def __init__(self, tree: Tree, *, apart: Collection[str] = ()) -> None:
+    `apart`: names of folders whose pictures are none (masks). With `anywhere` the whole path of any picture on this machine is
+    found too, which is for tables that somebody passes, never for those that lie in data of others.
+    """
+
+    def __init__(self, tree: Tree, *, apart: Collection[str] = (), anywhere: bool = False) -> None:
+        self._root, self._anywhere = tree.root, anywhere
+        self._archives = dict[str, Tree]()
         self.names = [name for name in tree.names if is_picture(name) and not _lies_in(name, apart)]
         self._known = set(self.names)
         self._by_stem: dict[str, list[str]] = {}
@@ -27,10 +34,34 @@ class NamedPictures:
         plain = name.replace("\\", "/").removeprefix("./")
         if plain in self._known:
             return plain
+        if self._anywhere and os.path.isabs(name):
+            below = os.path.relpath(name, self._root).replace(os.sep, "/")
+            if below in self._known:
+                return below
+            if self._is_there(name):
+                return name
         found = self._by_stem.get(stem(plain), ())
         if len(found) < 2:
             return found[0] if found else None
         return max(found, key=lambda each: (*_likeness(each, plain), *_nearness(each, near)))
+
+    def all_called(self, name: str) -> list[str]:
+        """Every picture of this name where it comes without folders, such as those of other sizes; else the one that it means."""
+        if "/" not in name and "\\" not in name:
+            return self._by_stem.get(stem(name), [])
+        found = self.find(name)
+        return [] if found is None else [found]
+
+    def _is_there(self, path: str) -> bool:
+        """Whether a whole path is that of a picture, on the disk or in an archive, which is listed once."""
+        if not is_picture(path):
+            return False
+        place = inside(path)
+        if place is None:
+            return os.path.isfile(path)
+        if place[0] not in self._archives:
+            self._archives[place[0]] = Tree(place[0])
+        return place[1] in self._archives[place[0]]
 
 
 def stem(name: str) -> str:

@@ -16,11 +16,11 @@ from typing import Any
 
 from lamina.core.errors import DataError, unknown_name
 from lamina.data.archive import inside
-from lamina.data.formats.image_folder import SPLITS, is_picture
+from lamina.data.formats.image_folder import SPLITS, are_classes, is_picture
 from lamina.data.formats.named_pictures import NamedPictures
 from lamina.data.formats.table_columns import Asked, Columns, guess, head, in_words
 from lamina.data.formats.table_rows import gathered
-from lamina.data.rows import SUFFIXES
+from lamina.data.rows import SUFFIXES, rows
 from lamina.data.splits import Splits
 from lamina.data.tree import Tree
 
@@ -39,6 +39,21 @@ def matches(tree: Tree) -> str:
         return ""
     _, found = _looked_at(tree)
     return ", ".join(found) + " names pictures" if found else ""
+
+
+def passed_over(tree: Tree) -> str:
+    """Why the folders of classes are taken and not the table, which names less than half of their pictures; empty where it is."""
+    index, found = _looked_at(tree)
+    if not found or not are_classes(tree):
+        return ""
+    named, total = _named(tree, found, index), len(index.names)
+    if 2 * named >= total:
+        return ""
+    does = "names" if len(found) == 1 else "name"
+    return (
+        f"{', '.join(found)} {does} {named:,} of {total:,} pictures; the folders are taken as classes. "
+        "For the table: --format table, in Python format='table'."
+    )
 
 
 def usual_task(tree: Tree) -> str:
@@ -79,8 +94,9 @@ def open_table(
     several between "|", ";" or ","; or several columns, one for each class, of 0 and 1. `boxes`: four columns, or one with four
     numbers; `box_format` says that they are "xyxy", two corners, or "xywh", a corner and the size; numbers that are all
     between 0 and 1 are shares of the picture's size. `caption`: the column of a text. `split`: the column that says train, val or
-    test, or names other parts. `pictures`: the folder or archive of the pictures; None is the table's own folder. `task`: what
-    to take of columns for several. Without a header the columns are called "column 1", "column 2" ...
+    test, or names other parts. `pictures`: the folder or archive of the pictures; None is the table's own folder, and whole
+    paths lead to pictures anywhere. `task`: what to take of columns for several. Without a header the columns are called
+    "column 1", "column 2" ...
 
     A table of boxes gives an AnnotatedDataset for detection, one of captions for captioning, one of labels a FolderDataset.
     Raises DataError, naming file and line, for rows that cannot be read; UnknownNameError for a column that is not there.
@@ -102,7 +118,7 @@ def open_table(
     if task is not None and task not in TASKS:
         raise unknown_name("task of a table", task, TASKS)
     split = SPLITS.get(_split_of(name), "train")
-    return _opened(tree, {name: split}, asked, task, (NamedPictures(seen), seen))
+    return _opened(tree, {name: split}, asked, task, (NamedPictures(seen, anywhere=place is None), seen))
 
 
 def _opened(
@@ -173,7 +189,9 @@ def _looked_at(tree: Tree) -> tuple[NamedPictures, dict[str, str]]:
 
 
 def _tables(tree: Tree, index: NamedPictures) -> dict[str, str]:
-    """The tables whose columns can be told, and the split of each."""
+    """The tables whose columns can be told, and the split of each; beside folders of classes the first that name most pictures."""
+    first: dict[str, str] = {}
+    sorted_already = are_classes(tree)
     tops = tree.files(suffixes=SUFFIXES)
     inner = [
         name for folder in tree.folders() if folder.lower() in SPLITS for name in tree.files(folder, suffixes=SUFFIXES)
@@ -186,8 +204,24 @@ def _tables(tree: Tree, index: NamedPictures) -> dict[str, str]:
         for chosen in (named, *({name: "train"} for name in kept)):
             good = {name: split for name, split in chosen.items() if _is_told(tree, name, index)}
             if good and len(set(good.values())) == len(good):
-                return good
-    return {}
+                if not sorted_already or 2 * _named(tree, good, index) >= len(index.names):
+                    return good
+                first = first or good
+    return first
+
+
+def _named(tree: Tree, tables: dict[str, str], index: NamedPictures) -> int:
+    """How many of the pictures the rows of tables name."""
+    named = set[str]()
+    for table in tables:
+        columns = _guessed(tree, table, index, Asked())
+        try:
+            for _, values in rows(tree, table) if columns is not None else ():
+                if columns is not None and columns.image < len(values):
+                    named.update(index.all_called(values[columns.image]))
+        except DataError:  # a row that breaks off: told where the table is read
+            continue
+    return len(named)
 
 
 def _is_told(tree: Tree, name: str, index: NamedPictures) -> bool:

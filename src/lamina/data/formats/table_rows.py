@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -192,7 +193,7 @@ def _built(tree: Tree, tables: list[str], reader: _Reader, seen: Tree) -> dict[s
     shares = bool(every_box.size and every_box.max() <= 1.0 and (every_box % 1).any())
     made: dict[str, FolderDataset | AnnotatedDataset] = {}
     for split, part in reader.parts.items():
-        paths = [seen.path(name) for name in part.pictures]
+        paths = [name if os.path.isabs(name) else seen.path(name) for name in part.pictures]
         origins = Origins(
             [tree.path(table) for table in tables],
             np.array(part.lines, dtype=np.int64),

@@ -56,6 +56,31 @@ def test_no_and_two_workers_draw_the_same(marked_files, names):
     assert not torch.equal(none[0], later[0])
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_data_sets_own_names_tell_what_a_mirror_exchanges(marked_files, nested):
+    change = sample.SampleTransforms([sample.RandomFlip(1.0)])
+    change = sample.SampleTransforms([change]) if nested else change
+    picture, annotation = marked_files.changed(change)[0]
+    x = marked_files[0][1].keypoints[0, 0, 0]
+    assert annotation.keypoints[0, 0, 0] == pytest.approx(picture.shape[2] - x)
+    assert change.point_names is None  # the caller's stay as they were
+    for index in range(8):
+        marked_files.changed(sample.augmentation("keypoints", size=48))[index]
+
+
+@pytest.mark.parametrize(
+    "mirror", [sample.RandomFlip(0.5), v2.RandomHorizontalFlip(), v2.Compose([v2.RandomVerticalFlip()])]
+)
+def test_points_without_names_are_refused_before_any_sample_is_mirrored(marked_files, mirror):
+    marked_files.point_names = ()
+    with pytest.raises(DataError, match="no names of its points"):
+        marked_files.changed(sample.SampleTransforms([mirror]))
+    with pytest.raises(DataError, match="no names of its points"):
+        marked_files.changed(sample.SampleTransforms([sample.SampleTransforms([mirror])]))
+    assert marked_files.changed(sample.SampleTransforms([mirror], ()))[0]
+    assert marked_files.changed(sample.SampleTransforms([v2.RGB()]))[0]
+
+
 def test_the_labels_of_classes_stay_and_a_folder_is_read_changed(marked_files):
     folder = FolderDataset(marked_files.paths, [0, 1] * 4, ["a", "b"], root=marked_files.root)
     usual = sample.augmentation("classification", size=32)

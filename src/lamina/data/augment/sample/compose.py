@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,8 +14,11 @@ from torchvision.transforms import v2
 
 from lamina.core.errors import DataError, ShapeError
 from lamina.data.annotated import AnnotatedDataset, Change
+from lamina.data.augment.sample.geometry import RandomFlip
 from lamina.data.augment.sample.moving import Picture, moved
 from lamina.structures.annotation import Annotation
+
+_MIRRORS = (RandomFlip, v2.RandomHorizontalFlip, v2.RandomVerticalFlip)
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class SampleTransforms:
 
     Each is one of torchvision's `transforms.v2` (or of this package), or a function of (picture, annotation). Boxes are cut to the
     picture; objects whose centre leaves it go, with all that is known of them. `point_names` are the data set's,
-    needed where a picture with points may be mirrored: left and right are exchanged then. `extras` stay as they are.
+    needed where a picture with points may be mirrored: left and right are exchanged then; `dataset.changed` gives its own to
+    transforms that have none. `extras` stay as they are.
     Other targets than an Annotation, such as the label of a class, stay as they are.
     """
 
@@ -61,6 +65,21 @@ class SampleTransforms:
             else:
                 picture, known = transform(picture, known)
         return picture, known if isinstance(annotation, Annotation) else annotation
+
+    def for_points(self, names: Sequence[str]) -> SampleTransforms:
+        """The same with a data set's names of points, where it has none of its own. Raises DataError where it mirrors and none came."""
+        if self.point_names is not None:
+            return self
+        inner = [each.for_points(names) if isinstance(each, SampleTransforms) else each for each in self.transforms]
+        if names:
+            return replace(self, transforms=inner, point_names=tuple(names))
+        if any(isinstance(each, _MIRRORS) for each in inner):
+            raise DataError(
+                "The transforms mirror pictures with points, and the data set has no names of its points.",
+                "Left and right are exchanged then, which their names tell: left_eye, right_eye.",
+                "Pass point_names=[...] to the transforms, () where no point has a twin, or leave mirroring out.",
+            )
+        return replace(self, transforms=inner)
 
     def show(self, dataset: Any, index: int = 0, *, count: int = 8, seed: int = 0) -> Image.Image:
         """One sample of a data set, and `count` times what this makes of it, with all that is known drawn: a Pillow picture."""
