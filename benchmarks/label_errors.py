@@ -41,6 +41,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=20_000, help="training digits, of 60,000")
     parser.add_argument("--noise", nargs="+", choices=("uniform", "pairs"), default=("uniform", "pairs"))
     parser.add_argument("--held-out", action="store_true", help="measure on 10,000 held-out training digits")
+    parser.add_argument(
+        "--finds-only", action="store_true", help="train nothing on the cleaned data, and read no test digit"
+    )
     told = parser.parse_args()
     splits = data.load("mnist")
     train, test = splits.train.split(1 / 6, seed=0) if told.held_out else (splits.train, splits.test)
@@ -49,18 +52,19 @@ def main() -> None:
     began = time.perf_counter()
     for seed in range(told.first_seed, told.first_seed + told.seeds):
         for noise in told.noise:
-            for name, value in measured(train, test, noise=noise, seed=seed, logs=not told.held_out).items():
+            measure_on = None if told.finds_only else test
+            for name, value in measured(train, measure_on, noise=noise, seed=seed, logs=not told.held_out).items():
                 figures[noise, name].append(value)
     print(table(figures, told.noise))
     print(
         f"\n{len(train):,} digits, {RATE:.0%} flipped, n = {told.seeds}; {sum(p.numel() for p in network().parameters()):,} "
-        f"parameters, {EPOCHS} epochs, {FOLDS} folds; on {'held-out training' if told.held_out else 'test'} digits; "
+        f"parameters, {EPOCHS} epochs, {FOLDS} folds; {'the finds only' if told.finds_only else 'on held-out training digits' if told.held_out else 'on test digits'}; "
         f"{torch.get_num_threads()} thread(s), {(time.perf_counter() - began) / 60:.1f} min in all"
     )
 
 
-def measured(train: ImageDataset, test: ImageDataset, *, noise: str, seed: int, logs: bool) -> dict[str, float]:
-    """Precision and recall of the finds, and the accuracy of each way to train, in per cent."""
+def measured(train: ImageDataset, test: ImageDataset | None, *, noise: str, seed: int, logs: bool) -> dict[str, float]:
+    """Precision and recall of the finds, and the test accuracy of each way to train, in per cent."""
     wrong, labels = flipped(train.labels, noise, seed=seed)
     noisy = ImageDataset(train.images, labels, train.classes, name=f"noisy {noise}")
     start = time.perf_counter()
@@ -78,6 +82,8 @@ def measured(train: ImageDataset, test: ImageDataset, *, noise: str, seed: int, 
     for prune in ("class", "both"):  # the paper's other ways, from the same probabilities
         figures |= quality(label_errors.from_probs(found.probs, data=noisy, prune=prune), wrong, f", prune {prune}")
     print(f"seed {seed}, {noise}: {', '.join(f'{name} {value:.2f}' for name, value in figures.items())}", flush=True)
+    if test is None:
+        return figures
     ways: dict[str, tuple[ImageDataset, Any]] = {
         "wrong labels": (noisy, None),
         "without the suspects": (found.clean(), None),

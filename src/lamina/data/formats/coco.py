@@ -7,8 +7,8 @@
 KIND is instances, person_keypoints, captions, panoptic, stuff, labels (several classes a picture, as Datumaro writes it), or
 image_info (pictures without annotations). Categories become 0 .. K-1 in the order in which the first part lists them; boxes x, y,
 width, height become corners. Masks are kept as text and drawn when they are asked for. `extras` hold each picture's
-"image_id". An annotation of a picture or a category that is not listed, and a picture that is not there, are left out, and counted in
-one warning.
+"image_id", and its "height" and "width" where they are told. An annotation of a picture or a category that is not listed, and a
+picture that is not there, are left out, and counted in one warning.
 """
 
 from __future__ import annotations
@@ -179,6 +179,9 @@ def _dataset(
         columns = _objects(gathered, used, ends, labels, task=task, classes=len(classes))
     if numbered:
         columns["image_id"] = Fixed(ids)
+    sizes = np.asarray(part.pictures.sizes).reshape(-1, 2)[kept]
+    if sizes.any():  # `check` compares them with the pictures
+        columns["height"], columns["width"] = (Fixed(side) for side in sizes.T.astype(np.int64))
     if part.pictures.federated:
         for name, lists in (("negative", part.pictures.negatives), ("incomplete", part.pictures.incomplete)):
             columns[f"{name}_labels"] = _federated(lists, part.categories, kept, places)

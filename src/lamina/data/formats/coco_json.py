@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ SECTIONS = ("images", "annotations", "categories")
 _BLANK = re.compile(r"[ \t\n\r]*")
 _SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 FIRST = 3  # names that a warning tells
+_ENDLESS = 1e18  # px: no picture is larger, and what says so says nothing
 Record = dict[str, Any]
 Add = Callable[[Record, str, int, int], str]  # takes (entry, text, where it begins, where it ends), says what is wrong
 
@@ -52,6 +54,7 @@ class Pictures:
     def __init__(self) -> None:
         self.rows: dict[Hashable, int] = {}
         self.names: list[tuple[str, ...]] = []
+        self.sizes = array("d")  # height and width of each in turn, 0 where nobody says
         self.negatives: list[list[Hashable]] = []
         self.incomplete: list[list[Hashable]] = []
         self.federated = False
@@ -68,6 +71,7 @@ class Pictures:
             return "entries of images whose id another has"
         self.rows[key] = len(self.names)
         self.names.append(names)
+        self.sizes.extend(_px(record.get(side)) for side in ("height", "width"))
         self.federated = self.federated or "neg_category_ids" in record
         if self.federated:
             for kept, name in ((self.negatives, "neg"), (self.incomplete, "not_exhaustive")):
@@ -227,3 +231,8 @@ def _no_coco(path: str, start: str) -> DataError:
         "A COCO file of annotations is an object {...} with the lists 'images', 'annotations' and 'categories'.",
         "Pass the file of annotations: a list is mostly one of results.",
     )
+
+
+def _px(told: Any) -> float:
+    """A number of pixels; 0 where none is told."""
+    return max(-1.0, min(told, _ENDLESS)) if isinstance(told, int | float) else 0.0
