@@ -55,10 +55,11 @@ def main() -> None:
             measure_on = None if told.finds_only else test
             for name, value in measured(train, measure_on, noise=noise, seed=seed, logs=not told.held_out).items():
                 figures[noise, name].append(value)
+    measured_on = "no others" if told.finds_only else "held-out training digits" if told.held_out else "test digits"
     print(table(figures, told.noise))
     print(
         f"\n{len(train):,} digits, {RATE:.0%} flipped, n = {told.seeds}; {sum(p.numel() for p in network().parameters()):,} "
-        f"parameters, {EPOCHS} epochs, {FOLDS} folds; {'the finds only' if told.finds_only else 'on held-out training digits' if told.held_out else 'on test digits'}; "
+        f"parameters, {EPOCHS} epochs, {FOLDS} folds; on {measured_on}; "
         f"{torch.get_num_threads()} thread(s), {(time.perf_counter() - began) / 60:.1f} min in all"
     )
 
