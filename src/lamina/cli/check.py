@@ -10,8 +10,6 @@ import typer
 
 from lamina.cli.commands import app
 
-_LABELS = "With --labels"
-
 
 @app.command(short_help="Find the faults of pictures and annotations before training.")
 def check(
