@@ -15,8 +15,8 @@ from lamina.core.errors import DataError, LaminaError, ShapeError
 from lamina.core.warnings import warn
 from lamina.data.preprocess import Normalize
 from lamina.nn import Rescaling
+from lamina.structures.batch import outputs_of
 from lamina.training.runtime import evaluating
-from lamina.training.step import outputs_of
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,21 +19,22 @@ from lamina.layers.symbol import Symbol
 from lamina.models import arrays as array
 from lamina.models import balancing, feed, file, fitting, objective
 from lamina.models.arrays import Arrays
+from lamina.models.deploying import Deploying
 from lamina.models.finding import Finder
 from lamina.models.graph import Graph, apply
 from lamina.models.holder import Holder
 from lamina.optimizers.schedules import Schedule
+from lamina.structures.batch import outputs_of
 from lamina.training import Callback, History, Loop, RunFolder, Runtime, SupervisedStep
 from lamina.training.averaging import averaged
 from lamina.training.batch_size import is_out_of_memory
 from lamina.training.progress import reporter
 from lamina.training.runtime import evaluating
-from lamina.training.step import outputs_of
 
 PREDICT_BATCH = 256  # samples a batch where nobody says; results do not depend on it
 
 
-class Model(Finder, Holder):
+class Model(Finder, Deploying, Holder):
     """A network that can be trained, measured, used and saved.
 
     `Model(net)` takes any torch module, `Model(inputs, outputs)` a graph of layers called on each other. The network is
@@ -355,26 +355,11 @@ class Model(Finder, Holder):
 
     # Keeping ------------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the one file: weights, description, and what was compiled. An existing file survives a failure."""
-        write = self._taken()  # by all processes, for a network may be spread over them; the first one writes
-        return write(path) if self.runtime.world.is_main else Path(path)
-
-    def _taken(self) -> Callable[[str | os.PathLike[str]], Path]:
-        """The model as it is now, with averaged weights where it has them, copied; the function given back writes it."""
-        with self._averaged():
-            return self._copied()
-
     def _averaged(self) -> contextlib.AbstractContextManager[None]:
         """While a `fit` goes on, the weights that it validates with: averaged ones where it has them."""
         if self._fed is None or self._step is None:
             return contextlib.nullcontext()
         return averaged(self._step, self._fed)
-
-    def _copied(self) -> Callable[[str | os.PathLike[str]], Path]:
-        """The function that writes the model as it is now."""
-        told = objective.tell(self._compiled or {})
-        return file.take(self.net, {"kind": "model", "network": self._described(), "compiled": told})
 
     @classmethod
     def from_file(cls, contents: file.Contents, *, modules: Mapping[str, Any] | None = None) -> Model:

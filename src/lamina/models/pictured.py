@@ -8,6 +8,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from lamina import networks
@@ -16,6 +18,7 @@ from lamina.core.warnings import warn
 from lamina.data.augment import ProgressiveResize
 from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
+from lamina.export.deployable import Deployable
 from lamina.models import balancing, feed, fine_tuning, pictures
 from lamina.models.arrays import Arrays
 from lamina.models.model import Model
@@ -31,6 +34,7 @@ class Pictured(Model):
     What it learns about its data at the first `fit` (`_learnt` names it) is forgotten where that fails before training.
     """
 
+    answers: ClassVar[str]  # what a deployed network's answers are called
     _learnt: ClassVar[tuple[str, ...]] = ("preprocess", "split", "graph", "_net", "_step")
 
     def __init__(self, network: str | nn.Module | Model, *, preprocess: Preprocess | None) -> None:
@@ -247,6 +251,42 @@ class Pictured(Model):
         if input_shape is None and self.graph is None and self.preprocess is not None:
             input_shape = (self.preprocess.channels, *self.preprocess.size)
         return super().summary(input_shape, show=show)
+
+    # Leaving ------------------------------------------------------------------------------------------------------
+
+    def deployable(self, example: Any = None) -> Deployable:
+        """The network from uint8 pictures (B C H W) to answers, and what is known of it; `example` is a batch of two pictures."""
+        preprocess = self._prepared()
+        if example is None:
+            noise = torch.Generator().manual_seed(0)
+            example = torch.randint(
+                0, 256, (2, preprocess.channels, *preprocess.size), generator=noise, dtype=torch.uint8
+            )
+        return Deployable(
+            self.net,
+            preprocess.normalize(),
+            self._finish(),
+            (torch.as_tensor(example)[:2],),
+            answers=(self.answers,),
+            preprocess=preprocess,
+            description=self._description(),
+        )
+
+    @abstractmethod
+    def results(self, answers: np.ndarray[Any, Any], sources: Sequence[Any] = ()) -> list[Any]:
+        """Typed results of the answers of a deployed network (B ...), in the order of the pictures that `sources` names."""
+
+    def _figures(self) -> dict[str, float]:
+        """The figures of the last epoch, by name."""
+        return {} if self.history is None else {name: told[-1] for name, told in self.history.history.items() if told}
+
+    @abstractmethod
+    def _finish(self) -> nn.Module:
+        """From what the network gives to answers: probabilities, or numbers in their unit."""
+
+    @abstractmethod
+    def _prepared(self) -> Preprocess:
+        """The preprocessing of a model that has met its data. Raises LaminaError for others."""
 
     @abstractmethod
     def _untrained(self) -> LaminaError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 Tensors = Tensor | tuple[Tensor, ...]
+_NO_AUXILIARY: Mapping[str, Tensor] = {}
 
 
 class Batch(NamedTuple):
@@ -35,3 +37,17 @@ class Logs:
     def __init__(self, count: int | float | Tensor, **values: Tensor) -> None:
         self.count = count
         self.values = values
+
+
+def outputs_of(answer: Any) -> tuple[tuple[Tensor, ...], Mapping[str, Tensor]]:
+    """What a network answers as a tuple of outputs, and its auxiliary outputs by name.
+
+    Of a named tuple with a field `logits` these are the only output; its other fields are auxiliary, and help in training alone.
+    """
+    if isinstance(answer, Tensor):
+        return (answer,), _NO_AUXILIARY
+    fields = answer._asdict() if hasattr(answer, "_asdict") else {}
+    logits = fields.pop("logits", None)
+    if logits is None:
+        return tuple(answer), _NO_AUXILIARY
+    return (logits,), {name: value for name, value in fields.items() if value is not None}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lamina.core.errors import LaminaError
 from lamina.losses import Loss
 from lamina.metrics import Metric
-from lamina.structures.batch import Batch, Logs, Tensors
+from lamina.structures.batch import Batch, Logs, Tensors, outputs_of
 from lamina.training.runtime import Runtime
 from lamina.training.update import Update
 
@@ -278,23 +278,6 @@ class SupervisedStep:
         for target, output, goal in zip(self.targets, outputs, goals, strict=True):
             if target.metrics:
                 target.update_metrics(output.detach(), goal)
-
-
-_NO_AUXILIARY: Mapping[str, Tensor] = {}
-
-
-def outputs_of(answer: Any) -> tuple[tuple[Tensor, ...], Mapping[str, Tensor]]:
-    """What a network answers as a tuple of outputs, and its auxiliary outputs by name.
-
-    Of a named tuple with a field `logits` these are the only output; its other fields are auxiliary, and help in training alone.
-    """
-    if isinstance(answer, Tensor):
-        return (answer,), _NO_AUXILIARY
-    fields = answer._asdict() if hasattr(answer, "_asdict") else {}
-    logits = fields.pop("logits", None)
-    if logits is None:
-        return tuple(answer), _NO_AUXILIARY
-    return (logits,), {name: value for name, value in fields.items() if value is not None}
 
 
 def _tuple(value: Tensors | None) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""From probabilities to results."""
+"""From outputs to probabilities, and from these to results."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor, nn
 
+from lamina.core.errors import ShapeError
+from lamina.models import feed
 from lamina.structures.results import Classification, Labelling
+from lamina.tasks.classification.inputs import listed
+from lamina.training.step import Target
 
 LIKELY = 0.5  # what a label's own probability has to be, where nobody says
 
@@ -33,3 +38,21 @@ def decode(
         else:
             results.append(Classification(tuple(classes), row, image=image, path=path, threshold=threshold or 0.0))
     return results
+
+
+def ending(target: Target, raw: Tensor, *, multi_label: bool) -> nn.Module:
+    """From a network's outputs, of which `raw` are some, to probabilities; nothing where they are that already."""
+    if multi_label:
+        return nn.Identity() if target.cut == "sigmoid" else nn.Sigmoid()
+    ends_in_probs = target.cut == "softmax" or feed.are_probabilities(target.loss, raw)
+    return nn.Identity() if ends_in_probs else nn.Softmax(dim=-1)
+
+
+def check_count(shape: Sequence[int | None], classes: Sequence[str] | None) -> None:
+    """Raises ShapeError where the network answers (B K) for another number of classes than are named."""
+    if classes is not None and len(shape) == 2 and shape[1] != len(classes):
+        raise ShapeError(
+            f"The network gives {shape[1]} numbers for a picture, and there are {len(classes)} classes: {listed(classes)}.",
+            "It needs one output for each class.",
+            "Name as many classes as it has outputs by classes=[...], or build it with as many outputs.",
+        )

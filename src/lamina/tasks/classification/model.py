@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina.core.errors import LaminaError, ShapeError
+from lamina.core.errors import LaminaError
 from lamina.data.dataset import FolderDataset
 from lamina.data.preprocess import Preprocess
-from lamina.models import Model, borrowed, ensemble, feed, file, objective, pictures
+from lamina.models import Model, borrowed, ensemble, file, objective, pictures
 from lamina.models.arrays import Arrays, collect
 from lamina.models.model import PREDICT_BATCH
 from lamina.models.pictured import Pictured
@@ -23,7 +21,7 @@ from lamina.models.streams import Streamed, one_each
 from lamina.optimizers.schedules import Schedule
 from lamina.structures.results import check_threshold
 from lamina.tasks.classification import inputs, views
-from lamina.tasks.classification.decode import decode
+from lamina.tasks.classification.decode import check_count, decode, ending
 from lamina.training import Runtime, SupervisedStep
 
 
@@ -38,6 +36,7 @@ class Classifier(Pictured):
     at once. For other classes, told here or by the data of the first `fit`, the class layer is replaced, and that is said.
     """
 
+    answers: ClassVar[str] = "probs"
     _learnt: ClassVar[tuple[str, ...]] = (*Pictured._learnt, "classes", "_lent")
 
     def __init__(
@@ -232,7 +231,7 @@ class Classifier(Pictured):
             self._lent = tuple(map(str, range(answer.shape[1])))
             self._settle(self.classes or ())
             answer = self._answers(blank, 1)[0]
-        self._check_count(answer.shape)
+        check_count(answer.shape, self.classes)
 
     def _collect(self, x: Any, y: Any, weights: Any) -> Arrays:
         if self._net is None:
@@ -258,18 +257,8 @@ class Classifier(Pictured):
 
     def _ready(self, data: Arrays) -> SupervisedStep:
         step = super()._ready(data)
-        self._check_count(step.targets[0].output_shape or ())
+        check_count(step.targets[0].output_shape or (), self.classes)
         return step
-
-    def _check_count(self, shape: Sequence[int | None]) -> None:
-        """Raises ShapeError where the network answers (B K) for another number of classes than are named."""
-        if self.classes is not None and len(shape) == 2 and shape[1] != len(self.classes):
-            raise ShapeError(
-                f"The network gives {shape[1]} numbers for a picture, and there are {len(self.classes)} classes: "
-                f"{inputs.listed(self.classes)}.",
-                "It needs one output for each class.",
-                "Name as many classes as it has outputs by classes=[...], or build it with as many outputs.",
-            )
 
     # Using it -----------------------------------------------------------------------------------------------------
 
@@ -328,12 +317,11 @@ class Classifier(Pictured):
 
     def _probs(self, batch: Tensor, batch_size: int) -> np.ndarray[Any, Any]:
         (raw,) = self._answers(batch, batch_size)
-        self._check_count(raw.shape)
-        target = self._make_step().targets[0]
-        if self.multi_label:
-            return (raw if target.cut == "sigmoid" else torch.sigmoid(raw)).numpy()
-        ends_in_probs = target.cut == "softmax" or feed.are_probabilities(target.loss, raw)
-        return (raw if ends_in_probs else torch.softmax(raw, dim=-1)).numpy()
+        check_count(raw.shape, self.classes)
+        return np.asarray(self._ending(raw)(raw).numpy())
+
+    def _ending(self, raw: Tensor) -> nn.Module:
+        return ending(self._make_step().targets[0], raw, multi_label=self.multi_label)
 
     def measured(self, data: Any) -> tuple[str, Any]:
         """The name and the pictures of the part to measure on: test, else validation, else what `fit` held out, else train.
@@ -367,10 +355,20 @@ class Classifier(Pictured):
             'Call fit("photos/") first, or open a file with lamina.load.',
         )
 
-    def _copied(self) -> Callable[[str | os.PathLike[str]], Path]:
-        """Weights, network, classes, preprocessing, split and last figures as they are now; the function writes them."""
-        figures = {} if self.history is None else {k: v[-1] for k, v in self.history.history.items() if v}
-        description = {
+    def _finish(self) -> nn.Module:
+        preprocess = self._prepared()
+        blank = torch.zeros(2, preprocess.channels, *preprocess.size, dtype=torch.uint8)
+        return self._ending(self._answers(blank, 2)[0])
+
+    def results(
+        self, answers: np.ndarray[Any, Any], sources: Sequence[Any] = (), *, threshold: float | None = None
+    ) -> list[Any]:
+        """A Classification of each row of probabilities (B K), or a Labelling; see `predict`."""
+        return decode(answers, self.classes or (), sources, threshold=threshold, multi_label=self.multi_label)
+
+    def _description(self) -> dict[str, Any]:
+        """Network, classes, preprocessing, split and last figures as they are now."""
+        return {
             "kind": "classifier",
             "compiled": objective.tell(self._compiled or {}),
             "network": self._described(),
@@ -378,9 +376,8 @@ class Classifier(Pictured):
             **({"multi_label": True} if self.multi_label else {}),
             "preprocess": self._prepared().to_dict(),
             "split": self.split,
-            "metrics": figures,
+            "metrics": self._figures(),
         }
-        return file.take(self.net, description)
 
     @classmethod
     def from_file(cls, contents: file.Contents, *, modules: Mapping[str, Any] | None = None) -> Classifier:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +20,7 @@ from lamina.models.streams import one_each
 from lamina.optimizers.schedules import Schedule
 from lamina.structures.results import Regression
 from lamina.tasks.regression import inputs
-from lamina.tasks.regression.units import InUnits, StandardisedLoss, Unit
+from lamina.tasks.regression.units import InUnit, InUnits, StandardisedLoss, Unit
 from lamina.training import Runtime
 from lamina.training.step import SupervisedStep
 
@@ -37,6 +36,7 @@ class Regressor(Pictured):
     `names` are what results call the numbers. `pretrained` brings weights as for a Classifier, with a new last layer.
     """
 
+    answers: ClassVar[str] = "values"
     _learnt: ClassVar[tuple[str, ...]] = (*Pictured._learnt, "names", "unit", "_lent")
 
     def __init__(
@@ -191,13 +191,18 @@ class Regressor(Pictured):
     ) -> Any:
         """The numbers of a picture (one Regression), or of several (a list): files, a folder or arrays; see Classifier.predict."""
         batch, sources = pictures.read(x, self._prepared(), on_error)
+        results = self.results(self._values(batch, batch_size), sources)
+        return results[0] if pictures.is_single(x, self._prepared().channels) else results
+
+    def results(self, answers: np.ndarray[Any, Any], sources: Sequence[Any] = ()) -> list[Any]:
+        """A Regression of each row of numbers (B D), in the unit of the targets."""
         results = []
-        for index, row in enumerate(self._values(batch, batch_size)):
+        for index, row in enumerate(answers):
             source = sources[index] if index < len(sources) else None
             is_path = isinstance(source, str | os.PathLike)
             told: dict[str, Any] = {"path": str(source)} if is_path else {"image": source}
             results.append(Regression(self.names or (), row, **told))
-        return results[0] if pictures.is_single(x, self._prepared().channels) else results
+        return results
 
     def _values(self, batch: Tensor, batch_size: int) -> np.ndarray[Any, Any]:
         (raw,) = self._answers(batch, batch_size)
@@ -227,12 +232,16 @@ class Regressor(Pictured):
             "Call fit(x, y) first, or open a file with lamina.load.",
         )
 
-    def _copied(self) -> Callable[[str | os.PathLike[str]], Path]:
-        """Weights, network, names, unit, preprocessing, split and last figures as they are now; the function writes them."""
+    def _finish(self) -> nn.Module:
         if self.unit is None:
             raise self._untrained()
-        figures = {} if self.history is None else {k: v[-1] for k, v in self.history.history.items() if v}
-        description = {
+        return InUnit(self.unit)
+
+    def _description(self) -> dict[str, Any]:
+        """Network, names, unit, preprocessing, split and last figures as they are now."""
+        if self.unit is None:
+            raise self._untrained()
+        return {
             "kind": "regressor",
             "compiled": objective.tell(self._compiled or {}),
             "network": self._described(),
@@ -241,9 +250,8 @@ class Regressor(Pictured):
             "std": list(self.unit.std),
             "preprocess": self._prepared().to_dict(),
             "split": self.split,
-            "metrics": figures,
+            "metrics": self._figures(),
         }
-        return file.take(self.net, description)
 
     @classmethod
     def from_file(cls, contents: file.Contents, *, modules: Mapping[str, Any] | None = None) -> Regressor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina.losses import Loss, Reduction
 from lamina.metrics import Metric, Takes
@@ -35,6 +35,17 @@ class Unit:
         """From the network's unit to the user's, in float32."""
         values = outputs.float()
         return values * values.new_tensor(self.std) + values.new_tensor(self.mean)
+
+
+class InUnit(nn.Module):
+    """`Unit.answers` as a module, for networks that leave the library."""
+
+    def __init__(self, unit: Unit) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def forward(self, outputs: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        return self.unit.answers(outputs)
 
 
 @dataclass(frozen=True)
