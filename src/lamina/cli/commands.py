@@ -369,5 +369,5 @@ def report(
 
 
 # Commands of their own files, which need the app.
-from lamina.cli import check, compare, ensemble, find_lr, listings, shards  # noqa: E402, F401
+from lamina.cli import card, check, compare, ensemble, find_lr, listings, shards  # noqa: E402, F401
 from lamina.cli import data as _data  # noqa: E402, F401

@@ -24,6 +24,11 @@ class Cuttable(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
+    def _repr_html_(self) -> str:
+        from lamina.data import looking  # which knows every kind of data set
+
+        return looking.html_of(self)
+
     @abstractmethod
     def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """The samples at these positions, in this order, or where a mask (N) is true."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lamina.core.errors import DataError, unknown_name
 from lamina.data.annotated import AnnotatedDataset
@@ -57,6 +58,10 @@ class Splits(Generic[D_co]):
 
     def __repr__(self) -> str:
         return f"<Splits {self}>"
+
+    def _repr_html_(self) -> str:
+        first: Any = next(iter(self.parts().values()))
+        return f"<p>{html.escape(str(self))}</p>{first._repr_html_()}"
 
     @property
     def task(self) -> str:

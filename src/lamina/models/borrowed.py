@@ -35,6 +35,13 @@ class Borrowed:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     is_multi_label: bool = False
     optional: tuple[str, ...] = ()  # parts that the network may be built without
+    trained_on: str = ""
+    licence: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """What a file of a model that began with them tells of them."""
+        facts = {"weights": Path(self.source).name, "trained_on": self.trained_on, "licence": self.licence}
+        return {name: value for name, value in facts.items() if value}
 
     def create(self, network: str | nn.Module, *, preprocess: Preprocess | None) -> tuple[nn.Module, tuple[str, ...]]:
         """The network with these weights, and the classes that it knows: none where the class layers are not among them.
@@ -101,7 +108,14 @@ def _known(name: str, told: Pretrained) -> Borrowed:
     facts = found.weights
     if facts is not None:
         return Borrowed(
-            found.state, found.source, facts.class_names, facts.preprocess, found.arguments, optional=facts.optional
+            found.state,
+            found.source,
+            facts.class_names,
+            facts.preprocess,
+            found.arguments,
+            optional=facts.optional,
+            trained_on=facts.trained_on,
+            licence=facts.licence,
         )
     usual = weights.get(name) if weights.names(name) else None
     if usual is None:  # the published files for so many classes are ImageNet's, in its order
@@ -129,6 +143,8 @@ def _from_model(path: Path) -> Borrowed:
         None if prepared is None else Preprocess.from_dict(prepared),
         arguments,
         bool(described.get("multi_label")),
+        trained_on=described.get("learnt_from", {}).get("name", ""),
+        licence=described.get("began_with", {}).get("licence", ""),
     )
 
 

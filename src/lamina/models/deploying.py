@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lamina.core.errors import LaminaError
 from lamina.export.deployable import Cast, Deployable, named
 from lamina.models import file, objective
+from lamina.models.card import Card
 
 _ROWS = 2  # of an example
 
@@ -33,7 +34,11 @@ class Deploying:
 
     def _copied(self: Any) -> Callable[[str | os.PathLike[str]], Path]:
         """The function that writes the model as it is now."""
-        return file.take(self.net, self._description())
+        return file.take(self.net, {**self._description(), "parameters": self.count_params()})
+
+    def card(self: Any) -> Card:
+        """What is known of the model: its network, what it learnt from, its figures, its licence."""
+        return Card(self._description(), self.count_params())
 
     def _description(self: Any) -> dict[str, Any]:
         """What a file tells of this model beside its weights: JSON."""

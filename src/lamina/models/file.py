@@ -34,11 +34,12 @@ _KEYS = {"format", "version", "model", "sha256"}
 
 
 class Contents(NamedTuple):
-    """What a model file holds: the description from its header, and its tensors by name."""
+    """What a model file holds: the description from its header, its tensors by name, and the SHA-256 of both."""
 
     path: Path
     description: dict[str, Any]
     tensors: dict[str, Tensor]
+    digest: str = ""
 
 
 def write(path: str | os.PathLike[str], net: nn.Module, description: Mapping[str, Any]) -> Path:
@@ -128,7 +129,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
     with understanding(source):
         description = json.loads(text)
         if isinstance(description, dict):
-            return Contents(source, description, tensors)
+            return Contents(source, description, tensors, header.get("sha256", ""))
     raise FileFormatError(
         f"{source} describes its model by a {type(description).__name__}.",
         "A JSON object with the model's kind and network was expected.",

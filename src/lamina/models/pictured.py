@@ -19,7 +19,7 @@ from lamina.data.augment import ProgressiveResize
 from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
 from lamina.export.deployable import Deployable
-from lamina.models import balancing, feed, fine_tuning, pictures
+from lamina.models import balancing, card, feed, fine_tuning, pictures
 from lamina.models.arrays import Arrays
 from lamina.models.model import Model
 from lamina.models.summary import Summary
@@ -35,7 +35,7 @@ class Pictured(Model):
     """
 
     answers: ClassVar[str]  # what a deployed network's answers are called
-    _learnt: ClassVar[tuple[str, ...]] = ("preprocess", "split", "graph", "_net", "_step")
+    _learnt: ClassVar[tuple[str, ...]] = ("preprocess", "split", "learnt_from", "graph", "_net", "_step")
 
     def __init__(self, network: str | nn.Module | Model, *, preprocess: Preprocess | None) -> None:
         _check_kind(network)
@@ -45,6 +45,8 @@ class Pictured(Model):
         self._network = network
         self.preprocess = preprocess
         self.split: dict[str, Any] = {}
+        self.began_with: dict[str, Any] = {}  # weights from elsewhere: their source, data and licence
+        self.learnt_from: dict[str, Any] = {}  # the last training data: its name and counts
 
     def fit(
         self,
@@ -276,9 +278,22 @@ class Pictured(Model):
     def results(self, answers: np.ndarray[Any, Any], sources: Sequence[Any] = ()) -> list[Any]:
         """Typed results of the answers of a deployed network (B ...), in the order of the pictures that `sources` names."""
 
-    def _figures(self) -> dict[str, float]:
-        """The figures of the last epoch, by name."""
-        return {} if self.history is None else {name: told[-1] for name, told in self.history.history.items() if told}
+    def _note(self, train: Any, split: dict[str, Any]) -> None:
+        """Remembers what is trained on, and what was held out of it."""
+        self.split, self.learnt_from = split, card.told_of_data(train)
+
+    def _facts(self) -> dict[str, Any]:
+        """What a file tells of the training: where it began, on what, what was held out, and the last epoch's figures."""
+        figures = (
+            {} if self.history is None else {name: told[-1] for name, told in self.history.history.items() if told}
+        )
+        told = {"began_with": self.began_with, "learnt_from": self.learnt_from}
+        return {**{name: value for name, value in told.items() if value}, "split": self.split, "metrics": figures}
+
+    def _recall(self, described: Mapping[str, Any]) -> None:
+        """Takes back what `_facts` told, but the figures."""
+        self.split = described.get("split", {})
+        self.began_with, self.learnt_from = described.get("began_with", {}), described.get("learnt_from", {})
 
     @abstractmethod
     def _finish(self) -> nn.Module:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
+
+_WIDTH_PX, _HEIGHT_PX = 120, 22  # of a figure's course
 
 
 class History:
@@ -21,5 +24,29 @@ class History:
             values.append(logs.get(name, math.nan))
         self.epoch.append(epoch)
 
+    def _repr_html_(self) -> str:
+        """A line for each figure: its course, its best and its last value."""
+        rows = []
+        for name, values in self.history.items():
+            known = [value for value in values if math.isfinite(value)]
+            if not known:
+                continue
+            best = (min if "loss" in name or name.endswith(("mae", "mse", "rmse")) else max)(known)
+            figures = "".join(f"<td>{value:.4g}</td>" for value in (known[0], best, known[-1]))
+            rows.append(f'<tr><td style="text-align:left">{escape(name)}</td><td>{_course(known)}</td>{figures}</tr>')
+        head = "<tr><th></th><th></th><th>first</th><th>best</th><th>last</th></tr>"
+        return f"<p>{len(self.epoch)} epochs</p><table>{head}{''.join(rows)}</table>"
+
     def __repr__(self) -> str:
         return f"History({len(self.epoch)} epochs: {', '.join(self.history)})"
+
+
+def _course(values: Sequence[float]) -> str:
+    """The values as a small line."""
+    low, high = min(values), max(values)
+    across, up = _WIDTH_PX / max(len(values) - 1, 1), _HEIGHT_PX / (high - low or 1.0)
+    points = " ".join(f"{2 + across * place:.1f},{2 + up * (high - value):.1f}" for place, value in enumerate(values))
+    return (
+        f'<svg width="{_WIDTH_PX + 4}" height="{_HEIGHT_PX + 4}" role="img" aria-label="from {values[0]:.4g} to {values[-1]:.4g}">'
+        f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
+    )

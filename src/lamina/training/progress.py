@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -33,8 +35,12 @@ def reporter(
     if verbose == 0:
         return []
     console = console or Console()
-    live = verbose != 2 and (console.is_terminal or console.is_jupyter) and not console.is_dumb_terminal
-    return [Bar(console, epochs=epochs) if live else Lines(console, epochs=epochs), Starvation()]
+    kind: type[Lines] = Lines
+    if verbose != 2 and console.is_jupyter:
+        kind = NotebookBar
+    elif verbose != 2 and console.is_terminal and not console.is_dumb_terminal:
+        kind = Bar
+    return [kind(console, epochs=epochs), Starvation()]
 
 
 class Lines(Callback):
@@ -57,8 +63,11 @@ class Lines(Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         seconds = time.perf_counter() - self._began
         words = [self._title(epoch), f"{seconds:.1f} s", *self._speed(), *self._memory(), *_figures(logs)]
+        self._say("  ".join(words))
+
+    def _say(self, text: str) -> None:
         # Plain text of any length: rich would wrap it, and colour its numbers.
-        self._console.print("  ".join(words), highlight=False, markup=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _title(self, epoch: int) -> str:
         of = self._of or self.loop.epochs
@@ -141,6 +150,42 @@ class Bar(Lines):
         later = self.loop.epochs - self.loop.epoch - 1
         seconds = (steps - self._done) * step_seconds + later * (self._epoch_seconds or steps * step_seconds)
         return [f"{_duration(seconds)} left"]
+
+
+class NotebookBar(Bar):
+    """Lines and bar in one place of a notebook's output, so a cell that is run again shows them once, and a saved one keeps them."""
+
+    def __init__(self, console: Console | None = None, *, epochs: int | None = None) -> None:
+        super().__init__(console, epochs=epochs)
+        self._lines: list[str] = []
+        self._place: Any = None
+
+    def on_train_begin(self, logs: Mapping[str, float]) -> None:
+        from IPython.display import HTML, display  # which is there: this runs in a notebook
+
+        self._lines.clear()
+        self._place = display(HTML(""), display_id=True)
+
+    def on_train_end(self, logs: Mapping[str, float]) -> None:
+        self._draw()
+
+    def _say(self, text: str) -> None:
+        self._lines.append(text)
+        self._draw()
+
+    def _show(self) -> None:
+        steps, done = self.loop.steps_per_epoch, self._done
+        words = [self._title(self.loop.epoch), f"{done:,}/{steps:,}" if steps else f"{done:,}"]
+        words += [*self._speed(), *self._memory(), *_figures(self.loop.figures()), *self._left()]
+        bar = f'<progress value="{done}" max="{steps}" style="width:20em"></progress> ' if steps else ""
+        self._draw(f"{bar}<code>{html.escape('  '.join(words))}</code>")
+
+    def _draw(self, below: str = "") -> None:
+        from IPython.display import HTML
+
+        if self._place is not None:
+            listed = html.escape("\n".join(self._lines))
+            self._place.update(HTML(f'<pre style="margin:0">{listed}</pre>{below}'))
 
 
 def _figures(logs: Mapping[str, float]) -> list[str]:

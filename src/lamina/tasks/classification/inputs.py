@@ -15,11 +15,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lamina import data as datasets
-from lamina.core.errors import DataError, LaminaError, ShapeError, UnknownNameError, nearest_names
+from lamina.core.errors import DataError, LaminaError, ShapeError
 from lamina.core.warnings import warn
 from lamina.data import archive
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.dataset import FolderDataset, ImageDataset
+from lamina.data.looking import refuse_misspelt
 from lamina.data.preprocess import Normalize, Preprocess
 from lamina.data.splits import Splits
 from lamina.models import Model, sizes
@@ -43,12 +44,7 @@ def resolve(value: Any) -> Any:
         return value
     if isinstance(value, str) and value in datasets.names() and not Path(value).exists():
         return datasets.load(value)
-    if isinstance(value, str) and not Path(value).exists() and os.sep not in value and "." not in value:
-        raise UnknownNameError(
-            f"There is no data set called {value!r}, and no folder {os.path.abspath(value)}.",
-            f"The nearest known names: {', '.join(map(repr, nearest_names(value, datasets.names())))}.",
-            "Correct the name or the path.",
-        )
+    refuse_misspelt(value)
     return datasets.open(value)
 
 

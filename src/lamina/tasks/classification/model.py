@@ -123,6 +123,7 @@ class Classifier(Pictured):
     def _borrow(self, lent: borrowed.Borrowed) -> None:
         """The network with weights that it has learnt elsewhere, and their classes and preprocessing where none were told."""
         assert not isinstance(self._network, Model)
+        self.began_with = lent.told()
         self.preprocess = self.preprocess or lent.preprocess
         self._net, known = lent.create(self._network, preprocess=self.preprocess)
         self._check_size(self._net)
@@ -169,7 +170,7 @@ class Classifier(Pictured):
             split = {"held_out": fraction, "of": len(train), "by": "content hash", "seed": inputs.SEED}
             train, validation, weights = inputs.hold_out(train, fraction, weights)
         self._begin(train)
-        self.split = split
+        self._note(train, split)
         return train, validation, weights
 
     def _gathered(self, dataset: Any, weights: Any, *, unreadable: Literal["replace", "skip"] = "skip") -> Arrays:
@@ -375,8 +376,7 @@ class Classifier(Pictured):
             "classes": list(self.classes or ()),
             **({"multi_label": True} if self.multi_label else {}),
             "preprocess": self._prepared().to_dict(),
-            "split": self.split,
-            "metrics": self._figures(),
+            **self._facts(),
         }
 
     @classmethod
@@ -390,7 +390,7 @@ class Classifier(Pictured):
         if graph is not None:
             classifier._adopt(graph)
         classifier.name = described["network"].get("name", classifier.name)
-        classifier.split = described.get("split", {})
+        classifier._recall(described)
         if described.get("compiled"):
             classifier.compile(**objective.recall(described["compiled"]))
         return classifier

@@ -60,6 +60,7 @@ class Regressor(Pictured):
             )
         if pretrained is not None and pretrained is not False:
             lent = borrowed.borrow(network, pretrained)
+            self.began_with = lent.told()
             self.preprocess = self.preprocess or lent.preprocess
             self._net, self._lent = lent.create(network, preprocess=self.preprocess)[0], True
             self._check_size(self._net)
@@ -140,7 +141,7 @@ class Regressor(Pictured):
             rows, others = train.split(fraction)
             train, validation = train.subset(rows), train.subset(others)
         self._meet(train.labels)
-        self.split = split
+        self._note(train, split)
         return train, validation, readable[rows], came
 
     def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Arrays, Any]:
@@ -249,8 +250,7 @@ class Regressor(Pictured):
             "mean": list(self.unit.mean),
             "std": list(self.unit.std),
             "preprocess": self._prepared().to_dict(),
-            "split": self.split,
-            "metrics": self._figures(),
+            **self._facts(),
         }
 
     @classmethod
@@ -261,7 +261,7 @@ class Regressor(Pictured):
         regressor = cls(net, names=described["names"], preprocess=Preprocess.from_dict(described["preprocess"]))
         regressor.unit = Unit(tuple(map(float, described["mean"])), tuple(map(float, described["std"])))
         regressor.name = described["network"].get("name", regressor.name)
-        regressor.split = described.get("split", {})
+        regressor._recall(described)
         if described.get("compiled"):
             regressor.compile(**objective.recall(described["compiled"]))
         return regressor
