@@ -7,7 +7,8 @@ Pictures of FOLDER, at any depth, are saved as JPEG (quality 90, shorter side 25
 written as shards of 500 samples. In each round everybody makes one pass over all of it in this machine's page cache, one after the
 other; the table has medians of the rounds. Workers live before the clock starts.
 
-    bytes        one process, nothing is decoded: ours by the index in a random order, and nearby; webdataset as its tars have them
+    bytes        one process, nothing is decoded: ours by the index in a random order, nearby, and as a stream; webdataset as its tars
+                 have them
     batches      decoded, the middle 224 px, batches of 64 uint8 (ours) or float (webdataset, Resize(256), CenterCrop, ToTensor)
 """
 
@@ -28,9 +29,10 @@ from torchvision import transforms
 
 from lamina import Preprocess, data
 from lamina.core import random
-from lamina.data import FolderDataset, WorkerBatches, archive
+from lamina.data import FolderDataset, WorkerBatches, archive, tar_stream
 from lamina.data.formats.image_folder import picture_files
 from lamina.data.shards import write_shards
+from lamina.data.tar_bytes import Stop
 
 BATCH_SIZE, PER_SHARD, NEARBY = 64, 500, 200
 PREPROCESS = Preprocess(size=(224, 224), crop=0.875)
@@ -101,6 +103,9 @@ def reading(files: FolderDataset, shards: FolderDataset, made: Path) -> dict[str
         "bytes, a folder of files": timed(lambda: through(files, random.order(0, count)), count),
         "bytes, our shards": timed(lambda: through(shards, random.order(0, count)), count),
         "bytes, our shards, nearby": timed(lambda: through(shards, random.order_nearby(0, count, NEARBY)), count),
+        "bytes, our stream": timed(
+            lambda: sum(1 for place in tars(made) for _ in tar_stream.samples(place, Stop())), count
+        ),
     }
     wds = package()
     if wds is not None:
@@ -119,10 +124,17 @@ def batching(files: FolderDataset, shards: FolderDataset, made: Path, workers: i
         next(batches.epoch(0))  # the workers live
         return timed(lambda: sum(len(batch.targets) for batch in batches.epoch(next(epochs))), count)  # type: ignore[arg-type]
 
+    def streamed() -> Callable[[], float]:
+        train = made / "shards" / "train"
+        batches = data.stream(train, PREPROCESS, batch_size=BATCH_SIZE, shuffle=NEARBY, workers=workers)
+        sum(1 for _ in batches.epoch(0))  # the workers live, and stay
+        return timed(lambda: sum(len(batch.targets) for batch in batches.epoch(next(epochs))), count)  # type: ignore[arg-type]
+
     passes = {
         "batches, a folder of files": ours(files, True),
         "batches, our shards": ours(shards, True),
         "batches, our shards, nearby": ours(shards, NEARBY),
+        "batches, our stream": streamed(),
     }
     wds = package()
     if wds is not None:

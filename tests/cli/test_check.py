@@ -69,3 +69,16 @@ def test_training_can_refuse_what_it_would_replace(typed, tmp_path):
     code, _, err = typed(*words, "--on-bad", "skip", "--output", "none")
     assert code == 2
     assert "--on-bad 'skip'" in err
+
+
+def test_ctrl_c_says_what_was_left_with_exit_code_130(typed, tmp_path, monkeypatch):
+    from lamina.data import checking
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checking, "check_duplicates", stop)
+    code, out, err = typed("check", "pets", "--json", "found.json")
+    assert (code, out) == (130, "")
+    assert err == "Stopped by Ctrl-C before all pictures were looked at; nothing was written.\n"
+    assert not (tmp_path / "found.json").exists()

@@ -60,3 +60,10 @@ def test_what_is_wrong_is_told_without_a_traceback(at, words, code, text):
     assert ended == code
     assert text in err
     assert "Traceback" not in err
+
+
+def test_cells_have_the_size_that_is_asked_for(at, tmp_path):
+    assert at("data", "show", "photos", "--count", "1", "--size", "600")[0] == 0
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert picture.width > 600
+    assert at("data", "show", "photos", "--size", "9")[0] == 2

@@ -1,7 +1,9 @@
 """`lamina train --folds` and `--balance`, as they are typed."""
 
 import csv
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import yaml
 from PIL import Image
 
 import lamina
-from lamina.cli import opening, work
+from lamina.cli import folds, opening, work
 from lamina.core.errors import DataError, UnknownNameError
 from lamina.data import Splits
 from lamina.training import RunFolder
@@ -154,3 +156,16 @@ def test_folds_are_cut_from_training_pictures_and_leave_the_test_alone(typed):
     assert (len(cut.train), len(cut.validation)) == (22, 11)
     with pytest.raises(DataError, match="all has no training pictures"):
         opening.fold_of(Splits(None, train, name="all"), 1, 3)
+
+
+def test_many_folds_are_named_in_short_as_a_shell_finds_them(tmp_path):
+    runs = [tmp_path / "my runs" / f"fold-{number}" for number in range(1, 31)]
+    for run in runs:
+        run.mkdir(parents=True)
+    short = folds._members(runs)
+    assert short == f"'{tmp_path}/my runs'/fold-*"
+    if os.name == "posix":
+        found = subprocess.run(f"printf '%s\\n' {short}", shell=True, capture_output=True, text=True, check=True)
+        assert sorted(found.stdout.splitlines()) == sorted(map(str, runs))
+    assert folds._members(runs[:3]).count("fold-") == 3
+    assert folds._members(runs[:4]).count("fold-") == 4, "the shell would find the others too"

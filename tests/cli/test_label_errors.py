@@ -70,6 +70,8 @@ def test_a_network_that_learnt_too_little_is_said_in_typed_words_and_cleans_noth
     assert "No cleaned.csv is written" in out
     assert not (squares / "found" / "cleaned.csv").exists()
     assert (squares / "found" / "suspects.csv").exists()
+    page = (squares / "found" / "suspects.html").read_text(encoding="utf-8")
+    assert page.index("it has learnt too little to judge") < page.index("suspect label")
     with pytest.warns(UserWarning, match="learnt too little"):
         _, out, _ = typed_in(squares)("check", "squares", "--labels", "-o", "found", "--json", "-")
     assert json.loads(out)["is_learnt"] is False

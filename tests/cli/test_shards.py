@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from lamina import data
 from lamina.cli.commands import app
 from lamina.core.errors import DataError, UnknownNameError
+from lamina.data import shards
 
 
 @pytest.fixture
@@ -61,3 +63,30 @@ def test_the_data_sets_are_listed_with_what_a_person_wants_to_know(tmp_path, mon
     assert re.search(r"imagenet +classification +1,331,167 +by hand +research", lines["imagenet"])
     listed = json.loads(lamina("datasets", "--json"))
     assert [entry["name"] for entry in listed] == data.names()
+
+
+def test_ctrl_c_says_what_is_left_and_the_same_command_begins_anew(pictures, tmp_path, monkeypatch):
+    for name in ("ants", "bees"):
+        (tmp_path / "parts/train").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "parts/val").mkdir(parents=True, exist_ok=True)
+        shutil.copytree(pictures / name, tmp_path / "parts/train" / name)
+        shutil.copytree(pictures / name, tmp_path / "parts/val" / name)
+    words = ["data", "shard", str(tmp_path / "parts"), str(tmp_path / "out"), "--samples-per-shard", "4"]
+    write, written = shards._write_file, []
+
+    def stop(stream, name, *rest):
+        written.append(name)
+        if len(written) > 30:  # of the 24 pictures, two files each: in the second part
+            raise KeyboardInterrupt
+        return write(stream, name, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "_write_file", stop)
+        done = CliRunner().invoke(app, words)
+    assert done.exit_code == 130
+    last = f"before all shards were written; the same command replaces those in {tmp_path / 'out'}.\n"
+    assert done.stderr == f"Stopped by Ctrl-C {last}"
+    with pytest.raises(DataError, match="whose writing was not finished"):
+        data.open(tmp_path / "out")
+    lamina(*words)
+    assert len(data.open(tmp_path / "out").train) == len(data.open(tmp_path / "out").validation) == 12

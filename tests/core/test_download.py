@@ -143,7 +143,7 @@ def test_a_disk_that_fills_up_on_the_way_is_told_and_what_came_is_kept(server, h
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(transfer, "_blocks", blocks)
+        patched.setattr(transfer, "blocks", blocks)
         with pytest.raises(LaminaError, match="the disk is full"):
             fetch(server.url)
     assert fetch(server.url).read_bytes() == CONTENT

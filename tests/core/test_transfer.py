@@ -74,7 +74,7 @@ def test_a_broken_transfer_goes_on_at_the_next_mirror(server, second):
 
 
 def test_a_transfer_that_breaks_often_but_moves_on_is_no_failure(server, monkeypatch):
-    monkeypatch.setattr(transfer, "_PROGRESS_BYTES", 20_000)
+    monkeypatch.setattr(transfer, "PROGRESS_BYTES", 20_000)
     server.plan.extend(["cut 30000"] * 10)
     assert fetch(server.url).read_bytes() == CONTENT
     assert len(server.asked) == 11
@@ -151,4 +151,4 @@ def test_a_trickle_is_a_stall(monkeypatch):
             return b"x"
 
     with pytest.raises(transfer.TransferError, match=r"stalled: only \d bytes came"):
-        list(transfer._blocks(Drops()))
+        list(transfer.blocks(Drops()))

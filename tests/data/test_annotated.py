@@ -122,3 +122,29 @@ def test_splits_tell_their_parts(pictures):
         splits["test"]
     with pytest.raises(LaminaError, match="has no part"):
         Splits(None, None)
+
+
+def test_few_shot_takes_pictures_that_hold_each_class(pictures):
+    paths = [*pictures] * 10
+    ends = np.arange(0, 2 * len(paths) + 1, 2)
+    labels = np.stack([np.arange(len(paths)) % 3, np.zeros(len(paths), np.int64)], axis=1).ravel()
+    made = AnnotatedDataset(paths, {"labels": Ragged(labels, ends)}, "abc", task="detection", root=".")
+    rows = Ragged(np.arange(len(paths)), np.arange(len(paths) + 1))
+    made.columns["row"] = rows
+    few, more = (made.few_shot(k, seed=1) for k in (2, 4))
+
+    def holding(part):
+        return [
+            sum(kind in part.columns["labels"].at(row, (1, 1)).tolist() for row in range(len(part)))
+            for kind in range(3)
+        ]
+
+    assert min(holding(few)) == 2
+    assert holding(few)[0] == len(few) <= 6, "a is in every picture"
+    assert set(few.columns["row"].values) < set(more.columns["row"].values)
+    assert set(made.few_shot(2, seed=2).columns["row"].values) != set(few.columns["row"].values)
+    with pytest.raises(DataError, match="these classes have fewer samples: 'b'"):
+        made.few_shot(len(paths))
+    bare = AnnotatedDataset(paths, {"rows": rows}, (), task="captioning", root=".")
+    with pytest.raises(DataError, match="no labels of objects"):
+        bare.few_shot(1)

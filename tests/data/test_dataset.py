@@ -230,3 +230,10 @@ def test_a_folder_shows_its_name_and_its_pictures_and_classes(tmp_path):
     made = FolderDataset(paths, [0, 0, 1], ("a", "b"), root=tmp_path / "photos")
     assert repr(made) == "<FolderDataset 'photos', 3 pictures, 2 classes>"
     assert repr(FolderDataset(paths, [0] * 3, ("a",), root=tmp_path / "photos")).endswith("3 pictures, 1 class>")
+
+
+def test_the_pictures_of_each_class_are_counted(tmp_path):
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    assert ImageDataset(images, torch.tensor([0, 2, 2, 0]), "abc").counts().tolist() == [2, 0, 2]
+    several = torch.tensor([[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0]])
+    assert FolderDataset(["a", "b", "c", "d"], several, "abc", root=tmp_path).counts().tolist() == [2, 2, 0]

@@ -132,3 +132,12 @@ def test_a_picture_that_two_parts_name_counts_once_and_is_no_copy(photos):
     assert told.pictures == alone.pictures == len(whole)
     assert told.parts["trainval"].again == 2
     assert sum(part.copies for part in told.parts.values()) == alone.parts["train"].copies
+
+
+def test_the_legend_stands_beside_the_bars_and_one_part_needs_none(photos):
+    whole = data.open(photos)
+    assert facts.info(whole.train).figure().axes[0].get_legend() is None
+    figure = facts.info(whole).figure()
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    assert axes.get_legend().get_window_extent().x0 >= axes.get_window_extent().x1

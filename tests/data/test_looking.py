@@ -13,6 +13,7 @@ from lamina.core.errors import DataError, UnknownNameError
 from lamina.data import AnnotatedDataset, FolderDataset, ImageDataset, Splits, looking
 from lamina.data.augment import Mixup, RandomFlip, sample
 from lamina.data.columns import Ragged
+from lamina.structures import drawing
 
 
 @pytest.fixture
@@ -164,3 +165,17 @@ def test_loose_pictures_and_a_single_one_are_shown_without_labels(tmp_path):
     told = data.info(tmp_path)
     assert told.pictures == 3
     assert "without labels" in str(told)
+
+
+def test_before_and_after_are_said(boxed, photos, monkeypatch):
+    said = []
+    annotated = drawing.annotated
+    monkeypatch.setattr(
+        drawing, "annotated", lambda *given, **told: (said.append(told["caption"]), annotated(*given, **told))[1]
+    )
+    data.show(boxed, 1, augment="flip")
+    data.show(photos, 1, augment="flip")
+    data.show(boxed, 1)
+    assert said[:2] == ["before", "after"]
+    assert [each.split(": ")[0] for each in said[2:4]] == ["before", "after"]
+    assert said[4:] == [""]

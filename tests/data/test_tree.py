@@ -5,8 +5,10 @@ import zipfile
 
 import pytest
 
-from lamina.core.errors import DataError
-from lamina.data.tree import Tree, natural, printable
+from lamina.core.errors import DataError, UnknownNameError
+from lamina.data.checking import check
+from lamina.data.formats import open_path
+from lamina.data.tree import Tree, natural, nearest, printable
 
 NAMES = ("b/10.txt", "b/9.txt", "B/x/deep.TXT", "a/1.json", "top.csv", ".hidden", "__MACOSX/a", "a/.git/config")
 SEEN = ["a/1.json", "b/9.txt", "b/10.txt", "B/x/deep.TXT", "top.csv"]
@@ -108,3 +110,21 @@ def test_a_folder_and_its_files_are_sorted_as_whole_paths_are(tmp_path):
 def test_numbers_of_any_length_are_sorted_by_their_value():
     names = ["1" * 5000, "2" * 4999, "٣", "2", "00"]
     assert sorted(names, key=natural) == ["00", "2", "٣", "2" * 4999, "1" * 5000]
+
+
+def test_a_path_that_is_not_there_is_compared_with_what_is(tmp_path, monkeypatch):
+    for name in ("pets/train", "cells", ".pest"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert nearest("data/pest/train") == f"The nearest in data{os.sep}: pets."
+    assert nearest(tmp_path / "data/pets/trian") == f"The nearest in {tmp_path / 'data/pets'}{os.sep}: train."
+    assert nearest("data/xyz") == f"data{os.sep} holds cells, pets."
+    assert nearest("dat") == f"The nearest in .{os.sep}: data."
+    assert nearest("xyz") == ""
+    (tmp_path / "file").write_text("")
+    assert nearest("file/inner") == ""
+    for path in ("data/pest/train", "data/pest/labels.csv"):
+        with pytest.raises(DataError, match=r"is not there.*The nearest in data.: pets"):
+            open_path(path)
+    with pytest.raises(UnknownNameError, match=r"The nearest in ..: data"):
+        check("dat")

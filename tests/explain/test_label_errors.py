@@ -178,6 +178,7 @@ def test_the_gallery_is_one_page_that_needs_nothing_and_a_grid(tmp_path: Path) -
     found = label_errors.find(data, train=trained_on_files, verbose=False)
     page = found.gallery(tmp_path / "gallery" / "suspects.html")
     text = page.read_text(encoding="utf-8")
+    assert "Not to be trusted" not in text
     assert text.count('<img class="crisp" src="data:image/png;base64,') == 6
     assert "http" not in text.replace("http-equiv", "")
     assert all(f"{int(Path(data.paths.name(index)).stem):02d}.png" in text for index in at)

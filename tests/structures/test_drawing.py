@@ -137,3 +137,13 @@ def test_of_several_classes_one_has_its_colour_where_it_stands_alone_too():
     assert colour(0) not in shown[0]
     assert colour(1) in shown[0]
     assert colour(0) in shown[1], "of one class alone objects are told apart"
+
+
+def test_a_skeleton_joins_the_points_that_are_annotated():
+    points = torch.tensor([[[10.0, 10, 2], [50, 10, 1], [10, 50, 0], [50, 50, 2]]])
+    shown = annotated(GREY, Annotation(keypoints=points), skeleton=((0, 1), (0, 2), (2, 3), (1, 9)), side_px=320)
+    bare = annotated(GREY, Annotation(keypoints=points), side_px=320)
+    changed = np.abs(np.asarray(shown).astype(int) - np.asarray(bare)).sum(2) > 0
+    ys, xs = np.nonzero(changed)
+    assert ys.max() - ys.min() < 12, "one line, from the first point to the second"
+    assert xs.max() - xs.min() > 50

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lamina.cli import launch
 from lamina.cli.commands import app
 
 
@@ -22,7 +23,7 @@ def check(
     format: Annotated[str | None, typer.Option(help="How PATH is stored. Recognised otherwise.")] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="Which annotations of several are checked: keypoints, captioning ... [the format's usual]"),
+        typer.Option(help="Check only these annotations of several: keypoints, captioning ... [default: all]"),
     ] = None,
     duplicates: Annotated[
         bool, typer.Option("--duplicates/--no-duplicates", help="Look for copies, and for leaks from part to part.")
@@ -53,6 +54,24 @@ def check(
 
         check_labels(data, output=output, format=format, model=model, folds=folds, epochs=epochs, json_file=json_file)
         return
+    with launch.interrupted("before all pictures were looked at; nothing was written"):
+        report = _looked_at(data, format=format, task=task, duplicates=duplicates)
+    if json_file == "-":
+        typer.echo(report.to_json())
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(report)
+    else:
+        typer.echo(str(report))
+    if json_file not in (None, "-"):
+        report.to_json(json_file)
+        typer.echo(json_file)
+    raise typer.Exit(report.exit_code)
+
+
+def _looked_at(data: str, *, format: str | None, task: str | None, duplicates: bool) -> Any:
+    """The report, with a bar on a terminal while it is made."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -65,20 +84,10 @@ def check(
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=told, transient=True, disable=not told.is_terminal) as bar:
         job = bar.add_task("pictures", total=None)
-        report = checked(
+        return checked(
             data,
             format=format,
             task=task,
             duplicates=duplicates,
             progress=lambda done, total: bar.update(job, completed=done, total=total),
         )
-    if json_file == "-":
-        typer.echo(report.to_json())
-    elif sys.stdout.isatty():
-        Console().print(report)
-    else:
-        typer.echo(str(report))
-    if json_file not in (None, "-"):
-        report.to_json(json_file)
-        typer.echo(json_file)
-    raise typer.Exit(report.exit_code)

@@ -36,6 +36,9 @@ def show(
             help="Show each before and after: names as for `lamina train`, or usual for what usually helps.",
         ),
     ] = None,
+    size: Annotated[
+        int, typer.Option(min=64, max=2048, metavar="PX", help="The longer side of each: more for small things.")
+    ] = 256,
     seed: Annotated[int, typer.Option(help="Another number shows other samples.")] = 0,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The picture that is written.")] = Path(
         "samples.png"
@@ -51,7 +54,7 @@ def show(
     if output.suffix.lower() != ".png":
         raise UnknownNameError(f"--output is {output}.", "A name that ends in .png was expected.", "Pass samples.png.")
     found = looking.opened_or_loose(data, format=format, task=task)
-    sheet = looking.show(found, count, part=part, augment=augment, seed=seed)
+    sheet = looking.show(found, count, part=part, augment=augment, seed=seed, side_px=size)
     with replacing(output) as writing:
         sheet.save(writing, "PNG")
     typer.echo(str(found))

@@ -20,6 +20,7 @@ from lamina.training.checkpoint import CONFIG
 from lamina.training.world import World
 
 FIGURES = "folds.csv"
+_LISTED = 3  # runs that are named; more are written as the shell finds them
 
 
 def train(data: str | None, options: TrainOptions) -> None:
@@ -75,7 +76,15 @@ def _tell(runs: list[Path], options: TrainOptions) -> None:
         path.write_text(text.getvalue(), encoding="utf-8", newline="")
     print(f"Validation figures after the last epoch:\n{result}")
     print(f"Figures: {options.output / FIGURES}")
-    print(f"As one model: lamina ensemble {' '.join(shlex.quote(str(run)) for run in runs)} --data DATA")
+    print(f"As one model: lamina ensemble {_members(runs)} --data DATA")
+
+
+def _members(runs: list[Path]) -> str:
+    """The folders of the runs as a shell takes them; of many what it finds them by, where it finds no others."""
+    folder = runs[0].parent
+    if len(runs) > _LISTED and set(runs) == set(folder.glob("fold-*")):
+        return f"{shlex.quote(str(folder))}/fold-*"
+    return " ".join(shlex.quote(str(run)) for run in runs)
 
 
 def _figures(run: Path, options: TrainOptions) -> dict[str, Any]:

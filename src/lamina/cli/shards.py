@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lamina.cli import launch
 from lamina.cli.commands import Data
 from lamina.cli.data import Format, Task, data_app
 
@@ -31,21 +32,24 @@ def shard(
     that they are opened at once.
     """
     from lamina.core.errors import UnknownNameError
-    from lamina.data import looking
-    from lamina.data.shards import MEGABYTES, write_shards
 
     if samples_per_shard is not None and megabytes is not None:
         raise UnknownNameError(
             "--samples-per-shard and --megabytes were given.", "One says where a shard ends.", "Leave one out."
         )
-    found = looking.opened(data, format=format, task=task)
-    typer.echo(str(found))
-    write_shards(
-        found,
-        output,
-        samples_per_shard=samples_per_shard,
-        megabytes=MEGABYTES if megabytes is None else megabytes,
-        seed=seed,
-        told=typer.echo,
-    )
+    with launch.interrupted("before a shard was begun; nothing was written"):
+        from lamina.data import looking
+        from lamina.data.shards import MEGABYTES, write_shards
+
+        found = looking.opened(data, format=format, task=task)
+        typer.echo(str(found))
+    with launch.interrupted(f"before all shards were written; the same command replaces those in {output}"):
+        write_shards(
+            found,
+            output,
+            samples_per_shard=samples_per_shard,
+            megabytes=MEGABYTES if megabytes is None else megabytes,
+            seed=seed,
+            told=typer.echo,
+        )
     typer.echo(f"Pictures are in there as they came: lamina check {output} finds broken ones.")

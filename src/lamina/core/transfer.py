@@ -11,7 +11,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 30.0  # without a connection, or with hardly a byte, before an address is given up for now
 WAITS_S = (1.0, 4.0)  # before the second and the third round over the addresses
-_LONGEST_WAIT_S = 30.0  # that a server may ask for
+LONGEST_WAIT_S = 30.0  # that a server may ask for
 _LEAST_BYTES = 1 << 10  # in TIMEOUT_S; whoever sends less has stalled
-_PROGRESS_BYTES = 1 << 20  # a try that brought so much is no failure: the next one follows at once
+PROGRESS_BYTES = 1 << 20  # a try that brought so much is no failure: the next one follows at once
 _BLOCK = 1 << 18
 _PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP answers that may be others a little later
 
@@ -66,7 +66,7 @@ class Transfer:
         for wait_s in (0.0, *WAITS_S):
             if not left:
                 break
-            time.sleep(max(wait_s, min(asked_s, _LONGEST_WAIT_S)))
+            time.sleep(max(wait_s, min(asked_s, LONGEST_WAIT_S)))
             asked_s = 0.0
             for url in list(left):
                 failure = self._while_it_helps(url)
@@ -86,7 +86,7 @@ class Transfer:
                 self._check(url)
                 return None
             except TransferError as failure:
-                if failure.final or self.have() < before + _PROGRESS_BYTES:
+                if failure.final or self.have() < before + PROGRESS_BYTES:
                     return failure
             finally:
                 self.teller.close()
@@ -94,21 +94,16 @@ class Transfer:
     def _try(self, url: str) -> None:
         """Appends what is missing. Raises TransferError for whatever the network or the server does, OSError of the disk."""
         have = self.have()
-        headers = {"User-Agent": "lamina", "Accept-Encoding": "identity"}
+        headers = {}
         if have:
             headers["Range"] = f"bytes={have}-"
             if url in self._tags:
                 headers["If-Range"] = self._tags[url]
         try:
-            answer = _opened(urllib.request.Request(url, headers=headers))
+            answer = opened(url, headers)
         except urllib.error.HTTPError as error:
             with error:
                 self._refused(error, have)
-        except urllib.error.URLError as error:
-            untrusted = isinstance(error.reason, ssl.SSLCertVerificationError)
-            raise TransferError(_plain(error.reason), final=untrusted) from error
-        except (http.client.HTTPException, OSError, ValueError) as error:  # ValueError: an address that is none
-            raise TransferError(_plain(error), final=isinstance(error, ValueError)) from error
         else:
             with answer:
                 self._receive(answer, url, have)
@@ -120,12 +115,7 @@ class Transfer:
                 return
             self._throw_away()
             raise TransferError("has fewer bytes than were fetched before")
-        asked = error.headers.get("Retry-After", "")
-        raise TransferError(
-            f"answered {error.code} {error.reason}",
-            final=error.code not in _PASSING,
-            wait_s=float(asked) if asked.isdigit() else 0.0,
-        )
+        raise refusal(error)
 
     def _receive(self, answer: Any, url: str, have: int) -> None:
         if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
@@ -144,7 +134,7 @@ class Transfer:
         self._from.add(url)
         self.teller.begin(url, start, total)
         with self.part.open("ab" if start else "wb") as stream:
-            for block in _blocks(answer):
+            for block in blocks(answer):
                 stream.write(block)
                 self.teller.step(len(block))
         if total is not None and self.have() < total:
@@ -226,7 +216,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-def _opened(request: urllib.request.Request) -> Any:
+def opened(url: str, headers: Mapping[str, str]) -> Any:
+    """A server's answer, from the web alone. Raises HTTPError for a refusal, and TransferError for whatever else went wrong."""
     opener = urllib.request.OpenerDirector()  # not build_opener's, which would open file:// and ftp:// too
     for handler in (
         urllib.request.ProxyHandler,
@@ -237,10 +228,31 @@ def _opened(request: urllib.request.Request) -> Any:
         _Redirects,
     ):
         opener.add_handler(handler())
-    return opener.open(request, timeout=TIMEOUT_S)
+    try:
+        request = urllib.request.Request(
+            url, headers={"User-Agent": "lamina", "Accept-Encoding": "identity", **headers}
+        )
+        return opener.open(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError:
+        raise
+    except urllib.error.URLError as error:
+        untrusted = isinstance(error.reason, ssl.SSLCertVerificationError)
+        raise TransferError(_plain(error.reason), final=untrusted) from error
+    except (http.client.HTTPException, OSError, ValueError) as error:  # ValueError: an address that is none
+        raise TransferError(_plain(error), final=isinstance(error, ValueError)) from error
 
 
-def _blocks(answer: Any) -> Iterator[bytes]:
+def refusal(error: urllib.error.HTTPError) -> TransferError:
+    """What a server's refusal means for another try."""
+    asked = error.headers.get("Retry-After", "")
+    return TransferError(
+        f"answered {error.code} {error.reason}",
+        final=error.code not in _PASSING,
+        wait_s=float(asked) if asked.isdigit() else 0.0,
+    )
+
+
+def blocks(answer: Any) -> Iterator[bytes]:
     """The bytes as they come. A socket's timeout ends silence; this ends a trickle too."""
     since, got = time.monotonic(), 0
     while True:

@@ -15,6 +15,7 @@ from lamina.data.looking import show
 from lamina.data.preprocess import Normalize, Preprocess
 from lamina.data.shards import write_shards
 from lamina.data.splits import Splits
+from lamina.data.streaming import StreamBatches, stream
 from lamina.data.workers import WorkerBatches
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Normalize",
     "Preprocess",
     "Splits",
+    "StreamBatches",
     "WorkerBatches",
     "check",
     "info",
@@ -34,5 +36,6 @@ __all__ = [
     "open",
     "open_table",
     "show",
+    "stream",
     "write_shards",
 ]

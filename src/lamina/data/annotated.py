@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lamina.core.errors import DataError, unknown_name
-from lamina.data import archive
-from lamina.data.columns import Column
+from lamina.data import archive, folds
+from lamina.data.columns import Column, Ragged
 from lamina.data.cuttable import Cuttable
 from lamina.data.cutting import positions
 from lamina.data.origins import Origins
@@ -36,7 +36,8 @@ class AnnotatedDataset(Cuttable, Dataset[tuple[Tensor, Annotation]]):
 
     `columns` are named as the fields of Annotation; others become its `attributes`, if they are of objects, or `extras`.
     `classes` are the names of labels, in order; `task` is one of TASKS. `origins` say where each sample was read. `things`: of a
-    panoptic data set, for each class whether its objects are counted. `frequencies`: of LVIS, how frequent each class is ("r",
+    panoptic data set, for each class whether its objects are counted. `skeleton`: pairs of numbers of points, from 0, that are joined
+    by a line where they are drawn. `frequencies`: of LVIS, how frequent each class is ("r",
     "c", "f"). Raises DataError
     where the columns do not fit together, and at a sample whose picture or annotation cannot be read.
     """
@@ -53,6 +54,7 @@ class AnnotatedDataset(Cuttable, Dataset[tuple[Tensor, Annotation]]):
         things: Sequence[bool] | None = None,
         point_names: Sequence[str] = (),
         frequencies: Sequence[str] = (),
+        skeleton: Sequence[tuple[int, int]] = (),
     ) -> None:
         if task not in TASKS:
             raise unknown_name("task", task, TASKS)
@@ -61,6 +63,7 @@ class AnnotatedDataset(Cuttable, Dataset[tuple[Tensor, Annotation]]):
         self.root, self.origins = Path(root), origins
         self.things = None if things is None else tuple(things)
         self.point_names, self.frequencies = tuple(point_names), tuple(frequencies)
+        self.skeleton = tuple((int(one), int(other)) for one, other in skeleton)
         self.change: Change | None = None
         counts = {name: len(column) for name, column in self.columns.items()}
         if origins is not None:
@@ -139,6 +142,25 @@ class AnnotatedDataset(Cuttable, Dataset[tuple[Tensor, Annotation]]):
         if count < 1:
             raise DataError(f"The limit is {count}.", "At least one sample was expected.", "Pass 1 or more.")
         return self if count >= len(self) else self.subset(torch.arange(count) * len(self) // count)
+
+    def few_shot(self, k: int, *, seed: int = 0) -> Self:
+        """For each class k pictures that hold at least one object of it, drawn by the seed; those of a smaller k are among them.
+
+        One picture may be drawn for several of its classes, and shows others beside: of a class there are k pictures or more,
+        and k x K at most in all. Raises DataError where fewer hold a class, and where objects have no labels.
+        """
+        labels, count = self.columns.get("labels"), len(self.classes)
+        if not isinstance(labels, Ragged):
+            raise DataError(
+                f"{self.name} has no labels of objects.",
+                "k pictures are drawn for each class of objects.",
+                "Use limit(count), or choose them yourself: subset(positions).",
+            )
+        owners, values = np.repeat(np.arange(len(self)), np.diff(labels.ends)), np.asarray(labels.values, np.int64)
+        known = (values >= 0) & (values < count)
+        pairs = np.unique(owners[known] * count + values[known])  # each picture and class that it holds, once
+        drawn = folds.few_of_each(torch.from_numpy(pairs % count), self.classes, k, seed=seed)
+        return self.subset(torch.from_numpy(np.unique(pairs[drawn.numpy()] // count)))
 
     def _with(self, **changes: Any) -> Self:
         made = copy.copy(self)

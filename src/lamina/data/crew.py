@@ -44,9 +44,10 @@ class Crew:
         self.busy, self.waited_s = False, 0.0
         self._workers, self._pin_memory = max(workers, 1), pin_memory
         self._depth = 1 if workers == 0 else _AHEAD + 1 + 2 * workers // share
-        self._slots = _shared((self._depth, share, *shape_of(dataset)), shared=workers > 0)
-        self._numbers = _shared((self._depth, share * 8), shared=workers > 0).view(torch.int64)
-        self._live = _shared((8,), shared=workers > 0).view(torch.int64)  # the newest epoch; older work is dropped
+        self._slots = zeros_for_workers((self._depth, share, *shape_of(dataset)), shared=workers > 0)
+        self._numbers = zeros_for_workers((self._depth, share * 8), shared=workers > 0).view(torch.int64)
+        # The newest epoch; older work is dropped.
+        self._live = zeros_for_workers((8,), shared=workers > 0).view(torch.int64)
         self._work = Reader(dataset, self._slots, self._numbers, self._live, self._workers)
         self._pool = Pool(self._work, workers) if workers else None
         self._tickets = 0
@@ -156,7 +157,7 @@ class Crew:
         return Read(images.permute(0, 3, 1, 2), targets, used, rows, faults)
 
 
-def _shared(shape: tuple[int, ...], *, shared: bool) -> Tensor:
+def zeros_for_workers(shape: tuple[int, ...], *, shared: bool) -> Tensor:
     """Zeros of uint8 that workers see too. What is forked needs no file: /dev/shm is often small."""
     if not shared:
         return torch.zeros(shape, dtype=torch.uint8)

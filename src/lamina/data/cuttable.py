@@ -13,7 +13,7 @@ from lamina.core.errors import DataError
 from lamina.core.warnings import warn
 from lamina.data import folds
 from lamina.data.cutting import balanced_prefix, split_by_content
-from lamina.data.folds import Groups
+from lamina.data.folds import Groups, Integers
 
 
 class Cuttable(ABC):
@@ -118,6 +118,14 @@ class Labelled(Cuttable):
     def limit(self, count: int) -> Self:
         """The first `count` pictures, balanced over the classes: the first of each, then the second, and so on."""
         return self.subset(balanced_prefix(self.labels, count)) if count < len(self) else self
+
+    def counts(self) -> Integers:
+        """How many pictures each class has (K); one with several labels counts for each."""
+        summed = (
+            self.labels.sum(0) if self.labels.dim() == 2 else torch.bincount(self.labels, minlength=len(self.classes))
+        )
+        counted: Integers = summed.cpu().numpy()
+        return counted
 
     def few_shot(self, k: int, *, seed: int = 0) -> Self:
         """k pictures of each class, drawn by the seed; those of a smaller k are among them. Raises where a class has fewer."""

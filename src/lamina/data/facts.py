@@ -130,7 +130,8 @@ class DataInfo:
             told[0][1].unit + (f" (the first {len(names)} of {len(self.classes)} classes)" if left_out else "")
         )
         axes.set_title(f"{self.name}: balance of the classes")
-        axes.legend()
+        if len(told) > 1:  # beside the axes: inside it covers bars
+            axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
         return figure
 

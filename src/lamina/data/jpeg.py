@@ -26,16 +26,26 @@ _TURNS = (b"\x01\x12", b"\x12\x01", b"rientation")  # the tag in either byte ord
 
 def decode(path: str | os.PathLike[str], channels: int) -> UInt8[Tensor, "H W C"] | None:
     """The pixels of a plain JPEG; None where it is another file, turned, of other colours than sRGB, or damaged."""
-    decoder = _decoder()
-    if decoder is None or not os.fspath(path).lower().endswith((".jpg", ".jpeg")):
+    if _decoder() is None or not os.fspath(path).lower().endswith((".jpg", ".jpeg")):
         return None
     try:
-        data = bytearray(archive.read_bytes(path))
+        return decode_bytes(archive.read_bytes(path), channels)
+    except (OSError, DataError):
+        return None
+
+
+def decode_bytes(content: bytes, channels: int) -> UInt8[Tensor, "H W C"] | None:
+    """As `decode`, of a file's bytes."""
+    decoder = _decoder()
+    if decoder is None:
+        return None
+    try:
+        data = bytearray(content)
         if components(data) not in (channels, 1):  # Pillow knows how colours become grey
             return None
         mode = 3 if channels == 3 else 1  # torchvision.io.ImageReadMode.RGB, GRAY
         return decoder(torch.frombuffer(data, dtype=torch.uint8), mode, False).permute(1, 2, 0)
-    except (OSError, RuntimeError, DataError):
+    except RuntimeError:
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lamina.core import random
-from lamina.core.errors import DataError, UnknownNameError, nearest_names
+from lamina.core.errors import DataError, LaminaError, UnknownNameError, nearest_names
 from lamina.data import datasets, formats
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.augment import Augment, augmented, composed, mixes
@@ -21,6 +22,7 @@ from lamina.data.dataset import FolderDataset
 from lamina.data.formats.image_folder import is_picture
 from lamina.data.reader import undisturbed
 from lamina.data.splits import Splits
+from lamina.data.tree import nearest
 from lamina.structures import draw, drawing
 from lamina.structures.annotation import Annotation
 
@@ -44,7 +46,8 @@ def show(
 
     `data`: a data set, its Splits, a path or a name; of several parts the first, or the `part` of this name. `augment`: each
     sample is shown before and after it; names as `fit` takes them ("flip,color"), for annotated pictures those of `augment.sample`,
-    "usual" for what usually helps, or the objects. Another `seed` shows others. Raises DataError for more samples than there are.
+    "usual" for what usually helps, or the objects. Another `seed` shows others. `side_px` is the longer side of each. Raises
+    DataError for more samples than there are.
     """
     dataset = part_of(data, part)
     if count is not None and not 1 <= count <= len(dataset):
@@ -60,10 +63,10 @@ def show(
         for number, row in enumerate(rows):
             try:
                 picture, known = dataset[row]
-                cells = [_drawn(picture, known, dataset, side_px)]
+                cells = [_drawn(picture, known, dataset, side_px, word="before" if change is not None else "")]
                 if change is not None:
                     random.reseed_host(random.key(seed, number))
-                    cells.append(_drawn(*change(picture, known), dataset, side_px))
+                    cells.append(_drawn(*change(picture, known), dataset, side_px, word="after"))
             except DataError as error:
                 cells = [_refused(error.came, side_px)] * (1 if change is None else 2)
             drawn += cells
@@ -80,11 +83,21 @@ def variants(
         raise DataError(f"count is {count}.", "At least one was expected.", "Pass 8.")
     with undisturbed():
         picture, known = dataset[index]
-        drawn = [_drawn(picture, known, dataset, side_px)]
+        drawn = [_drawn(picture, known, dataset, side_px, word="before")]
         for number in range(count):
             random.reseed_host(random.key(seed, number))
             drawn.append(_drawn(*change(picture, known), dataset, side_px))
     return draw.grid(drawn)
+
+
+def html_of(dataset: Any, *, count: int = 6) -> str:
+    """What a notebook shows of a data set: what it is, and a few of its samples."""
+    told = f"<p>{html.escape(repr(dataset))}</p>"
+    try:
+        sheet = show(dataset, min(count, len(dataset)), columns=count, side_px=128)
+    except (LaminaError, OSError):  # what cannot be drawn can still be named
+        return told
+    return f'{told}<img alt="a few samples" style="max-width:100%" src="{draw.encoded(sheet, "JPEG")}">'
 
 
 def opened(data: Any, *, format: str | None = None, task: str | None = None) -> Any:
@@ -130,7 +143,7 @@ def refuse_misspelt(data: str | os.PathLike[str]) -> None:
         raise UnknownNameError(
             f"There is no data set called {data!r}, and no folder {os.path.abspath(data)}.",
             f"The nearest known names: {near}.",
-            "Correct the name or the path.",
+            f"Correct the name or the path. {nearest(data)}".strip(),
         )
 
 
@@ -198,13 +211,15 @@ def _of_a_batch(transform: Transform) -> Change:
     return change
 
 
-def _drawn(picture: Tensor, known: Any, dataset: Any, side_px: int) -> Image.Image:
+def _drawn(picture: Tensor, known: Any, dataset: Any, side_px: int, *, word: str = "") -> Image.Image:
     if isinstance(known, Annotation):
-        return drawing.annotated(picture, known, classes=dataset.classes, side_px=side_px)
+        lines, classes = getattr(dataset, "skeleton", ()), dataset.classes
+        return drawing.annotated(picture, known, classes=classes, caption=word, skeleton=lines, side_px=side_px)
     label = torch.as_tensor(known)
     several = label.flatten().nonzero().flatten().tolist() if label.dim() else [int(label)]
     names = ", ".join(dataset.classes[number] for number in several) or "no label"
-    return drawing.annotated(picture, Annotation(), caption=names, side_px=side_px)
+    caption = f"{word}: {names}" if word else names
+    return drawing.annotated(picture, Annotation(), caption=caption, side_px=side_px)
 
 
 def _refused(why: str, side_px: int) -> Image.Image:

@@ -60,14 +60,28 @@ def read(image: Picture) -> Image.Image:
             f"{path} is not a file.", "The path of a picture was expected.", "Check the spelling and the folder."
         )
     try:
-        with Image.open(path if place is None else io.BytesIO(archive.read_bytes(path))) as opened:
-            return _decoded(opened, str(path))
+        return _opened(path if place is None else io.BytesIO(archive.read_bytes(path)), str(path))
+    except DataError:
+        raise
+    except Exception as error:  # of a damaged archive
+        raise _unreadable(str(path), error) from error
+
+
+def read_bytes(content: bytes, name: str) -> Image.Image:
+    """As `read`, of the bytes of a file; `name` is what errors call it."""
+    return _opened(io.BytesIO(content), name)
+
+
+def _opened(source: Path | io.BytesIO, name: str) -> Image.Image:
+    try:
+        with Image.open(source) as opened:
+            return _decoded(opened, name)
     except DataError:
         raise
     except (
         Exception
     ) as error:  # Pillow's decoders raise nearly anything on damaged bytes: struct, zlib, Index, Syntax errors
-        raise _unreadable(str(path), error) from error
+        raise _unreadable(name, error) from error
 
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:

@@ -5,6 +5,7 @@ Training, prediction, the command line and the exported file all use it, so they
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,9 +18,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from lamina.core import onnx_texts
 from lamina.core.errors import DataError
 from lamina.data import jpeg
-from lamina.data.pictures import Picture, read
+from lamina.data.pictures import Picture, read, read_bytes
 from lamina.data.resize import INTERPOLATION, resized
 
 RESIZE = ("stretch", "crop", "pad")
@@ -78,12 +80,12 @@ class Preprocess:
     def host_last(self, image: Picture) -> UInt8[Tensor, "H W C"]:
         """As `host`, with the channels last: as pictures are decoded, and as workers and the cache keep them."""
         plain = jpeg.decode(image, self.channels) if isinstance(image, str | os.PathLike) else None
-        if plain is None:
-            picture = read(image)
-            mode = "L" if self.channels == 1 else "RGB"
-            plain = torch.from_numpy(np.array(picture if picture.mode == mode else picture.convert(mode)))
-            plain = plain[:, :, None] if self.channels == 1 else plain
-        return self._resized(plain)
+        return self._resized(self._pixels(read(image)) if plain is None else plain)
+
+    def from_bytes(self, content: bytes, name: str) -> UInt8[Tensor, "H W C"]:
+        """As `host_last`, of the bytes of a picture file that errors call `name`."""
+        plain = jpeg.decode_bytes(content, self.channels)
+        return self._resized(self._pixels(read_bytes(content, name)) if plain is None else plain)
 
     def stack(self, images: Sequence[Picture]) -> UInt8[Tensor, "B C H W"]:
         """The pictures of a list as one batch."""
@@ -113,6 +115,40 @@ class Preprocess:
                 "It may come from a later version: upgrade lamina.",
             )
         return cls(**values)
+
+    @classmethod
+    def from_onnx(cls, path: str | os.PathLike[str]) -> Preprocess:
+        """What the host does before an exported network, as the metadata of its ONNX file tells; see Model.export.
+
+        Raises DataError for a file that is none of lamina's, or of a model that takes no pictures. Nothing else need be installed.
+        """
+        expected, remedy = "An ONNX file that model.export wrote was expected.", 'Write one: model.export("model.onnx").'
+        try:
+            texts = onnx_texts.read(path)
+        except (OSError, ValueError) as error:
+            told = error.strerror if isinstance(error, OSError) else error
+            raise DataError(f"{os.fspath(path)} cannot be read as an ONNX file ({told}).", expected, remedy) from error
+        if "lamina" not in texts.get("format", ""):
+            raise DataError(f"{os.fspath(path)} does not tell how pictures are prepared for it.", expected, remedy)
+        if "preprocess" not in texts:
+            raise DataError(
+                f"{os.fspath(path)} holds a model that takes no pictures, or prepares none.",
+                "One of pictures was expected, such as a classifier's.",
+                "Give it arrays as its network takes them.",
+            )
+        try:
+            return cls.from_dict(json.loads(texts["preprocess"]))
+        except (ValueError, TypeError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                f"The preprocessing in {os.fspath(path)} cannot be understood ({error}).", expected, remedy
+            ) from error
+
+    def _pixels(self, picture: Image.Image) -> UInt8[Tensor, "H W C"]:
+        mode = "L" if self.channels == 1 else "RGB"
+        plain = torch.from_numpy(np.array(picture if picture.mode == mode else picture.convert(mode)))
+        return plain[:, :, None] if self.channels == 1 else plain
 
     def _resized(self, picture: UInt8[Tensor, "H W C"]) -> UInt8[Tensor, "H W C"]:
         (height, width), (tall, wide) = self.size, picture.shape[:2]

@@ -89,8 +89,13 @@ def read_table(folder: Path) -> dict[str, Any] | None:
         )
     if not path.is_file():
         return None
+    return parsed_table(path.read_bytes(), str(path))
+
+
+def parsed_table(content: bytes, path: str) -> dict[str, Any] | None:
+    """The table in such a file; None for one of another format. Raises DataError, naming `path`, for one that is damaged."""
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(content.decode("utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}, line {error.lineno}: {error.msg}.", "A whole index was expected.", "Copy it again."

@@ -27,6 +27,7 @@ from lamina.structures.annotation import Annotation
 
 _KINDS = {"labels": "int64", "boxes_xyxy": "float32", "keypoints": "float32", "crowd": "bool", "area_px": "float32"}
 _CODES = {"int64": "q", "float32": "f", "bool": "b"}
+OTHER_THAN_LABELS = {*_KINDS, "captions", "masks"} - {"labels"}  # told of samples of other tasks than classification
 PICTURES = ("class_map", "other")  # of an annotation, kept as files
 _NAMED = ("attributes", "extras")
 

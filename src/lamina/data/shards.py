@@ -3,7 +3,8 @@
 A folder for each part: `train/shard-000000.tar` ... In a shard the files of a sample follow each other and share their name up to
 the first dot: `000000012-cat.jpg`, the picture's own bytes, and `000000012-cat.cls`, the number of its class, or
 `000000012-cat.json`, its annotation (see `shard_samples`). Samples are written in a random order: shards of one class each
-would train badly. Beside them lies an index, by which they are opened at once and read in any order.
+would train badly. Beside them lies an index, by which they are opened at once and read in any order (data.open), or
+from their fronts to their backs, from web servers too (data.stream).
 """
 
 from __future__ import annotations
@@ -85,7 +86,13 @@ def write_shards(
     for each in folders.values():
         _check_free(each)
     most = (samples_per_shard or 1 << 62, int(megabytes * 1e6) if samples_per_shard is None else 1 << 62)
-    return {name: _write_part(part, folders[name], most, seed, told) for name, part in parts.items()}
+    for each in folders.values():  # until all are whole: who begins anew finds none that must not be replaced
+        each.mkdir(parents=True, exist_ok=True)
+        (each / shard_index.UNFINISHED).touch()
+    made = {name: _write_part(part, folders[name], most, seed, told) for name, part in parts.items()}
+    for each in folders.values():
+        (each / shard_index.UNFINISHED).unlink()
+    return made
 
 
 def _check_free(folder: Path) -> None:
@@ -103,8 +110,6 @@ def _check_free(folder: Path) -> None:
 def _write_part(
     dataset: Dataset, folder: Path, most: tuple[int, int], seed: int, told: Callable[[str], None]
 ) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / shard_index.UNFINISHED).touch()
     order = random.order(random.key(seed), len(dataset))
     problems: dict[int, str] = {}
     samples = _Pending(_samples(dataset, order, problems))
@@ -147,13 +152,11 @@ def _write_part(
     table: dict[str, Any] = {"task": dataset.task, "classes": list(dataset.classes), "samples": count, "shards": shards}
     if isinstance(dataset, AnnotatedDataset):
         held |= gathered.arrays()
-        table["point_names"] = list(dataset.point_names)
+        table["point_names"], table["skeleton"] = list(dataset.point_names), list(map(list, dataset.skeleton))
         table["things"] = None if dataset.things is None else list(dataset.things)
     else:
         held["labels"] = dataset.labels[torch.from_numpy(np.array(rows))].numpy()
-    whole = shard_index.write(folder, table, held)
-    (folder / shard_index.UNFINISHED).unlink()
-    return whole
+    return shard_index.write(folder, table, held)
 
 
 class _Pending:

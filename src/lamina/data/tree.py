@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import itertools
 import os
@@ -13,6 +14,7 @@ from lamina.core.errors import DataError
 from lamina.data import archive
 
 _DIGITS = re.compile(r"(\d+)")
+_NEAREST = 3  # names in a message
 _PASSED_OVER = (".", "__MACOSX")  # hidden, and what macOS leaves in archives
 
 
@@ -98,6 +100,14 @@ class Tree:
         )
         return made.below(rest) if rest else made
 
+    def without(self, folders: Iterable[str]) -> Tree:
+        """The same files but those below some of the folders at the top."""
+        left_out = tuple(f"{folder}/" for folder in folders)
+        made = object.__new__(Tree)
+        made.root = self.root
+        made._set(*([name for name in names if not name.startswith(left_out)] for names in (self.names, self._empty)))
+        return made
+
     def read(self, name: str) -> bytes:
         """What is in a file. Raises DataError that names it where that cannot be read."""
         try:
@@ -162,6 +172,28 @@ def _by_value(name: str) -> str:
         plain = digits.lstrip("0")
         parts[at] = f"\0{chr(len(plain))}{plain}"
     return "".join(parts)
+
+
+def nearest(path: str | os.PathLike[str]) -> str:
+    """A sentence on what is spelled most like a path that is not there, in the deepest of its folders that is; maybe empty.
+
+    Hidden names are passed over. It says nothing of the working directory, unless a name there is alike.
+    """
+    missing = Path(path).expanduser()
+    while not missing.parent.exists():
+        missing = missing.parent
+    folder = missing.parent
+    try:
+        held = in_natural_order(each.name for each in folder.iterdir() if not each.name.startswith("."))
+    except OSError:  # a file, or a folder that must not be looked into
+        return ""
+    near = difflib.get_close_matches(missing.name.lower(), {name.lower() for name in held}, n=_NEAREST, cutoff=0.5)
+    listed = [name for each in near for name in held if name.lower() == each]
+    if listed:
+        return f"The nearest in {folder}{os.sep}: {', '.join(map(printable, listed))}."
+    more = f" and {len(held) - _NEAREST:,} more" if len(held) > _NEAREST else ""
+    told = ", ".join(map(printable, held[:_NEAREST])) or "nothing"
+    return "" if folder == Path() else f"{folder}{os.sep} holds {told}{more}."
 
 
 def printable(name: str) -> str:

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Generator, Iterator
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ class WorkerBatches:
                 "Pass 'raise' to stop at the first unreadable picture.",
             )
         self.dataset, self.samples, self.weights = dataset, len(dataset), weights
-        self.workers = _count(workers, shard[1])
+        self.workers = worker_count(workers, shard[1])
         self.augment, self.pin_memory = composed(augment), pin_memory
         self.on_error = "raise" if getattr(dataset, "is_strict", False) else on_error
         self._seed = seed
@@ -86,7 +86,7 @@ class WorkerBatches:
         self._faults: dict[int, str] = {}
         self._told = 0  # of them
 
-    def adapted(self, adapt: Callable[[Batch], Batch], *, shard: tuple[int, int]) -> WorkerBatches:
+    def adapted(self, adapt: Callable[[Batch], Batch], *, shard: tuple[int, int]) -> Self:
         """The same for who trains: a part of the batches, each passed through `adapt` before it is augmented.
 
         It has workers of its own, which whoever asked for it closes; this object's are ended.
@@ -242,7 +242,8 @@ class WorkerBatches:
         )
 
 
-def _count(workers: int | str, processes: int) -> int:
+def worker_count(workers: int | str, processes: int) -> int:
+    """How many workers "auto" means, where so many processes train together. Raises DataError for what is no number of them."""
     if workers == "auto":
         if multiprocessing.current_process().daemon:  # which may have no children
             return 0

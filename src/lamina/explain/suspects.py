@@ -33,7 +33,8 @@ def write_gallery(found: LabelErrors, data: Any, *, path: Path, shown: int) -> P
     """Writes the page at `path` and the grid beside it, as .png; returns the page's path."""
     few = found.suspects[:shown]
     pictures = [_picture(data, suspect.index) for suspect in few]
-    sections = [("", _headline(found)), ("Suspects", _tiles(found, few, pictures))]
+    doubt = f'<p class="good"><b>Not to be trusted.</b> {escape(found.doubt)}</p>\n' if found.doubt else ""
+    sections = [("", doubt + _headline(found)), ("Suspects", _tiles(found, few, pictures))]
     if found.suspects:
         sections += [("Labels given, and what they are", _joint(found)), ("Per label", _per_label(found))]
     name = str(getattr(data, "name", "")) or "these pictures"

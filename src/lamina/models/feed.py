@@ -16,6 +16,7 @@ from lamina.core.warnings import warn
 from lamina.data.augment import Augment, composed, mixes
 from lamina.data.balance import Quota
 from lamina.data.loader import ArrayBatches
+from lamina.data.streaming import StreamBatches
 from lamina.data.workers import WorkerBatches
 from lamina.losses import Loss
 from lamina.models.arrays import Arrays, to_tensor
@@ -142,7 +143,7 @@ class SizedForeignBatches(ForeignBatches):
 
 def foreign(batches: Iterable[Any], step: SupervisedStep) -> Any:
     """Batches for a step from any iterable; those that know epochs as they are, or this process's part of them."""
-    if isinstance(batches, WorkerBatches):
+    if isinstance(batches, WorkerBatches | StreamBatches):
         return adapted(batches, step)
     if isinstance(batches, ArrayBatches) and batches.shard == (0, 1):
         part = copy.copy(batches)
@@ -155,14 +156,14 @@ def foreign(batches: Iterable[Any], step: SupervisedStep) -> Any:
 
 def complete(batches: Iterable[Any]) -> Iterator[Any]:
     """The batches to answer, each with all of its samples: an unreadable picture is an error."""
-    return batches.complete() if isinstance(batches, WorkerBatches) else iter(batches)
+    return batches.complete() if isinstance(batches, WorkerBatches | StreamBatches) else iter(batches)
 
 
 def release(*fed: Any) -> None:
     """Ends the workers of batches that were made for a `fit` or an evaluation; those of the user's own are others."""
     for batches in fed:
         inner = getattr(batches, "batches", batches)  # behind a resizing
-        if isinstance(inner, WorkerBatches):
+        if isinstance(inner, WorkerBatches | StreamBatches):
             inner.close()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
 
@@ -15,6 +16,18 @@ from lamina.data.workers import WorkerBatches
 from lamina.models.arrays import Arrays, PerSample, per_sample
 from lamina.structures.batch import Batch
 from lamina.training.step import SupervisedStep
+
+
+class _Read(Protocol):
+    """WorkerBatches, StreamBatches."""
+
+    @property
+    def shard(self) -> tuple[int, int]: ...
+
+    def adapted(self, adapt: Callable[[Batch], Batch], *, shard: tuple[int, int]) -> Self: ...
+
+
+Read = TypeVar("Read", bound=_Read)
 
 
 class Streamed(Arrays):
@@ -62,7 +75,7 @@ def worker_batches(
     return adapted(batches, step)
 
 
-def adapted(batches: WorkerBatches, step: SupervisedStep) -> WorkerBatches:
+def adapted(batches: Read, step: SupervisedStep) -> Read:
     """The batches, moved to the step's device and with targets as its loss takes them, before they are augmented.
 
     Where many processes train, each takes its part, unless it was given one. `feed.release` ends their workers.

@@ -57,12 +57,19 @@ def colour(number: int) -> Colour:
 
 
 def annotated(
-    image: Picture, annotation: Annotation, *, classes: Sequence[str] = (), caption: str = "", side_px: int = 320
+    image: Picture,
+    annotation: Annotation,
+    *,
+    classes: Sequence[str] = (),
+    caption: str = "",
+    skeleton: Sequence[tuple[int, int]] = (),
+    side_px: int = 320,
 ) -> Image.Image:
     """The picture on paper with all that is known of it, its longer side about `side_px`; `caption` stands below in bold.
 
     Boxes and masks have the colour of their class, or, where there is one class only, of their object; those of a crowd are dashed.
-    Points that are seen are filled, hidden ones are rings. A pixel without a class is hatched.
+    Points that are seen are filled, hidden ones are rings; `skeleton` are the pairs of their numbers that a line joins. A pixel
+    without a class is hatched.
     """
     shown = picture(image).convert("RGB")
     height, width = shown.height, shown.width
@@ -83,6 +90,7 @@ def annotated(
         present = dict.fromkeys(annotation.labels.tolist())
         legend += [(_class(label, classes), colour(label)) for label in present]
     if annotation.keypoints is not None:
+        _joined(pen, annotation.keypoints, skeleton, shades, scale)
         _pointed(pen, annotation.keypoints, shades, scale)
     if annotation.other is not None:
         other = picture(annotation.other).convert("RGB").resize(size, Image.Resampling.BILINEAR)
@@ -226,6 +234,22 @@ def _dashes(
         near, far = step / max(steps, 1), min((step + 1) / max(steps, 1), 1)
         line = (x + (to_x - x) * near, y + (to_y - y) * near, x + (to_x - x) * far, y + (to_y - y) * far)
         pen.line(line, fill=fill, width=width)
+
+
+def _joined(
+    pen: ImageDraw.ImageDraw,
+    keypoints: Tensor,
+    skeleton: Sequence[tuple[int, int]],
+    shades: Sequence[Colour],
+    scale: float,
+) -> None:
+    """A line between each two points of the skeleton that are annotated."""
+    for points, shade in zip(keypoints.tolist(), shades, strict=True):
+        for one, other in skeleton:
+            if max(one, other) < len(points) and points[one][2] > 0 and points[other][2] > 0:
+                line = [value * scale for end in (one, other) for value in points[end][:2]]
+                for fill, width in ((INK, 4), (shade, 2)):
+                    pen.line(line, fill=fill, width=width)
 
 
 def _pointed(pen: ImageDraw.ImageDraw, keypoints: Tensor, shades: Sequence[Colour], scale: float) -> None:

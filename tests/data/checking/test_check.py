@@ -259,18 +259,3 @@ def test_pictures_beside_a_table_are_no_links(folder):
     report = lamina.data.check(folder / "labels.csv")
     assert report.pictures == 8
     assert "link out of the folder" not in {kind for _, kind in kinds(report)}
-
-
-def test_sizes_that_a_coco_file_tells_are_compared_with_the_pictures(tmp_path):
-    sizes = ((80, 80), (80, 81), (80, 10**400))
-    images = [{"id": n, "file_name": f"{n}.png", "height": h, "width": w} for n, (h, w) in enumerate(sizes)]
-    (tmp_path / "train").mkdir()
-    for number in range(3):
-        waves(number).save(tmp_path / f"train/{number}.png")
-    box = {"bbox": [1, 2, 30, 40], "category_id": 1, "area": 1200, "iscrowd": 0}
-    boxes = [{"id": n, "image_id": n, **box} for n in range(3)]
-    (tmp_path / "annotations").mkdir()
-    text = json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cell"}]})
-    (tmp_path / "annotations/instances_train.json").write_text(text)
-    found = {(fault.kind, fault.where.rsplit("/")[-1]) for fault in lamina.data.check(tmp_path).errors}
-    assert found == {("size differs", "1.png"), ("size overflow", "2.png")}

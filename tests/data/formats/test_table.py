@@ -220,7 +220,7 @@ def test_a_few_bad_rows_are_told_with_file_and_line(tmp_path):
         (b"", r"labels\.csv is empty"),
         (b"image,label\n", r"columns image, label"),
         (b"image,label\n1.png,Cat\n2.png,cat\n", r"the classes Cat and cat"),
-        (b"image,label\n1.png,a\n2.png,b\n1.png,b\n", r"1\.png has several rows, with the labels a, b"),
+        (b"image,label\n1.png,a\n2.png,b\n1.png,b\n", r"labels\.csv, line 4: 1\.png is labelled b, and a in line 2"),
         (b"image,x1,y1,x2,y2\n1.png,1,1,nan,3\n", r"line 2 has a box of 4 numbers: 1, 1, nan, 3"),
         (b"image,x1,y1,x2,y2\n1.png,1,1,two,3\n", r"line 2 has a box that is no numbers"),
     ],

@@ -51,7 +51,7 @@ def check_annotations(pictures: Pictures, number: int, findings: Findings) -> No
         captions = part.columns.get("captions")
         if captions is not None:
             _check_captions(captions, rows, tell)
-        _check_sizes(part, some, rows, tell)
+        _check_sizes(part, some, rows, pictures.differs, pictures.rows(number)[rows.start : rows.stop], tell)
 
 
 class _Flat:
@@ -201,8 +201,18 @@ def _escaped(text: str) -> bool:
     return all("\udc80" <= letter <= "\udcff" for letter in text if "\ud800" <= letter <= "\udfff")
 
 
-def _check_sizes(part: AnnotatedDataset, sizes: Numbers, rows: range, tell: _Tell) -> None:
-    """Where the annotations say how large the picture is (extras "height" and "width"): whether it is."""
+def _check_sizes(
+    part: AnnotatedDataset,
+    sizes: Numbers,
+    rows: range,
+    said: npt.NDArray[np.bool_],
+    which: npt.NDArray[np.int32],
+    tell: _Tell,
+) -> None:
+    """Where the annotations say how large the picture is (extras "height" and "width"): whether it is.
+
+    Of a picture (its number is in `which`) it is told once, which `said` keeps: the files of several tasks say the same.
+    """
     told: list[Any] = [getattr(part.columns.get(name), "values", None) for name in ("height", "width")]
     if any(side is None or np.ndim(side) != 1 or len(side) != len(part) for side in told):
         return
@@ -210,6 +220,8 @@ def _check_sizes(part: AnnotatedDataset, sizes: Numbers, rows: range, tell: _Tel
     for at in np.flatnonzero((claimed > _LARGEST_PX).any(1) | (claimed < 0).any(1)):
         tell(rows[at], "error", "size overflow", f"its annotation says {claimed[at, 1]:g} x {claimed[at, 0]:g} pixels")
     differ = (claimed != sizes).any(1) & (sizes > 0).all(1) & (claimed > 0).all(1) & (claimed <= _LARGEST_PX).all(1)
+    differ &= ~said[which]
+    said[which[differ]] = True
     for at in np.flatnonzero(differ):
         (height, width), (tall, wide) = claimed[at], sizes[at]
         what = f"its annotation says {width:.0f} x {height:.0f} pixels, and it has {wide:.0f} x {tall:.0f}"

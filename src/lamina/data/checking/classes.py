@@ -17,25 +17,31 @@ STRONG = 10  # the largest class has so many times the samples of the smallest: 
 
 
 def check_classes(pictures: Pictures, findings: Findings) -> None:
-    """Tells what is strange about the classes of the parts."""
-    parts = dict(zip(pictures.names, pictures.parts, strict=True))
+    """Tells what is strange about the classes of the parts, for each task."""
+    for task in np.unique(pictures.task_of):
+        numbers = np.flatnonzero(pictures.task_of == task).tolist()
+        parts = {pictures.titles[number]: pictures.parts[number] for number in numbers}
+        _check_task(parts, [pictures.classes_seen[number] for number in numbers], findings)
+
+
+def _check_task(parts: Mapping[str, Part], seen: Sequence[npt.NDArray[np.bool_]], findings: Findings) -> None:
     first = next(iter(parts))
     names = parts[first].classes
     _check_names(parts, findings)
     counts = {
         name: counted
-        for number, (name, part) in enumerate(parts.items())
-        if len(part.classes) > 1 and (counted := _counts(part, pictures.classes_seen[number])) is not None
+        for (name, part), there in zip(parts.items(), seen, strict=True)
+        if len(part.classes) > 1 and (counted := _counts(part, there)) is not None
     }
     for name, counted in counts.items():
-        _check_empty(name, parts[name].classes, counted, findings)
+        _check_empty(name, parts[name], counted, findings)
         if name != first and first in counts and parts[name].classes == names:
             new = [names[at] for at in np.flatnonzero((counted > 0) & (counts[first] == 0)).tolist()]
             if new:
                 what = f"{_plural(len(new))} here that {first} has no sample of: {few(new)}"
                 findings.add("doubt", "classes differ", name, what, part=name)
     if first in counts and not _by_pixels(parts[first]):
-        _check_balance(first, names, counts[first], findings)
+        _check_balance(first, parts[first], counts[first], findings)
 
 
 def _check_names(parts: Mapping[str, Part], findings: Findings) -> None:
@@ -56,24 +62,29 @@ def _check_names(parts: Mapping[str, Part], findings: Findings) -> None:
             findings.add("doubt", "class twice", first, f"{twin!r} and {name!r} may be meant as one class")
 
 
-def _check_empty(name: str, classes: Sequence[str], counts: npt.NDArray[np.int64], findings: Findings) -> None:
+def _check_empty(name: str, part: Part, counts: npt.NDArray[np.int64], findings: Findings) -> None:
+    classes = part.classes
     empty = [classes[at] for at in np.flatnonzero(counts == 0).tolist()]
     if empty:
-        what = f"{len(empty):,} of {_plural(len(classes))} have no sample: {few(empty)}"
+        what = f"{len(empty):,} of {_plural(len(classes))} have no {_unit(part)}: {few(empty)}"
         findings.add("doubt", "empty class", name, what, part=name)
 
 
-def _check_balance(name: str, classes: Sequence[str], counts: npt.NDArray[np.int64], findings: Findings) -> None:
+def _check_balance(name: str, part: Part, counts: npt.NDArray[np.int64], findings: Findings) -> None:
+    classes = part.classes
     there = np.flatnonzero(counts > 0)
     if len(there) < 2:
         return
     most, least = int(there[counts[there].argmax()]), int(there[counts[there].argmin()])
     ratio = counts[most] / counts[least]
     if ratio >= STRONG:
-        what = (
-            f"1 to {ratio:.0f}: {classes[most]} has {counts[most]:,} samples, {classes[least]} {counts[least]:,}; "
-            "an answer that is always the largest class looks good in the accuracy"
+        hides = (
+            "the mean over the classes (mAP) weighs both alike"
+            if isinstance(part, AnnotatedDataset)
+            else "an answer that is always the largest class looks good in the accuracy"
         )
+        of_most = f"{classes[most]} has {counts[most]:,} {_unit(part)}s"
+        what = f"1 to {ratio:.0f}: {of_most}, {classes[least]} {counts[least]:,}; {hides}"
         findings.add("doubt", "imbalance", name, what, part=name)
 
 
@@ -90,6 +101,11 @@ def _counts(part: Part, seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64] | 
         return np.bincount(inside, minlength=len(part.classes))
     known = part.labels.numpy()
     return known.sum(0) if known.ndim == 2 else np.bincount(known, minlength=len(part.classes))
+
+
+def _unit(part: Part) -> str:
+    """What is counted."""
+    return "object" if isinstance(part, AnnotatedDataset) and not _by_pixels(part) else "sample"
 
 
 def _by_pixels(part: Part) -> bool:

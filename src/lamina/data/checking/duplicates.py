@@ -51,9 +51,17 @@ def _check_listed(pictures: Pictures, findings: Findings) -> None:
                     "doubt", "listed twice", where, f"{len(rows)} samples are this file", origin=origin, part=name
                 )
                 _check_labels(pictures, [(number, row) for row in rows], findings)
-        usual = [name for at, name in enumerate(pictures.names) if name in USUAL and at in {of for of, _ in samples}]
-        if len(usual) > 1:
+        for usual in dict.fromkeys(_usual_parts(pictures, samples)):
             findings.add("doubt", "leak", where, f"this file is in {' and in '.join(usual)}", part=usual[-1])
+
+
+def _usual_parts(pictures: Pictures, samples: list[tuple[int, int]]) -> Iterator[tuple[str, ...]]:
+    """For each task those of its parts that should have nothing in common, and have these samples."""
+    there = sorted({number for number, _ in samples})
+    for task in dict.fromkeys(pictures.task_of[there].tolist()):
+        of_task = (pictures.names[number] for number in there if pictures.task_of[number] == task)
+        if len(usual := tuple(name for name in of_task if name in USUAL)) > 1:
+            yield usual
 
 
 def _check_labels(pictures: Pictures, samples: list[tuple[int, int]], findings: Findings) -> None:
@@ -103,7 +111,7 @@ def _tell_group(pictures: Pictures, members: Rows, findings: Findings) -> None:
             more = f" and {len(same) - 1 - _LISTED:,} more" if len(same) > 1 + _LISTED else ""
             what = f"the same {'bytes' if bytes_too else 'pixels'} as {', '.join(others)}{more}"
             findings.add("doubt", "duplicate", where, what, part=part)
-    usual = [part for part in pictures.names if part in USUAL and part in by_part]
+    usual = [part for part in dict.fromkeys(pictures.names) if part in USUAL and part in by_part]
     for part in usual[1:]:
         for one in by_part[part]:
             source = usual[0]
@@ -119,7 +127,7 @@ def _check_near(pictures: Pictures, copies: Rows, findings: Findings) -> None:
     partner, bits = np.full(count, -1, dtype=np.int64), np.full(count, 255, dtype=np.uint8)
     rank = np.array([USUAL.index(name) if name in USUAL else -1 for name in pictures.names])
     of = rank[pictures.part_of[pictures.first]] if count else np.zeros(0, np.int64)
-    part = pictures.part_of[pictures.first]
+    part = np.array([pictures.names.index(name) for name in pictures.names])[pictures.part_of[pictures.first]]
     for one, two in _alike(pictures, alone):
         within = part[one] == part[two]
         group = _joined(group, one[within], two[within])

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -46,7 +46,8 @@ class Fault:
 class Report:
     """The faults of a data set, errors first. Prints itself as a table.
 
-    `counts` are of all faults by (level, kind); of one kind at most 10,000 are kept in `faults`.
+    `counts` are of all faults by (level, kind); of one kind at most 10,000 are kept in `faults`. `tasks`: what the annotations
+    that were looked at are for.
     """
 
     data: str
@@ -54,6 +55,7 @@ class Report:
     pictures: int
     faults: tuple[Fault, ...]
     counts: Mapping[tuple[Level, str], int] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Fault, ...]:
@@ -86,6 +88,7 @@ class Report:
         return {
             "data": printable(self.data),
             "path": printable(self.root),
+            "tasks": list(self.tasks),
             "pictures": self.pictures,
             "counts": {f"{level}s": self.count(level) for level in LEVELS},
             "kinds": kinds,
@@ -126,6 +129,8 @@ class Report:
 
     def __rich_console__(self, *_: Any) -> Iterable[Any]:
         yield Text(printable(self.data))
+        if len(self.tasks) > 1:
+            yield Text(f"Annotations for {', '.join(self.tasks[:-1])} and {self.tasks[-1]} were looked at.")
         if self.counts:
             yield self.table()
         yield Text(self.headline, style="" if self.exit_code else "green")
@@ -172,8 +177,8 @@ class Findings:
         if self._counts[key] <= MOST_NAMED:
             self._kept.setdefault(key, []).append(fault)
 
-    def report(self, data: str, root: str, pictures: int) -> Report:
+    def report(self, data: str, root: str, pictures: int, tasks: Sequence[str] = ()) -> Report:
         """All that was found: errors, then conversions, then doubts, each kind together."""
         keys = sorted(self._counts, key=lambda key: LEVELS.index(key[0]))
         faults = tuple(fault for key in keys for fault in self._kept.get(key, ()))
-        return Report(data, root, pictures, faults, {key: self._counts[key] for key in keys})
+        return Report(data, root, pictures, faults, {key: self._counts[key] for key in keys}, tuple(tasks))

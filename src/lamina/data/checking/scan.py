@@ -36,10 +36,18 @@ _MOST_THREADS = 16
 
 
 class Pictures:
-    """The M different pictures of some parts: which samples each is, and what was seen of it."""
+    """The M different pictures of some parts: which samples each is, and what was seen of it.
 
-    def __init__(self, parts: Mapping[str, Part]) -> None:
-        self.names, self.parts = list(parts), list(parts.values())
+    `more` are the parts for further tasks, by task: mostly of the same pictures, which are read once.
+    """
+
+    def __init__(self, parts: Mapping[str, Part], more: Mapping[str, Mapping[str, Part]] | None = None) -> None:
+        several = [parts, *(more or {}).values()]
+        self.names = [name for each in several for name in each]
+        self.parts = [part for each in several for part in each.values()]
+        self.task_of = np.repeat(np.arange(len(several)), [len(each) for each in several])  # of each part, 0 the first
+        told = [f" ({task})" for task in (self.parts[0].task, *(more or {}))] if more else [""]
+        self.titles = [f"{name}{told[task]}" for name, task in zip(self.names, self.task_of.tolist(), strict=True)]
         keys = np.concatenate([_keys(number, part) for number, part in enumerate(self.parts)])
         counts = [len(part) for part in self.parts]
         self.part_of = np.repeat(np.arange(len(counts), dtype=np.int16), counts)
@@ -55,6 +63,7 @@ class Pictures:
         self.height, self.width = np.zeros(count, np.int32), np.zeros(count, np.int32)  # 0 where it cannot be read
         self.content, self.pixels, self.look = (np.zeros(count, np.uint64) for _ in range(3))
         self.told_apart = np.zeros(count, dtype=bool)  # whether there is a hash of its look that says something
+        self.differs = np.zeros(count, dtype=bool)  # from the size that an annotation tells, which was said
         self.small = np.zeros(count, dtype=bool)
         self.detail = np.zeros((count, SIDE_SMALL**2), np.uint8)  # the system gives no memory for rows that stay zero
         self.classes_seen = [np.zeros(256, dtype=bool) for _ in self.parts]  # in the class maps of each part
@@ -77,15 +86,23 @@ class Pictures:
         return self.names[int(self.part_of[self.first[picture]])]
 
     def is_new(self, number: int) -> npt.NDArray[np.bool_]:
-        """Which samples of a part (N) nobody has told of: all of a usual part, of others whose picture no part before has."""
+        """Which samples of a part (N) nobody has told of: all of a usual part, of others whose picture no part before has.
+
+        What was told for another task is another thing.
+        """
         here = self.part_of == number
         if self.names[number] in USUAL:
             return np.ones(int(here.sum()), dtype=np.bool_)
-        return np.asarray(self.part_of[self.first[self.picture_of[here]]] == number)
+        before = (self.task_of[self.part_of] == self.task_of[number]) & (self.part_of < number)
+        return np.isin(self.picture_of[here], self.picture_of[before], invert=True)
+
+    def rows(self, number: int) -> npt.NDArray[np.int32]:
+        """Which picture each sample of a part is (N)."""
+        return np.asarray(self.picture_of[self.part_of == number])
 
     def sizes(self, number: int) -> npt.NDArray[np.int32]:
         """(height, width) of the picture of each sample of a part (N 2), 0 where it cannot be read."""
-        rows = self.picture_of[self.part_of == number]
+        rows = self.rows(number)
         return np.stack([self.height[rows], self.width[rows]], axis=1)
 
 
@@ -174,11 +191,11 @@ def _look(
     piece.seen.append(seen)
     if seen.size is None:
         return
+    first_of: dict[int, int] = {}
     for number, row in samples:
         part = pictures.parts[number]
-        if (
-            number != samples[0][0] and pictures.names[number] not in USUAL
-        ):  # "trainval": what was said is not said again
+        first = first_of.setdefault(int(pictures.task_of[number]), number)
+        if number != first and pictures.names[number] not in USUAL:  # "trainval": what was said is not said again
             continue
         if besides[number] and isinstance(part, AnnotatedDataset):
             found = look_beside(besides[number], row, seen.size, len(part.classes))

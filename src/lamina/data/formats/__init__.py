@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,17 +36,22 @@ from lamina.data.formats import (
     wider_face,
     yolo,
 )
+from lamina.data.formats.several import refuse_several
 from lamina.data.splits import Splits
-from lamina.data.tree import Tree
+from lamina.data.tree import Tree, nearest
 
-__all__ = ["FORMATS", "open_path", "open_tree"]
+__all__ = ["FORMATS", "open_path", "open_tasks", "open_tree"]
 
 _FEW = 8  # folders beside the one of pictures: more are classes
 _DEPTH = 3  # folders that an archive, or whoever unpacked it, puts around a data set
 
 
 class Format(Protocol):
-    """What a reader's file offers."""
+    """What a reader's file offers.
+
+    One that knows several tasks may have `tasks_there(tree)`: those that there are files for, the usual one first, each with what
+    `matches` says of it.
+    """
 
     @property
     def LOOKS_FOR(self) -> str:  # noqa: N802 - a constant of the file
@@ -101,11 +107,46 @@ def open_path(path: str | Path, format: str | None = None, *, task: str | None =
 
     Raises DataError that says what was looked for and what was found; UnknownNameError for an unknown format or task.
     """
+    where = Path(path).expanduser()
+    if _is_table(where, format):
+        return table.open_table(where, task=task)
+    return open_tree(_listed(where), format, task=task)
+
+
+def open_tasks(path: str | Path, format: str | None = None) -> dict[str, Splits[Any] | DataError]:
+    """As `open_path`, for every task that there are files for, the usual one first; the error in place of what cannot be opened.
+
+    The name of the usual task is empty where only the files tell it, and they cannot be opened.
+    """
+    where = Path(path).expanduser()
+    if _is_table(where, format):
+        return _for_each([""], lambda _: table.open_table(where))
+    name, tree, how = _recognised(_listed(where), format, None)
+    return _for_each([*_tasks_there(name, tree)] or [""], lambda task: _opened(name, tree, task or None, how))
+
+
+def _for_each(tasks: Iterable[str], opens: Callable[[str], Splits[Any]]) -> dict[str, Splits[Any] | DataError]:
+    made: dict[str, Splits[Any] | DataError] = {}
+    for task in tasks:
+        try:
+            splits = opens(task)
+            made[task or splits.task] = splits
+        except DataError as error:
+            made[task] = error
+    return made
+
+
+def _is_table(where: Path, format: str | None) -> bool:
+    """Whether the path is that of a table."""
     if format is not None and format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
-    where = Path(path).expanduser()
-    if where.suffix.lower() in rows.SUFFIXES and (where.is_file() or inside(where)) and format in (None, "table"):
-        return table.open_table(where, task=task)
+    return (
+        where.suffix.lower() in rows.SUFFIXES and bool(where.is_file() or inside(where)) and format in (None, "table")
+    )
+
+
+def _listed(where: Path) -> Tree:
+    """The files of a folder or an archive. Raises DataError where it is neither."""
     if not where.is_dir() and not (where.is_file() and is_archive(where)):
         raise DataError(
             f"{where} is {'a file' if where.exists() else 'not there'}.",
@@ -114,17 +155,28 @@ def open_path(path: str | Path, format: str | None = None, *, task: str | None =
             if image_folder.is_picture(where)
             else "Pass the folder that it is in."
             if where.exists()
-            else "Check the spelling; lamina.data.names() lists the data sets that need no path.",
+            else " ".join(
+                filter(
+                    None, [nearest(where), "Check the spelling; lamina.data.names() lists data sets without a path."]
+                )
+            ),
         )
-    return open_tree(Tree(where), format, task=task)
+    return Tree(where)
 
 
 def open_tree(top: Tree, format: str | None = None, *, task: str | None = None) -> Splits[Any]:
     """As `open_path`, of files that are listed already."""
     if format is not None and format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
+    name, tree, how = _recognised(top, format, task)
+    return _opened(name, tree, task, how)
+
+
+def _recognised(top: Tree, format: str | None, task: str | None) -> tuple[str, Tree, str]:
+    """(the format, what is of it, by what that is known). Raises DataError where none is."""
     tree: Tree | None = top
     depth = 0
+    looks = {name: reader.matches for name, reader in FORMATS.items()}
     while tree is not None and depth <= _DEPTH:
         for name in [format] if format is not None else FORMATS:
             if how := FORMATS[name].matches(tree):
@@ -132,13 +184,15 @@ def open_tree(top: Tree, format: str | None = None, *, task: str | None = None) 
                 if stray and (said := table.passed_over(tree)):
                     warn(said)
                     continue
+                refuse_several(tree, name, looks, only=format)
                 _warn_of_passed_over(top, tree)
-                return _opened(name, tree, task, how)
+                return name, tree, how
+        refuse_several(tree, "", looks, only=format)
         tree, depth = _only_folder(tree), depth + 1
     if format is not None:
-        return _opened(format, top, task, "")
+        return format, top, ""
     if any("/" in name and image_folder.is_picture(name) for name in top.names):
-        return _opened("image_folder", top, task, "")  # which says what is wrong with it
+        return "image_folder", top, ""  # which says what is wrong with it
     raise _unrecognised(top)
 
 
@@ -146,10 +200,18 @@ def _opened(name: str, tree: Tree, task: str | None, how: str) -> Splits[Any]:
     reader = FORMATS[name]
     if task is not None and task not in reader.TASKS:
         raise unknown_name(f"task of the format {name}", task, reader.TASKS)
-    usual = getattr(reader, "usual_task", None)  # of a format whose files tell what there are annotations for
-    splits = reader.open_tree(tree, task or (reader.TASKS[0] if usual is None else usual(tree)))
+    there = _tasks_there(name, tree)
+    task = next(iter(there), reader.TASKS[0]) if task is None else task
+    splits = reader.open_tree(tree, task)
+    how = there.get(task) or how
     said = "; ".join(each for each in (how, splits.recognised) if each)
     return replace(splits, format=name, recognised=said or "as it was named")
+
+
+def _tasks_there(name: str, tree: Tree) -> dict[str, str]:
+    """The tasks that there are files for, with what each is known by; of a format that knows one, that."""
+    looks: Callable[[Tree], dict[str, str]] | None = getattr(FORMATS[name], "tasks_there", None)
+    return {FORMATS[name].TASKS[0]: ""} if looks is None else looks(tree)
 
 
 def _only_folder(tree: Tree) -> Tree | None:

@@ -72,6 +72,17 @@ def matches(tree: Tree) -> str:
     return f"{found} is a list of CelebA" if found else ""
 
 
+def tasks_there(tree: Tree) -> dict[str, str]:
+    """The tasks that have their list."""
+    lists = dict(zip(TASKS, (("attr",), ("bbox",), ("landmarks_align", "landmarks"), ()), strict=True))
+    found = {
+        task: next((source for kind in kinds if (source := _source(tree, f"list_{kind}_celeba"))), "")
+        for task, kinds in lists.items()
+    }
+    found[TASKS[-1]] = _source(tree, "identity_CelebA")
+    return {task: f"{source} is a list of CelebA" for task, source in found.items() if source}
+
+
 def open_tree(tree: Tree, task: str) -> Splits[FolderDataset] | Splits[AnnotatedDataset]:
     """The splits that have pictures. Raises DataError for a list that is missing, breaks off, or fits no picture."""
     if task in ("classification", "identification"):

@@ -66,6 +66,12 @@ def matches(tree: Tree) -> str:
     return f"the folders leftImg8bit and {maps} lie beside each other" if maps and "leftImg8bit" in folders else ""
 
 
+def tasks_there(tree: Tree) -> dict[str, str]:
+    """Segmentation, and detection where there are maps of instances: by which each is known."""
+    how = matches(tree)
+    return {task: how for task in TASKS if any(f"_{of}.png" in name for name in tree.names for of in _READS[task])}
+
+
 def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
     """The splits that are there. Raises DataError where no picture has a map."""
     known = set(tree.names)

@@ -56,17 +56,22 @@ class Part:
 
 def matches(tree: Tree) -> str:
     """The file that is named as COCO's are, or that has their lists."""
-    files = find(tree)
-    if not files:
-        return ""
-    file = next(iter(parts_for(files, usual_task(tree)).values()))
+    return next(iter(tasks_there(tree).values()), "")
+
+
+def tasks_there(tree: Tree) -> dict[str, str]:
+    """The tasks that there are annotations for, each with the first of its files; what has another name is for the usual one."""
+    files, there = find(tree), dict[str, str]()
+    for task in TASKS:
+        named = any(file.kind and file.kind in KINDS[task] for file in files)
+        if named or (not there and any(file.kind in KINDS[task] for file in files)):
+            there[task] = _known_by(files, task)
+    return there or ({TASKS[0]: _known_by(files, TASKS[0])} if files else {})
+
+
+def _known_by(files: Sequence[CocoFile], task: str) -> str:
+    file = next(iter(parts_for(files, task).values()))
     return f"{file.name} is named as COCO's files are" if file.kind else f"{file.name} has the lists of COCO"
-
-
-def usual_task(tree: Tree) -> str:
-    """The first of TASKS that there are annotations for."""
-    files = find(tree)
-    return next((task for task in TASKS if any(file.kind in KINDS[task] for file in files)), TASKS[0])
 
 
 def open_tree(tree: Tree, task: str) -> Splits[Any]:
@@ -187,6 +192,7 @@ def _dataset(
             columns[f"{name}_labels"] = _federated(lists, part.categories, kept, places)
     things = [bool(each.get("isthing", 1)) for each in _records(part, places, len(classes))]
     points = max((_point_names(each) for each in part.categories.records), key=len, default=())
+    lines = max((_skeleton(each) for each in part.categories.records), key=len, default=())
     frequencies = [str(each.get("frequency", "")) for each in _records(part, places, len(classes))]
     return AnnotatedDataset(
         paths,
@@ -197,6 +203,7 @@ def _dataset(
         origins=origins,
         things=things if task == "panoptic" else None,
         point_names=points if task == "keypoints" else (),
+        skeleton=lines if task == "keypoints" else (),
         frequencies=frequencies if any(frequencies) else (),
     )
 
@@ -281,3 +288,14 @@ def _records(part: Part, places: Rows, count: int) -> list[Mapping[str, Any]]:
 def _point_names(category: Mapping[str, Any]) -> tuple[str, ...]:
     names = category.get("keypoints")
     return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _skeleton(category: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    """The pairs of points that are joined, from 0 on; the file counts from 1, and what fits no point is passed over."""
+    told, points = category.get("skeleton"), range(1, len(_point_names(category)) + 1)
+    pairs = told if isinstance(told, list) else []
+    return tuple(
+        (pair[0] - 1, pair[1] - 1)
+        for pair in pairs
+        if isinstance(pair, list) and len(pair) == 2 and all(type(each) is int and each in points for each in pair)
+    )

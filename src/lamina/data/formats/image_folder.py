@@ -49,18 +49,27 @@ SPLITS = {
 def matches(tree: Tree) -> str:
     """How many folders hold pictures, or which folders are splits; nothing where there is but one folder of pictures."""
     filled = [folder for folder in tree.folders() if _has_pictures(tree.below(folder))]
-    named = _named_splits(tree)
-    splits = [folder for folder in filled if folder in named]
-    if splits and any(map(tree.folders, splits)):
+    if splits := _parts_of_classes(tree, filled):
         return f"the folders {few(splits)} hold folders of pictures"
     return f"{len(filled):,} folders hold pictures ({few(filled)})" if len(filled) > 1 else ""
+
+
+def has_parts(tree: Tree) -> bool:
+    """Whether there are folders train, val or the like that hold folders of pictures."""
+    return bool(_parts_of_classes(tree, [folder for folder in tree.folders() if _has_pictures(tree.below(folder))]))
+
+
+def _parts_of_classes(tree: Tree, filled: Sequence[str]) -> list[str]:
+    named = _named_splits(tree)
+    splits = [folder for folder in filled if folder in named]
+    return splits if any(map(tree.folders, splits)) else []
 
 
 def are_classes(tree: Tree) -> bool:
     """Whether folders hold the pictures by class; train_images and test_images, with pictures right in them, do not."""
     if not matches(tree):
         return False
-    named = [folder for folder in tree.folders() if folder.lower() in SPLITS or _split_words(folder)]
+    named = [folder for folder in tree.folders() if folder.lower() in SPLITS or split_words(folder)]
     return not any(map(is_picture, (file for folder in named for file in _unwrapped(tree.below(folder)).files())))
 
 
@@ -100,7 +109,7 @@ def _named_splits(tree: Tree) -> dict[str, str]:
     named = {folder: SPLITS[folder.lower()] for folder in tree.folders() if folder.lower() in SPLITS}
     if named:
         return named
-    words = {folder: told[0] for folder in tree.folders() if len(told := _split_words(folder)) == 1}
+    words = {folder: told[0] for folder in tree.folders() if len(told := split_words(folder)) == 1}
     train = next((folder for folder, split in words.items() if split == "train"), None)
     if train is None or len(words) == 1 or len(set(words.values())) < len(words):
         return {}
@@ -109,7 +118,8 @@ def _named_splits(tree: Tree) -> dict[str, str]:
     return words if len(sorted_in) > 1 and not any(map(is_picture, held.files())) else {}
 
 
-def _split_words(folder: str) -> list[str]:
+def split_words(folder: str) -> list[str]:
+    """The parts that the words of a folder's name tell: of seg_train "train"."""
     return [SPLITS[word] for word in re.split(r"[^a-z]+", folder.lower()) if word in SPLITS]
 
 
@@ -148,7 +158,7 @@ def _split_folders(tree: Tree) -> dict[str, Tree]:
 
 def _is_a_class(tree: Tree, named: Sequence[str], others: Sequence[str]) -> bool:
     """Whether the one folder that is called as a split is a class beside others, such as bus, car and train."""
-    if len(named) != 1 or len(others) < 2 or any(map(_split_words, others)):
+    if len(named) != 1 or len(others) < 2 or any(map(split_words, others)):
         return False
     return all(any(map(is_picture, tree.files(each))) and not tree.folders(each) for each in (*named, *others))
 

@@ -41,6 +41,12 @@ def matches(tree: Tree) -> str:
     return f"{listed} and pictures like {named} are there" if named else ""
 
 
+def tasks_there(tree: Tree) -> dict[str, str]:
+    """People, and pairs of them where a list has these."""
+    pairs = next((name for name in tree.names if name.rpartition("/")[2].lower() in _LISTS), "")
+    return {TASKS[0]: matches(tree)} | ({TASKS[1]: f"{pairs} is a list of pairs"} if pairs else {})
+
+
 def open_tree(tree: Tree, task: str) -> Splits[FolderDataset] | Splits[AnnotatedDataset]:
     """The splits. Raises DataError where no picture is named after its folder, and for pairs that cannot be read."""
     if task == "classification":

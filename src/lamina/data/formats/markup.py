@@ -89,3 +89,12 @@ def number(text: str | None, name: str, line: int, what: str) -> float:
     if not abs(value) < _HUGE:  # nor is NaN
         raise wrong(name, line, f"{what} is {text!r}, which is no number")
     return value
+
+
+def px(text: str) -> int:
+    """The pixels that a text tells, at most 10^15 and at least -1; 0 where it tells none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return 0
+    return int(max(-1.0, min(value, _HUGE))) if value == value else 0  # which NaN is not

@@ -73,7 +73,14 @@ class _Files:
 def matches(tree: Tree) -> str:
     """The table that is called as Open Images calls it."""
     files = _files(tree)
-    return next((f"{name} is a table of Open Images" for name in (*files.boxes, *files.labels, *files.names)), "")
+    named = next(iter((*files.boxes, *files.labels, *files.names)), "")
+    return named and f"{named} is a table of Open Images"
+
+
+def tasks_there(tree: Tree) -> dict[str, str]:
+    """Detection and classification, where they have a table."""
+    tables = zip(TASKS, (_files(tree).boxes, _files(tree).labels), strict=True)
+    return {task: f"{names[0]} is a table of Open Images" for task, names in tables if names}
 
 
 def open_tree(tree: Tree, task: str) -> Splits[Any]:
@@ -248,14 +255,9 @@ def _verified(
 ) -> dict[str, Column]:
     """The classes that people saw to be in each picture, and those that they saw not to be."""
     people = [file for file in files.labels if "machine" not in file]
-    places, numbers = (
-        {int(row): place for place, row in enumerate(rows)},
-        {each: number for number, each in enumerate(ids)},
-    )
-    told: dict[str, tuple[array[int], array[int]]] = {
-        "present": (array("q"), array("q")),
-        "absent": (array("q"), array("q")),
-    }
+    places = {int(row): place for place, row in enumerate(rows)}
+    numbers = {each: number for number, each in enumerate(ids)}
+    told = {name: (array("q"), array("q")) for name in ("present", "absent")}
     for file in people:
         for line, (name, label, confidence) in _table(tree, file, ("ImageID", "LabelName", "Confidence")):
             place = places.get(pictures.rows.get(name, -1))

@@ -3,7 +3,8 @@
 `lamina data shard` writes them, with an index, one folder for each part (see data.shards): these are opened at once. Of others
 each header is looked at: pictures with KEY.cls, the number of a class (their names stand in classes.txt, one a line), with KEY.json as
 `lamina data shard` has it, or with KEY.txt, a caption. Parts are folders train, val, test, or the starts of the tars' names.
-Files are never unpacked: a path tells where in its shard a picture lies, and any sample is read in any order.
+Files are never unpacked: a path tells where in its shard a picture lies, and any sample is read in any order. What reads shards
+front to back, without seeking, is data.stream.
 """
 
 from __future__ import annotations
@@ -59,10 +60,9 @@ def matches(tree: Tree) -> str:
     return ""
 
 
-def usual_task(tree: Tree) -> str:
+def tasks_there(tree: Tree) -> dict[str, str]:
     """None in particular: shards tell it."""
-    del tree
-    return ""
+    return {"": matches(tree)}
 
 
 def open_tree(tree: Tree, task: str) -> Splits[FolderDataset] | Splits[AnnotatedDataset]:
@@ -110,6 +110,7 @@ def _part(shards: Sequence[Path], tree: Tree) -> FolderDataset | AnnotatedDatase
         root=folder,
         things=table.get("things"),
         point_names=table.get("point_names", ()),
+        skeleton=table.get("skeleton", ()),
     )
 
 
@@ -142,7 +143,7 @@ def _looked_through(shards: Sequence[Path], tree: Tree) -> FolderDataset | Annot
             told = archive.read_bytes(_path(shard, files[label]))
             place = f"{shard}/{files[label].name}"
             if label == "cls":
-                labels.append(_class(told, place))
+                labels.append(class_of(told, place))
             elif label == "json":
                 gathered.add(shard_samples.parsed(told, place), place)
             else:
@@ -202,7 +203,7 @@ def samples(shard: Path) -> Iterator[tuple[str, dict[str, _File]]]:
                 tar.members = []  # type: ignore[attr-defined] # or it keeps an object for each
                 if not member.isreg():
                     continue
-                named, ending = _split(member.name)
+                named, ending = key_of(member.name)
                 if files and named != key:
                     yield key, files
                     last, files = key, {}
@@ -219,8 +220,8 @@ def samples(shard: Path) -> Iterator[tuple[str, dict[str, _File]]]:
         yield key, files
 
 
-def _split(name: str) -> tuple[str, str]:
-    """(key, ending): at the first dot of the last part."""
+def key_of(name: str) -> tuple[str, str]:
+    """(key, ending) of a file's name: cut at the first dot of its last part."""
     folder, slash, last = name.removeprefix("./").rpartition("/")
     key, _, ending = last.partition(".")
     return folder + slash + key, ending.lower()
@@ -242,7 +243,8 @@ def _path(shard: Path, file: _File) -> str:
     return f"{shard}/@{file.start}+{file.size}/{file.name}"
 
 
-def _class(told: bytes, place: str) -> int:
+def class_of(told: bytes, place: str) -> int:
+    """The number in KEY.cls. Raises DataError, naming `place`, where there is none."""
     text = told.strip()
     if not text.isdigit():
         raise DataError(

@@ -22,7 +22,7 @@ from lamina.data.formats.table_columns import Asked, Columns, guess, head, in_wo
 from lamina.data.formats.table_rows import gathered
 from lamina.data.rows import SUFFIXES, rows
 from lamina.data.splits import Splits
-from lamina.data.tree import Tree
+from lamina.data.tree import Tree, nearest
 
 TASKS = ("classification", "detection", "captioning")
 LOOKS_FOR = (
@@ -56,11 +56,14 @@ def passed_over(tree: Tree) -> str:
     )
 
 
-def usual_task(tree: Tree) -> str:
-    """What the table's columns are for."""
+def tasks_there(tree: Tree) -> dict[str, str]:
+    """What the table's columns are for, by which it is known; captions beside labels too."""
     index, found = _looked_at(tree)
     columns = _guessed(tree, next(iter(found)), index, Asked()) if found else None
-    return columns.task if columns is not None else TASKS[0]
+    if columns is None:
+        return {}
+    both = columns.task == TASKS[0] and columns.caption is not None
+    return dict.fromkeys((columns.task, *TASKS[2:]) if both else (columns.task,), matches(tree))
 
 
 def open_tree(tree: Tree, task: str) -> Splits[Any]:
@@ -110,7 +113,11 @@ def open_table(
     where = Path(path).expanduser()
     place = inside(where)
     if place is None and not where.is_file():
-        raise DataError(f"{where} is not there.", "The path of a table was expected.", "Check the spelling.")
+        raise DataError(
+            f"{where} is not there.",
+            "The path of a table was expected.",
+            f"Check the spelling. {nearest(where)}".strip(),
+        )
     holder, name = (where.parent, where.name) if place is None else place
     tree = Tree(holder)
     seen = tree if pictures is None else Tree(pictures)

@@ -29,12 +29,27 @@ _REMEDY = "Mend these rows, or put the pictures there."
 _HUGE = 1e15  # beyond it 32 bits hold no box
 _EMPTY = ("", "nan")
 _UNNAMED = "object"  # the class of boxes without a column of labels
+_NAMED = 3  # rows in a message
 
 Ints = npt.NDArray[np.int64]
 
 
 class _RowError(Exception):
     """What is wrong with one row."""
+
+
+class ContradictionError(DataError):
+    """Rows that say something else of a picture than its first: `rows` holds of each the picture, the file and line, what it says."""
+
+    def __init__(self, rows: Sequence[tuple[str, str, str]]) -> None:
+        self.rows = tuple(rows)
+        some = "; ".join(f"{place}: {os.path.basename(picture)} {what}" for picture, place, what in rows[:_NAMED])
+        more = f"; and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else ""
+        super().__init__(
+            f"{len(rows):,} row{'s' * (len(rows) > 1)} of pictures that have several contradict the first: {some}{more}.",
+            "A picture with several labels has one row.",
+            "Write them between bars, such as 'cat|dog', or take the wrong rows out.",
+        )
 
 
 class _Part:
@@ -64,6 +79,7 @@ class _Reader:
         )
         self.parts = dict[str, _Part]()
         self.again = 0
+        self.contradicting = list[tuple[str, tuple[int, int], tuple[int, int], str]]()  # picture, first row, row, what
 
     def take(self, values: list[str], name: str, split: str, where: tuple[int, int]) -> None:
         """One row, of a picture that is there. Raises _RowError."""
@@ -89,19 +105,16 @@ class _Reader:
             part.labels.extend(told)
         else:
             self.again += 1
-            self._same(part, at, told, values)
+            self._compare(part, at, told, name, where)
 
-    def _same(self, part: _Part, at: int, told: list[int], values: list[str]) -> None:
+    def _compare(self, part: _Part, at: int, told: list[int], name: str, where: tuple[int, int]) -> None:
         start, end = bisect_left(part.owners, at), bisect_right(part.owners, at)  # pictures came in order
-        before = set(part.labels[start:end])
-        if before != set(told):
+        before = part.labels[start:end].tolist()
+        if set(before) != set(told):
             names = list(self.classes)
-            raise DataError(
-                f"{values[self.columns.image]} has several rows, with the labels "
-                f"{', '.join(sorted(names[label] for label in before | set(told)))}.",
-                "A picture with several labels has one row.",
-                "Write them between bars, such as 'cat|dog', or take one of the rows out.",
-            )
+            is_here, was = (", ".join(names[label] for label in labels) or "none" for labels in (told, before))
+            first = part.tables[at], part.lines[at]
+            self.contradicting.append((name, first, where, f"is labelled {is_here}, and {was}"))
 
     def _told(self, values: list[str]) -> list[int]:
         """The classes that a row names."""
@@ -163,6 +176,9 @@ def gathered(
                 reader.take(values, name, SPLITS.get(own.lower(), own or split), (number, line))
             except _RowError as fault:
                 left_out.add(f"{tree.path(table)}, line {line} {fault}")
+    if reader.contradicting:
+        paths = [tree.path(table) for table in tables]
+        raise ContradictionError([_place_in_words(each, paths, seen) for each in reader.contradicting])
     left_out.tell(total)
     if reader.again:
         twice = LeftOut(f"rows of {', '.join(tables)}", "Take them out.")
@@ -174,6 +190,16 @@ def gathered(
             f"{tree.path(next(iter(tables)))} has no rows.", "One for each picture was expected.", "Fill it."
         )
     return _built(tree, list(tables), reader, seen)
+
+
+def _place_in_words(
+    found: tuple[str, tuple[int, int], tuple[int, int], str], tables: Sequence[str], seen: Tree
+) -> tuple[str, str, str]:
+    """(the picture's path, the row's file and line, what it says)."""
+    name, (table, line), (own, here), what = found
+    path = name if os.path.isabs(name) else seen.path(name)
+    there = "" if own == table else f"{tables[table]}, "
+    return path, f"{tables[own]}, line {here}", f"{what} in {there}line {line}"
 
 
 def _built(tree: Tree, tables: list[str], reader: _Reader, seen: Tree) -> dict[str, FolderDataset | AnnotatedDataset]:

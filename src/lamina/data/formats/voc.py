@@ -14,8 +14,9 @@ that are listed and not annotated are in others["train_unlabelled"] and so on: n
 Boxes are the numbers as they stand, edges from the left and top. The devkit counts pixels from 1 and includes the last, by
 which boxes would begin a pixel further left and up; but tools write edges into the same fields, and the files in which they give
 VOC's boxes to COCO, YOLO and CVAT hold its numbers unchanged. `difficult` becomes crowd; attributes are `truncated`, `occluded` (0, 1)
-and `pose` (a place in POSES). Parts of persons are passed over. Classes: VOC's 20 in their official order where no other
-name occurs and the files say that they are VOC's (their <folder>, ImageSets) or name half of them; else sorted by name.
+and `pose` (a place in POSES); `extras` hold the "height" and "width" that <size> tells. Parts of persons are passed over.
+Classes: VOC's 20 in their official order where no other name occurs and the files say that they are VOC's (their <folder>,
+ImageSets) or name half of them; else sorted by name.
 
 For segmentation class 0 is "background", which a map of classes needs; 255 is ignored; extras["objects"] holds the number of the
 object that each pixel belongs to (H W), None where nobody drew it.
@@ -26,11 +27,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.class_names import refuse_twins
-from lamina.data.columns import Beside, Column
+from lamina.data.columns import Beside, Column, Fixed
 from lamina.data.formats import markup
 from lamina.data.formats.gathered import Objects, split_of, splits_of, unlabelled
 from lamina.data.formats.image_folder import few
@@ -72,9 +75,13 @@ def matches(tree: Tree) -> str:
     return ""
 
 
-def usual_task(tree: Tree) -> str:
-    """Detection, where there is an XML file."""
-    return TASKS[0] if any(name.lower().endswith(".xml") for name in tree.names) else TASKS[1]
+def tasks_there(tree: Tree) -> dict[str, str]:
+    """Detection, where there is an XML file; segmentation, where there are masks: by which each is known."""
+    xml = next((name for name in tree.names if name.lower().endswith(".xml") and "CLS-LOC" not in name.split("/")), "")
+    masks = (name.split("/")[:-1] for name in tree.names if name.lower().endswith(".png"))
+    folder = next(("/".join(folders) for folders in masks if _MASKS[0] in folders), "")
+    there = {TASKS[0]: xml and f"{xml} holds an <annotation>", TASKS[1]: folder and f"{folder} holds masks"}
+    return {task: how for task, how in there.items() if how}
 
 
 def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
@@ -98,6 +105,7 @@ def _detection(tree: Tree) -> Splits[AnnotatedDataset]:
     rows: dict[str, int] = {}
     paths: list[str] = []
     sources: list[str] = []
+    sizes: list[tuple[int, int]] = []
     taken: dict[str, str] = {}
     read = [(key, name) for key, name in files.items() if key in wanted or not wanted]
     official = bool(tree.matching("*ImageSets/Main/*.txt"))
@@ -114,6 +122,7 @@ def _detection(tree: Tree) -> Splits[AnnotatedDataset]:
         rows[key] = len(paths)
         paths.append(tree.path(picture))
         sources.append(tree.path(name))
+        sizes.append(_told_size(root))
     missing.tell(len(read), bearable=True)
     unboxed.tell(len(objects) + unboxed.count, bearable=True)
     parts, bare = _parts(listed, rows, files), _bare(tree, listed, files, pictures)
@@ -126,6 +135,8 @@ def _detection(tree: Tree) -> Splits[AnnotatedDataset]:
     refuse_twins(list(objects.names), tree.root)
     classes = class_order(objects.names, official=official)
     columns = objects.columns(len(paths), classes)
+    if any(map(any, sizes)):  # `check` compares them with the pictures
+        columns["height"], columns["width"] = (Fixed(side) for side in np.array(sizes).T)
     origins = Origins(Paths(sources))
     whole = AnnotatedDataset(Paths(paths), columns, classes, task="detection", root=tree.root, origins=origins)
     return splits_of(parts, whole, name=tree.name, others=unlabelled(tree, bare, classes, task="detection"))
@@ -237,6 +248,12 @@ def _read_objects(root: Element, name: str, objects: Objects, unboxed: LeftOut, 
 
 def _children(element: Element, tag: str) -> Iterator[Element]:
     return (child for child in element if child.tag == tag and isinstance(child, Element))
+
+
+def _told_size(root: Element) -> tuple[int, int]:
+    """(height, width) in pixels as <size> tells them, 0 where it does not."""
+    size = next(_children(root, "size"), None)
+    return (0, 0) if size is None else (markup.px(size.text_of("height")), markup.px(size.text_of("width")))
 
 
 def _segmentation(tree: Tree) -> Splits[AnnotatedDataset]:

@@ -286,3 +286,20 @@ def test_attributes_go_with_the_objects_that_leave():
     _, left = sample.moved(v2.CenterCrop((8, 8)), torch.zeros(3, 24, 24, dtype=torch.uint8), known)
     assert left.labels.tolist() == [1]
     assert left.attributes["pose"].tolist() == [[2, 2]]
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (80, 60), (60, 60), (40, 160)])
+def test_three_quarters_of_what_segmentation_learns_from_is_picture(shape):
+    picture = torch.full((3, *shape), 200, dtype=torch.uint8)
+    class_map = torch.ones(shape, dtype=torch.uint8)
+    change, shares = sample.augmentation("segmentation", size=96), []
+    for seed in range(20):
+        random.reseed_host(random.key(seed))
+        seen, known = change(picture, Annotation(class_map=class_map))
+        assert seen.shape == (3, 96, 96)
+        inside = known.class_map != IGNORED
+        assert seen[:, ~inside].unique().numel() < 2
+        assert bool((seen[:, inside] > 90).all())
+        shares.append(float(inside.float().mean()))
+    assert min(shares) >= 0.74
+    assert max(shares) == 1

@@ -179,9 +179,9 @@ class Letterbox(v2.Transform):  # type: ignore[misc]
 
 
 class RandomScaledCrop(v2.Transform):  # type: ignore[misc]
-    """Scaled as a whole to fit `size` times a factor in `scale`, then a window of `size` of it, with `fill` where it is too small.
+    """Scaled as a whole to cover `size`, times a factor in `scale`, then a window of `size` of it, with `fill` where it is too small.
 
-    The usual way to pictures of one size for segmentation (Chen 2017, arXiv:1706.05587, section 4.1).
+    At a factor of at least 1 the window lies within the picture; below it at least the factor's square of it is picture. The usual way to pictures of one size for segmentation (Chen 2017, arXiv:1706.05587, section 4.1).
     """
 
     def __init__(self, size: int | tuple[int, int], scale: Range = (0.5, 2.0), *, fill: int = 0) -> None:
@@ -195,7 +195,7 @@ class RandomScaledCrop(v2.Transform):  # type: ignore[misc]
         height, width = size_of(flat_inputs)
         factor, across, down = torch.rand(3).tolist()
         low, high = map(math.log, self.scale)
-        scale = min(self.size[0] / height, self.size[1] / width) * math.exp(low + factor * (high - low))
+        scale = max(self.size[0] / height, self.size[1] / width) * math.exp(low + factor * (high - low))
         inner = max(1, round(height * scale)), max(1, round(width * scale))
         lacking = [max(whole - part, 0) for whole, part in zip(self.size, inner, strict=True)]
         over = [max(part - whole, 0) for whole, part in zip(self.size, inner, strict=True)]

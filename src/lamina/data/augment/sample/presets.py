@@ -35,10 +35,10 @@ def _detection(size: Size) -> list[Any]:
 
 def _segmentation(size: Size) -> list[Any]:
     return [
-        RandomScaledCrop(size, scale=(0.75, 2.0)),
+        RandomScaledCrop(size, scale=(0.87, 2.0)),  # from 0.87 on, a quarter at most is border, which no loss counts
         RandomFlip(),
         _light(),
-    ]  # from 0.5 on, half of it would be border
+    ]
 
 
 def _captioning(size: Size) -> list[Any]:
