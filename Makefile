@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: demo test check bench slow venv clean
+.PHONY: demo test browser check bench slow venv clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)  ## train the demo network on MNIST, print its test accuracy and where the report is
@@ -14,6 +14,15 @@ demo: $(STAMP)  ## train the demo network on MNIST, print its test accuracy and 
 
 test: $(STAMP)  ## every test that is not marked slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+
+browser: $(STAMP)  ## the server's page in a real browser: Debian's chromium and playwright, installed where they are missing
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		command -v apt-get >/dev/null || { echo 'The browser tests need Chromium, and there is no apt-get here. Install it as `chromium`.' >&2; exit 1; }; \
+		as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+		$$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends chromium || \
+		{ echo 'Chromium could not be installed. As root: apt-get install chromium' >&2; exit 1; }
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.49'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
 
 slow: $(STAMP)  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow

@@ -43,6 +43,23 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with the pictures that README and docs speak of, cats dark and dogs bright."""
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("cats", "dogs")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(12):
+            pixels = random.integers(0, 128, (32, 32, 3)) + 127 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photos" / name / f"{index}.png")
+    Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(tmp_path / "cat.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Any]]]:
     """`together(function, *arguments, size=2)` runs function(world, *arguments) in processes; returns what each of them gave."""

@@ -10,10 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from lamina.cli import main
 from lamina.networks import create
@@ -59,20 +57,6 @@ def test_command_line_knows_the_command_and_its_options(words: list[str]) -> Non
     assert told.returncode == 0, told.stderr
     known = set(re.findall(r"--[a-z-]+", told.stdout))
     assert {word for word in words if word.startswith("--")} <= known
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with the pictures that the README speaks of, cats dark and dogs bright."""
-    random = np.random.default_rng(0)
-    for label, name in enumerate(("cats", "dogs")):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for index in range(12):
-            pixels = random.integers(0, 128, (32, 32, 3)) + 127 * label
-            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photos" / name / f"{index}.png")
-    Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(tmp_path / "cat.jpg")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def fetched(folder: Path) -> Path:

@@ -1,10 +1,14 @@
 """The arithmetic of balance: weights, odds, and how many of each class an epoch has."""
 
+import numpy as np
 import pytest
 import torch
 
+from lamina import losses
 from lamina.core.errors import DataError
-from lamina.data import ArrayBatches, balance
+from lamina.data import AnnotatedDataset, ArrayBatches, balance
+from lamina.data.columns import Beside
+from lamina.data.paths import Paths
 
 LABELS = torch.tensor([3] * 12 + [0] * 5 + [7] * 2 + [1])  # numbers that leave some out
 
@@ -77,3 +81,43 @@ def test_batches_of_a_quota_have_its_length_and_are_the_same_for_any_number_of_p
     for batch, one, two in zip(drawn, *halves, strict=True):
         assert torch.equal(batch, torch.cat([one.inputs, two.inputs]))
     assert sorted(row for batch in whole for row in batch.inputs.tolist()) == list(range(20))  # looked at, each once
+
+
+def maps_of(*maps, classes=3):
+    """A data set of these maps, whose pictures are not looked at."""
+    paths = [f"{number}.png" for number in range(len(maps))]
+    pictures = {path: np.array(values, np.uint8) for path, values in zip(paths, maps, strict=True)}
+    column = Beside(Paths(paths), lambda path, size: torch.from_numpy(pictures[path]))
+    data = AnnotatedDataset(
+        paths, {"class_map": column}, [f"class {n}" for n in range(classes)], task="segmentation", root="maps"
+    )
+    data.annotation = lambda index, size=None: AnnotatedDataset.annotation(data, index, (2, 2))
+    return data
+
+
+def test_median_frequency_counts_only_pictures_in_which_a_class_occurs():
+    data = maps_of([[0, 0], [0, 1]], [[0, 0], [0, 0]], [[1, 255], [1, 2]], [[255, 255], [255, 255]], classes=4)
+    counts = balance.pixel_counts(data)
+    assert counts.pixels.tolist() == [7, 3, 1, 0]
+    assert counts.around.tolist() == [8, 7, 3, 0]  # labelled pixels of pictures 0 and 1, 0 and 2, 2
+    shares = [7 / 8, 3 / 7, 1 / 3]
+    assert balance.median_frequency(counts).tolist() == pytest.approx([*(3 / 7 / share for share in shares), 1])
+
+
+def test_median_frequency_of_one_class_is_one():
+    assert balance.median_frequency(balance.pixel_counts(maps_of([[0, 0]], classes=1))).tolist() == [1]
+
+
+def test_weights_of_pixels_are_what_the_loss_takes():
+    weights = balance.median_frequency(balance.pixel_counts(maps_of([[0, 0], [0, 1]], [[2, 2], [1, 0]])))
+    loss = losses.PixelCrossentropy(tuple(weights.tolist()))
+    assert loss.from_logits(torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 2]]])).item() == pytest.approx(np.log(3))
+
+
+def test_maps_that_cannot_be_counted_are_refused():
+    with pytest.raises(DataError, match=r"1\.png holds 3.*0 to 2 were expected, or 255"):
+        balance.pixel_counts(maps_of([[0, 1]], [[0, 3]]))
+    with pytest.raises(DataError, match="No pixel has a class"):
+        balance.median_frequency(balance.pixel_counts(maps_of([[255, 255]])))
+    with pytest.raises(DataError, match="no maps of classes"):
+        balance.pixel_counts(torch.utils.data.TensorDataset(torch.zeros(2)))

@@ -22,8 +22,7 @@ from lamina.data.augment import RandomShift, augmented, draw
 from lamina.data.preprocess import Preprocess
 from lamina.data.shards import write_shards
 
-SMALL = Preprocess(size=(6, 6))
-COUNT = 103
+SMALL, COUNT = Preprocess(size=(6, 6)), 103
 
 
 def picture(number):

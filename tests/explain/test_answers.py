@@ -84,3 +84,10 @@ def test_refuses_images_and_labels_of_different_lengths():
 def test_refuses_what_cannot_predict():
     with pytest.raises(DataError, match=r"A Linear came as model.*predict.*models.Model\(net\)"):
         class_probs(torch.nn.Linear(1, 1), data())
+
+
+def test_of_several_labels_a_picture_each_answer_stands_for_itself():
+    data = SimpleNamespace(images=np.zeros((2, 1, 4, 4), np.uint8), labels=np.eye(2, dtype=int), classes=("a", "b"))
+    probs, logits = np.array([[0.9, 0.8], [0.1, 0.7]]), np.array([[0.0, 2.0], [-1.0, 9.0]])
+    assert class_probs(SimpleNamespace(predict=lambda _: probs), data) == pytest.approx(probs)
+    assert class_probs(SimpleNamespace(predict=lambda _: logits), data) == pytest.approx(1 / (1 + np.exp(-logits)))

@@ -9,7 +9,9 @@ import pytest
 from torch import nn
 
 from lamina.core.errors import DataError, LaminaError, ShapeError
+from lamina.explain import page as composing
 from lamina.explain import report
+from lamina.explain.labellings import THRESHOLDS, threshold_curves
 from lamina.models.summary import summarize
 
 VOID = {"meta", "img", "br", "use", "path", "rect", "circle"}
@@ -84,10 +86,12 @@ def test_needs_nothing_from_elsewhere(tmp_path):
 
 def test_each_mistake_shows_prediction_upper_left_and_truth_lower_right(tmp_path):
     text = made(tmp_path, *answers(20, 4, wrong=2), classes=("ant", "bee", "cat", "dog"))
+    shown = text[text.index('id="mistakes"') :]
     tiles = re.findall(
-        r'<figure>.*?class="said"[^>]*>(.*?)</b>.*?class="truth"[^>]*>(.*?)</b>.*?#(\d+)', text, re.DOTALL
+        r'<figure>.*?class="said"[^>]*>(.*?)</b>.*?class="truth"[^>]*>(.*?)</b>.*?#(\d+)', shown, re.DOTALL
     )
-    assert tiles == [("bee", "ant", "0"), ("cat", "bee", "1")]
+    assert tiles[:2] == [("bee", "ant", "0"), ("cat", "bee", "1")]
+    assert len(tiles) == 4  # the same two stand behind their cells of the matrix
     assert re.search(r"\.picture \.said \{ top: 0; left: 0;", text)
     assert re.search(r"\.picture \.truth \{ bottom: 0; right: 0;", text)
 
@@ -95,7 +99,7 @@ def test_each_mistake_shows_prediction_upper_left_and_truth_lower_right(tmp_path
 def test_the_confusion_table_has_the_truth_in_rows(tmp_path):
     text = made(tmp_path, *answers(20, 4, wrong=2), classes=("ant", "bee", "cat", "dog"))
     row = re.search(r'<tr><th scope="row">ant</th>(.*?)</tr>', text).group(1)
-    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["4", "1", "", ""]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["4", '<a href="#cell-0-1">1</a>', "", ""]
 
 
 def test_the_table_of_classes_marks_the_worst(tmp_path):
@@ -124,7 +128,8 @@ def test_ten_thousand_wrong_digits_stay_small(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (10_000, 1, 28, 28), dtype=np.uint8)  # does not compress
     text = made(tmp_path, *answers(10_000, 10, wrong=10_000), images=noise)
     assert len(text.encode()) < 2_000_000
-    assert text.count("<figure>") == 300
+    assert text[: text.index('id="confusion-matrix"')].count("<figure>") == 300
+    assert text.count("<figure>") == 300 + 10 * 12  # those behind the cells
     assert "The 300 most confident of 10,000 are shown." in text
 
 
@@ -148,7 +153,7 @@ def test_names_cannot_break_the_page(tmp_path):
 def test_learning_curves_are_drawn_in_the_colours_of_the_page(tmp_path):
     text = made(tmp_path, *answers(30, 3, wrong=6), history={"loss": [1, 0.5], "accuracy": [0.5, 0.8], "lr": [1, 1]})
     drawn = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(drawn) == 2
+    assert len(drawn) == 4 + 2
     assert all("var(--ink)" in svg and "<text" in svg for svg in drawn)
     assert all(re.findall(r"#[0-9a-f]{6}(?=[;\"])", svg) in ([], ["#000000"]) for svg in drawn)
     assert "Learning curves" not in made(tmp_path, *answers(30, 3, wrong=6))
@@ -242,3 +247,121 @@ def test_a_mistake_is_named_by_its_file_where_that_is_known(tmp_path):
     assert ("span", "title", "/photos/a/<0>.jpg") in page.attributes
     assert "name of its file" in page.text
     assert "#0" in Page(made(tmp_path, probs, labels)).words
+
+
+def test_each_cell_of_the_matrix_leads_to_the_pictures_behind_it(tmp_path):
+    text = made(tmp_path, *answers(200, 4, wrong=30), classes=("ant", "bee", "cat", "dog"))
+    links = set(re.findall(r'href="#(cell-[\d-]+)"', text))
+    assert links == set(re.findall(r'id="(cell-[\d-]+)"', text)) == {"cell-0-1", "cell-1-2", "cell-2-3", "cell-3-0"}
+    panel = re.search(r'id="cell-1-2".*?</div>\n(?=<div class="cell"|</div>)', text, re.DOTALL).group(0)
+    assert "<b>bee</b> taken for <b>cat</b>: 8 pictures" in panel
+    assert panel.count("<figure>") == 8
+    assert re.findall(r"#(\d+)</span>", panel) == ["1", "5", "9", "13", "17", "21", "25", "29"]
+    assert ".cell:target { display: block" in text
+
+
+def test_cells_show_the_surest_pictures_and_say_how_many_there_are(tmp_path):
+    text = made(tmp_path, *answers(200, 2, wrong=60))
+    assert text.count("30 pictures, the 12 most confident of them") == 2
+
+
+def test_a_matrix_too_large_for_numbers_links_from_the_list_of_pairs(tmp_path):
+    text = made(tmp_path, *answers(500, 50, wrong=120), size=2)
+    assert re.search(r'<td>0</td><td>1</td><td><a href="#cell-0-1">3</a></td>', text)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "side", "shown"), [(1000, 224, 300), (3, 500, 5000)], ids=["many classes", "large pictures"]
+)
+def test_no_data_set_makes_a_page_beyond_ten_megabytes(tmp_path, num_classes, side, shown):
+    one = np.random.default_rng(0).integers(0, 256, (3, side, side), dtype=np.uint8)  # compresses badly
+    probs, labels = answers(2 * num_classes + 900, num_classes, wrong=num_classes + 500)
+    images = np.broadcast_to(one, (len(labels), 3, side, side))
+    text = made(tmp_path, probs, labels, images=images, shown=shown)
+    assert len(text.encode()) < 10_000_000
+    assert "More would make this page too large." in text
+
+
+def test_a_section_that_finds_no_room_is_left_out_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(composing, "SECTIONS", (("Big", lambda _: "x" * 20_000_000), ("Small", lambda _: "y")))
+    text = made(tmp_path, *answers(30, 3, wrong=6))
+    assert "Left out, for its 20.0 MB would make this page too large." in text
+    assert "y</details>" in text
+
+
+def test_a_section_that_cannot_be_made_says_why(tmp_path, monkeypatch):
+    def failing(_):
+        raise LaminaError("<b> came.", "Other things.", "Do that.")
+
+    monkeypatch.setattr(composing, "SECTIONS", (("Bad", failing), ("None", lambda _: "")))
+    text = made(tmp_path, *answers(30, 3, wrong=6))
+    assert "Not drawn: &lt;b&gt; came." in text
+    assert 'href="#bad"' in text
+    assert 'href="#none"' not in text
+
+
+def test_sections_fold_and_stand_open(tmp_path):
+    text = made(tmp_path, *answers(30, 3, wrong=6))
+    assert '<section id="calibration"><details open class="part"><summary><h2>Calibration</h2></summary>' in text
+
+
+def test_tells_calibration_and_ranking(tmp_path):
+    said = Page(made(tmp_path, *answers(300, 3, wrong=30)))
+    for words in ("expected calibration error", "Brier score", "Logits divided by", "mean average precision"):
+        assert words in said.text
+    drawn = [value for tag, name, value in said.attributes if tag == "svg" and name == "aria-label"]
+    assert {"Reliability", "Mistakes where it is sure", "ROC", "Precision and recall"} <= set(drawn)
+
+
+def test_a_model_without_a_mistake_is_told_no_temperature(tmp_path):
+    assert "Logits divided by" not in made(tmp_path, *answers(300, 3, wrong=0))
+
+
+def test_one_sample_makes_a_page(tmp_path):
+    assert "1 mistake in 1 sample" in Page(made(tmp_path, *answers(1, 3, wrong=1))).text
+
+
+def test_gradient_norms_of_the_run_are_drawn(tmp_path):
+    (tmp_path / "gradients.csv").write_text("step,conv,head\n5,0.1,0.5\n10,0.2,0.4\n15,nan,0\n")
+    said = Page(made(tmp_path, *answers(30, 3, wrong=6), run=tmp_path))
+    assert "Gradients" in said.text
+    (tmp_path / "gradients.csv").write_text("step,conv,head\n")
+    assert "By depth" not in Page(made(tmp_path, *answers(30, 3, wrong=6), run=tmp_path)).text
+
+
+def several(tmp_path, probs, labels, **more):
+    images = np.zeros((len(labels), 1, 8, 8), np.uint8)
+    data = SimpleNamespace(images=images, labels=labels, classes=("sky", "<sea>", "sun"), name="beach", **more)
+    model = SimpleNamespace(predict_probs=lambda _: probs, name="tiny", multi_label=True)
+    return report(model, data, path=tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_several_labels_a_picture_have_a_page_of_their_own(tmp_path):
+    labels = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]] * 10)
+    probs = np.where(labels, 0.9, 0.2).astype(np.float32)
+    probs[0, 0], probs[2, 0] = 0.1, 0.95
+    text = several(tmp_path, probs, labels)
+    said = Page(text)
+    assert "2 wrong labels" in said.text
+    assert re.search(r"Labels right 98\.\d+ ?%.*Hardest label sky", said.text)
+    assert "sky: 2 mistakes" in said.text
+    assert "1 picture: has it and was not given it" in said.text
+    assert "1 picture: was given it and has it not" in said.text
+    assert re.search(r'<th scope="row">sun</th>(<td>&ndash;</td>){2}', text)
+    assert "Confusion matrix" not in said.text
+    assert "script" not in said.tags
+    assert {"Thresholds", "ROC", "Reliability"} <= {value for _, name, value in said.attributes if name == "aria-label"}
+
+
+def test_thresholds_of_several_labels_are_counted_by_hand():
+    probs, labels = np.array([[0.9], [0.6], [0.4], [0.2]]), np.array([[1], [0], [1], [0]])
+    found = threshold_curves(probs, labels)
+    at = list(np.round(THRESHOLDS, 2)).index
+    assert found.precision[0, at(0.5)] == found.recall[0, at(0.5)] == found.f1[0, at(0.5)] == 0.5
+    assert (found.precision[0, at(0.3)], found.recall[0, at(0.3)]) == pytest.approx((2 / 3, 1))
+    assert np.isnan(found.precision[0, at(0.95)])
+
+
+def test_of_several_labels_none_may_have_a_picture(tmp_path):
+    probs = np.full((30, 3), 0.1, np.float32)
+    assert "0 wrong labels" in Page(several(tmp_path, probs, np.zeros((30, 3), int))).text

@@ -166,7 +166,7 @@ def train(
         _option(_RUN, "Save what --resume needs every N steps too. [every 10 minutes]", metavar="N", min=1),
     ] = None,
     log_every: Annotated[
-        int | None, _option(_RUN, "Write steps.csv, a row every N steps. [none]", metavar="N", min=1)
+        int | None, _option(_RUN, "Write steps.csv and gradients.csv, a row every N steps. [none]", metavar="N", min=1)
     ] = None,
     device: Annotated[str, _option(_WHERE, "auto, cpu, cuda, mps.", metavar="NAME")] = "auto",
     precision: Annotated[str, _option(_WHERE, "auto, float32, bfloat16, float16.", metavar="NAME")] = "auto",
@@ -369,5 +369,18 @@ def report(
 
 
 # Commands of their own files, which need the app.
-from lamina.cli import card, check, compare, ensemble, find_lr, listings, shards  # noqa: E402, F401
+from lamina.cli import (  # noqa: E402, F401
+    card,
+    check,
+    compare,
+    curves,
+    ensemble,
+    explain,
+    export,
+    find_lr,
+    listings,
+    profile,
+    serve,
+    shards,
+)
 from lamina.cli import data as _data  # noqa: E402, F401

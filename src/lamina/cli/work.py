@@ -173,9 +173,10 @@ def _tell(splits: Any, options: TrainOptions) -> None:
     split, held = opening.part_of(splits, classifier)
     label = "Training" if split == "train" else split.capitalize()
     figures = classifier.evaluate(held)
-    if classifier.multi_label:  # of which there is no report
+    if classifier.multi_label:
         share = f"{100 * figures['accuracy']:.2f} % of all labels right"
         print(f"{label}: {share}, mean F1 of the classes {figures['f1']:.4f}, of {len(held):,} pictures")
+        print(report(options.output, None, format=None, classifier=classifier, splits=splits))
         return
     share = f"accuracy: {100 * figures['accuracy']:.2f} %"
     if balanced:
@@ -361,6 +362,7 @@ def report(run: Path, data: str | None, *, format: str | None, classifier: Any =
         history=curves if curves.exists() else None,
         title=f"{classifier.name} on {Path(name).name} ({opening.label_of(split, splits)})",
         settings=config,
+        run=run,
     )
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lamina.core import random
 from lamina.core.errors import DataError
+from lamina.data.annotated import AnnotatedDataset
+from lamina.structures.annotation import IGNORED
 
 BETA = 0.999  # of the effective number, of Cui's 0.9, 0.99, 0.999 and 0.9999
 
@@ -36,6 +39,63 @@ class Quota(NamedTuple):
     def samples(self) -> int:
         """How many samples an epoch has."""
         return int(self.counts.sum())
+
+
+class PixelCounts(NamedTuple):
+    """Of each class, its pixels (K), and all labelled pixels of the pictures in which it occurs (K)."""
+
+    pixels: Int64[np.ndarray, " K"]
+    around: Int64[np.ndarray, " K"]
+
+
+def pixel_counts(dataset: AnnotatedDataset) -> PixelCounts:
+    """Counts the pixels of each class in a data set with maps of classes, reading every map once, without augmentation.
+
+    Pixels without a class, IGNORED, count nowhere. Raises DataError where there are no maps, and for a value that is no class.
+    """
+    if "class_map" not in getattr(dataset, "columns", {}):
+        raise DataError(
+            f"{dataset!r} has no maps of classes.",
+            "Pixels are counted in the class_map of each picture.",
+            "Open a data set for segmentation, such as lamina.data.open(path, task='segmentation').",
+        )
+    classes = len(dataset.classes)
+    pixels, around = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+    for index in range(len(dataset)):
+        class_map = dataset.annotation(index).class_map
+        if class_map is None:
+            continue
+        counts = np.bincount(class_map.numpy().ravel(), minlength=IGNORED + 1)
+        strange = np.flatnonzero(counts[classes:IGNORED])
+        if len(strange):
+            raise DataError(
+                f"The map of {dataset.origin(index)} holds {classes + int(strange[0])}.",
+                f"Classes from 0 to {classes - 1} were expected, or {IGNORED} for none.",
+                "Correct the map, or name all classes.",
+            )
+        pixels += counts[:classes]
+        around += np.where(counts[:classes] > 0, counts[:classes].sum(), 0)
+    return PixelCounts(pixels, around)
+
+
+def median_frequency(counts: PixelCounts) -> Float[Tensor, " K"]:
+    """The weight of each class's pixels, median frequency / frequency (Eigen & Fergus 2015, section 6.3.2; SegNet, section 3.1).
+
+    A frequency is the share of a class in the pixels of the pictures in which it occurs, the median that of the classes
+    that occur. A class that occurs nowhere has weight 1: nothing is learnt of it. `losses.PixelCrossentropy` takes the weights
+    as `tuple(weights.tolist())`. Raises DataError where no pixel has a class.
+    """
+    present = counts.pixels > 0
+    if not present.any():
+        raise DataError(
+            "No pixel has a class.",
+            "Weights come from the pixels of each class.",
+            "Check the maps: all their values are ignored.",
+        )
+    shares = counts.pixels[present] / counts.around[present]
+    weights = torch.ones(len(present), dtype=torch.float64)
+    weights[torch.from_numpy(present)] = torch.from_numpy(np.median(shares) / shares)
+    return weights.float()
 
 
 def inverse_frequency(labels: Int64[Tensor, " N"]) -> Float[Tensor, " N"]:

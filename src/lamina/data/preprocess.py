@@ -122,7 +122,8 @@ class Preprocess:
 
         Raises DataError for a file that is none of lamina's, or of a model that takes no pictures. Nothing else need be installed.
         """
-        expected, remedy = "An ONNX file that model.export wrote was expected.", 'Write one: model.export("model.onnx").'
+        expected = "An ONNX file that model.export wrote was expected."
+        remedy = 'Write one: model.export("model.onnx").'
         try:
             texts = onnx_texts.read(path)
         except (OSError, ValueError) as error:

@@ -2,32 +2,79 @@
 
 from lamina.explain import label_errors
 from lamina.explain.answers import Labelled, class_probs
+from lamina.explain.calibrated import Calibration, Temperature, calibration, fit_temperature
 from lamina.explain.confusion import Confusion, confusion_figure, confusion_matrix, most_confused
 from lamina.explain.curves import Curve, curves_figure, learning_curves
+from lamina.explain.embedding import Embedding, embeddings
+from lamina.explain.excitement import Excited, Exciting, exciting
+from lamina.explain.first_layer import Filters, filters
+from lamina.explain.gradients import GradientRecord, gradient_norms, gradient_norms_figure
+from lamina.explain.heat import Heat
 from lamina.explain.label_errors import LabelErrors, Suspect
+from lamina.explain.layer_profile import profile
+from lamina.explain.maps import FeatureMaps, LayerMaps, feature_maps
 from lamina.explain.mistakes import Mistake, find_mistakes, mistakes_figure
+from lamina.explain.overlay import overlaid_figure
 from lamina.explain.page import report
+from lamina.explain.profile_table import LayerTime, Profile
+from lamina.explain.ranking import Points, Ranking, precision_recall, rankings, roc
+from lamina.explain.ranking_figures import precision_recall_figure, roc_figure
+from lamina.explain.reliability import reliability_figure, sureness_figure
+from lamina.explain.saliency import grad_cam, occlusion
 from lamina.explain.scores import ClassScore, Scores, class_scores, top_accuracy
 
 __all__ = [
+    "Calibration",
     "ClassScore",
     "Confusion",
     "Curve",
+    "Embedding",
+    "Excited",
+    "Exciting",
+    "FeatureMaps",
+    "Filters",
+    "GradientRecord",
+    "Heat",
     "LabelErrors",
     "Labelled",
+    "LayerMaps",
+    "LayerTime",
     "Mistake",
+    "Points",
+    "Profile",
+    "Ranking",
     "Scores",
     "Suspect",
+    "Temperature",
+    "calibration",
     "class_probs",
     "class_scores",
     "confusion_figure",
     "confusion_matrix",
     "curves_figure",
+    "embeddings",
+    "exciting",
+    "feature_maps",
+    "filters",
     "find_mistakes",
+    "fit_temperature",
+    "grad_cam",
+    "gradient_norms",
+    "gradient_norms_figure",
     "label_errors",
     "learning_curves",
     "mistakes_figure",
     "most_confused",
+    "occlusion",
+    "overlaid_figure",
+    "precision_recall",
+    "precision_recall_figure",
+    "profile",
+    "rankings",
+    "reliability_figure",
     "report",
+    "roc",
+    "roc_figure",
+    "sureness_figure",
     "top_accuracy",
 ]

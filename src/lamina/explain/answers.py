@@ -45,9 +45,10 @@ def class_probs(model: Any, data: Labelled) -> Float[np.ndarray, "N K"]:
     """The model's probability of each class for each image.
 
     Asks `model.predict_probs(images)` where there is one. Otherwise `model.predict(images)`: rows that are no
-    probabilities are taken as logits. One output beside two classes is the probability (or logit) of the second.
+    probabilities are taken as logits. One output beside two classes is the probability (or logit) of the second. Where a
+    picture has several labels (N K) each entry is a probability (or logit) of its own.
     """
-    images, _, classes = arrays(data)
+    images, labels, classes = arrays(data)
     if hasattr(model, "predict_probs"):
         outputs = as_numpy(model.predict_probs(images))
     elif hasattr(model, "predict"):
@@ -59,6 +60,8 @@ def class_probs(model: Any, data: Labelled) -> Float[np.ndarray, "N K"]:
             "Wrap a torch module: `models.Model(net)`.",
         )
     outputs = outputs.astype(np.float32, copy=False)
+    if labels.ndim == 2:
+        return outputs if ((outputs >= 0) & (outputs <= 1)).all() else np.exp(-np.logaddexp(0, -outputs))
     if len(classes) == 2 and outputs.size == len(images):
         second = outputs.reshape(-1)
         if not ((second >= 0) & (second <= 1)).all():
@@ -93,13 +96,27 @@ def checked(probs: Any, labels: Any) -> tuple[Float[np.ndarray, "N K"], Int64[np
             f"There are {probs.shape[1]} classes, so labels are 0 to {probs.shape[1] - 1}.",
             "Use the data set that the model was trained for, or correct its labels.",
         )
-    broken = np.flatnonzero(~np.isfinite(probs).all(axis=1))
-    if len(broken):
-        raise DataError(
-            f"{len(broken)} of {len(probs)} rows of probs are not finite, the first is row {broken[0]}.",
-            "Probabilities are numbers from 0 to 1.",
-            "Training has probably diverged: train again with a lower learning rate.",
+    _refuse_broken(probs)
+    return probs, labels.astype(np.int64, copy=False)
+
+
+def checked_several(probs: Any, labels: Any) -> tuple[Float[np.ndarray, "N K"], Int64[np.ndarray, "N K"]]:
+    """Probabilities and 0 or 1 for each picture and class, as numpy arrays that fit together; raises as `checked` does."""
+    probs, labels = as_numpy(probs), as_numpy(labels)
+    if probs.ndim != 2 or labels.shape != probs.shape:
+        raise ShapeError(
+            f"probs has shape {probs.shape} and labels {labels.shape}.",
+            "With several labels a picture both are (N, K).",
+            "Pass what `model.predict_probs(data)` gives, and `data.labels`.",
         )
+    _refuse_empty(probs.size)
+    if not ((labels == 0) | (labels == 1)).all():
+        raise DataError(
+            f"The labels hold {labels[(labels != 0) & (labels != 1)][0]}.",
+            "With several labels a picture there is 0 or 1 for each class.",
+            "Write 1 for a class that the picture has, else 0.",
+        )
+    _refuse_broken(probs)
     return probs, labels.astype(np.int64, copy=False)
 
 
@@ -126,6 +143,16 @@ def as_numpy(values: Any) -> np.ndarray:
 def _are_probabilities(rows: Float[np.ndarray, "N K"]) -> bool:
     """Whether every row is non-negative and sums to 1, up to what half precision leaves."""
     return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-2))
+
+
+def _refuse_broken(probs: Float[np.ndarray, "N K"]) -> None:
+    broken = np.flatnonzero(~np.isfinite(probs).all(axis=1))
+    if len(broken):
+        raise DataError(
+            f"{len(broken)} of {len(probs)} rows of probs are not finite, the first is row {broken[0]}.",
+            "Probabilities are numbers from 0 to 1.",
+            "Training has probably diverged: train again with a lower learning rate.",
+        )
 
 
 def _refuse_empty(count: int) -> None:

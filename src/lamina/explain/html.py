@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
 
-import matplotlib
 import numpy as np
 from jaxtyping import Int64, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lamina.explain import curves
+from lamina.explain import svg
 from lamina.explain.confusion import LABELLED_CLASSES, Confusion, shading
 from lamina.explain.curves import Curve, draw_curve
 from lamina.explain.mistakes import Mistake
+from lamina.explain.ranking import Ranking
 from lamina.explain.scores import ClassScore, Scores
+from lamina.explain.subject import fitting
 from lamina.models.summary import Row, Summary
 from lamina.structures import draw
 from lamina.structures.results import percent
 
 _FIRST_TILES, _FIRST_WIDE_TILES = 60, 20  # seen at once; the others unfold
+_FIRST_RANKED = 10
 _FIRST_CLASSES = 30  # of the table; with more the weakest come first, and all unfold
 _BESIDE_CLASSES = 12  # up to here the matrix leaves room for the list of pairs beside it
 _MATRIX_SIDE_PX = 400
-
-# The page's names for the curves' colours, so that they follow the light and the dark scheme.
-_THEME = {curves.INK: "--ink", curves.RULE: "--rule", curves.TRAIN: "--muted", curves.VALIDATION: "--wrong"}
+MISTAKES_BYTES = 3_500_000
 
 
 def document(title: str, *, subtitle: str, sections: Sequence[tuple[str, str]]) -> str:
@@ -42,7 +41,10 @@ def document(title: str, *, subtitle: str, sections: Sequence[tuple[str, str]]) 
     style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
     links = " ".join(f'<a href="#{_slug(heading)}">{escape(heading)}</a>' for heading, _ in sections if heading)
     body = "\n".join(
-        f'<section id="{_slug(heading)}"><h2>{escape(heading)}</h2>\n{content}</section>' if heading else content
+        f'<section id="{_slug(heading)}"><details open class="part"><summary><h2>{escape(heading)}</h2></summary>\n'
+        f"{content}</details></section>"
+        if heading
+        else content
         for heading, content in sections
     )
     return f"""<!doctype html>
@@ -115,11 +117,15 @@ def mistakes_grid(
     """
     if not mistakes:
         return '<p class="good">Every picture was classified right.</p>'
-    paths = [sources[mistake.index] if len(sources) else "" for mistake in mistakes]
-    tiles = [_tile(images[m.index], m, classes, path) for m, path in zip(mistakes, paths, strict=True)]
+    tiles = fitting(
+        (tile(images[m.index], m, classes, sources[m.index] if len(sources) else "") for m in mistakes),
+        limit_bytes=MISTAKES_BYTES,
+    )
     longest = max(len(classes[k]) for mistake in mistakes for k in (mistake.predicted, mistake.truth))
     wide, first = ("", _FIRST_TILES) if longest <= 4 and max(images.shape[2:]) <= 64 else (" wide", _FIRST_WIDE_TILES)
-    shown = "" if len(mistakes) == total else f" The {len(mistakes)} most confident of {total:,} are shown."
+    shown = "" if len(tiles) == total else f" The {len(tiles)} most confident of {total:,} are shown."
+    if len(tiles) < len(mistakes):
+        shown += " More would make this page too large."
     legend = (
         '<p class="quiet">The most confident mistakes first. <span class="key"><b class="said">what the model said</b> '
         f'<b class="truth">what it is</b></span> Below: its confidence, and the '
@@ -135,9 +141,10 @@ def mistakes_grid(
     )
 
 
-def _tile(image: UInt8[np.ndarray, "C H W"], mistake: Mistake, classes: Sequence[str], path: str) -> str:
+def tile(image: UInt8[np.ndarray, "C H W"], mistake: Mistake, classes: Sequence[str], path: str) -> str:
+    """One picture with what the model said, what it is, the confidence, and its file or index."""
     said, truth = escape(classes[mistake.predicted]), escape(classes[mistake.truth])
-    file = escape(re.split(r"[/\\\\]", path)[-1])
+    file = escape(file_of(path))
     which = f'<span title="{escape(path)}">{file}</span>' if path else f"<span>#{mistake.index}</span>"
     crisp = ' class="crisp"' if max(image.shape[1:]) <= 64 else ""
     return (
@@ -148,10 +155,20 @@ def _tile(image: UInt8[np.ndarray, "C H W"], mistake: Mistake, classes: Sequence
     )
 
 
-def confusion_block(counts: Int64[np.ndarray, "K K"], *, classes: Sequence[str], confused: Sequence[Confusion]) -> str:
-    """The matrix, as a table as long as it can be read and as a picture beyond; beside it the most confused pairs."""
+def confusion_block(
+    counts: Int64[np.ndarray, "K K"],
+    *,
+    classes: Sequence[str],
+    confused: Sequence[Confusion],
+    linked: Container[tuple[int, int]] = (),
+) -> str:
+    """The matrix, as a table as long as it can be read and as a picture beyond; beside it the most confused pairs.
+
+    The cells (truth, predicted) in `linked` are links to the pictures behind them, see cells.py.
+    """
     pairs = "".join(
-        f"<tr><td>{escape(classes[pair.truth])}</td><td>{escape(classes[pair.predicted])}</td><td>{pair.count:,}</td>"
+        f"<tr><td>{escape(classes[pair.truth])}</td><td>{escape(classes[pair.predicted])}</td>"
+        f"<td>{_linked(f'{pair.count:,}', pair.truth, pair.predicted, linked)}</td>"
         f"<td>{percent(pair.share)}</td></tr>"
         for pair in confused
     )
@@ -161,18 +178,30 @@ def confusion_block(counts: Int64[np.ndarray, "K K"], *, classes: Sequence[str],
     )
     legend = (
         '<p class="quiet">Rows: what it is. Columns: what the model said. Grey: right. '
-        "Orange: wrong, the deeper the larger its share of the row.</p>"
+        "Orange: wrong, the deeper the larger its share of the row."
+        f"{' A number that is underlined leads to its pictures.' if linked else ''}</p>"
     )
     stacked = "" if len(counts) <= _BESIDE_CLASSES else " stacked"
-    return f'{legend}<div class="split{stacked}"><div class="matrix">{matrix(counts, classes)}</div>{listed if pairs else ""}</div>'
+    return f'{legend}<div class="split{stacked}"><div class="matrix">{matrix(counts, classes, linked)}</div>{listed if pairs else ""}</div>'
 
 
-def matrix(counts: Int64[np.ndarray, "K K"], classes: Sequence[str]) -> str:
+def matrix(counts: Int64[np.ndarray, "K K"], classes: Sequence[str], linked: Container[tuple[int, int]] = ()) -> str:
     """The matrix alone: a table as long as it can be read, and beyond that a picture."""
-    return _matrix_table(counts, classes) if len(counts) <= LABELLED_CLASSES else _matrix_image(counts)
+    return _matrix_table(counts, classes, linked) if len(counts) <= LABELLED_CLASSES else _matrix_image(counts)
 
 
-def _matrix_table(counts: Int64[np.ndarray, "K K"], classes: Sequence[str]) -> str:
+def _linked(text: Any, truth: int, predicted: int, linked: Container[tuple[int, int]]) -> str:
+    return f'<a href="#{cell_id(truth, predicted)}">{text}</a>' if (truth, predicted) in linked else str(text)
+
+
+def cell_id(truth: int, predicted: int) -> str:
+    """Where the pictures of class `truth` that were taken for `predicted` stand in the page."""
+    return f"cell-{truth}-{predicted}"
+
+
+def _matrix_table(
+    counts: Int64[np.ndarray, "K K"], classes: Sequence[str], linked: Container[tuple[int, int]] = ()
+) -> str:
     shades = shading(counts)
     upright = len(counts) <= _BESIDE_CLASSES and max(map(len, classes)) <= 3
     head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in classes)
@@ -182,7 +211,7 @@ def _matrix_table(counts: Int64[np.ndarray, "K K"], classes: Sequence[str]) -> s
         for column, count in enumerate(counts[row]):
             kind = ' class="right"' if row == column else ""
             shade = f' style="--s:{shades[row, column]:.2f}"' if count else ""
-            cells.append(f"<td{kind}{shade}>{count or ''}</td>")
+            cells.append(f"<td{kind}{shade}>{_linked(count or '', row, column, linked)}</td>")
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
     kind = "confusion" + ("" if upright else " turned") + ("" if len(counts) <= _BESIDE_CLASSES else " many")
     return (
@@ -239,32 +268,37 @@ def _scores(rows: Sequence[ClassScore], *, worst_of: Sequence[ClassScore]) -> st
             cells.append(f"<td{mark}>{'&ndash;' if math.isnan(value) else f'{100 * value:.2f}'}</td>")
         body.append(f'<tr><th scope="row">{escape(row.name)}</th>{"".join(cells)}<td>{row.support:,}</td></tr>')
     head = "<th>Class</th><th>Precision</th><th>Recall</th><th>F1</th><th>Samples</th>"
-    return _table("figures", head, "".join(body))
+    return table("figures", head, "".join(body))
+
+
+def ranking_table(ranked: Sequence[Ranking]) -> str:
+    """Areas of each class, the worst average precision first."""
+    there = sorted((one for one in ranked if one.support), key=lambda one: one.average_precision)
+    head = "<th>Class</th><th>Average precision</th><th>Area under ROC</th><th>Samples</th>"
+    rows = [
+        f'<tr><th scope="row">{escape(one.name)}</th><td>{100 * one.average_precision:.2f}</td>'
+        f"<td>{'&ndash;' if math.isnan(one.auc) else f'{100 * one.auc:.3f}'}</td><td>{one.support:,}</td></tr>"
+        for one in there
+    ]
+    few = table("figures", head, "".join(rows[:_FIRST_RANKED]))
+    if len(rows) <= _FIRST_RANKED:
+        return few
+    return (
+        f"{few}<details><summary>All {len(rows):,} classes</summary>{table('figures', head, ''.join(rows))}</details>"
+    )
 
 
 def curve_panel(curve: Curve) -> str:
     """One learning curve as inline SVG in the page's own letters and colours."""
     figure = Figure(figsize=(4.0, 2.6), layout="constrained")
-    figure.patch.set_alpha(0)
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0)
-    draw_curve(axes, curve)
-    stream = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": curve.name}):
-        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    svg = stream.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)  # inline in HTML they are implied
-    for color, name in _THEME.items():
-        svg = svg.replace(color, f"var({name})")
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(curve.name)} over the epochs" ', 1)
+    draw_curve(figure.add_subplot(), curve)
     note = ""
     if curve.best is not None:
         epoch, value = curve.best
         share = "accuracy" in curve.name
         kind = "validation" if np.isfinite(curve.validation).any() else "training"
         note = f"best {kind} {percent(value) if share else f'{value:.4f}'}, epoch {epoch}"
-    return f'<div class="panel"><h3>{escape(_titled(curve.name))}</h3><p class="quiet">{note}</p>{svg}</div>'
+    return svg.panel(_titled(curve.name), figure, note=note, label=f"{curve.name} over the epochs")
 
 
 def layer_table(summary: Summary) -> str:
@@ -278,7 +312,7 @@ def layer_table(summary: Summary) -> str:
         )
         cells = (row.name, row.kind, shapes, _cell(row.parameters or ""), _cell(row.multiply_adds or ""), _field(row))
         lines.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in (*map(escape, cells[:3]), *cells[3:]))}</tr>")
-    return f'<p class="quiet">{escape(summary.caption)}</p>{_table("figures layers", head, "".join(lines))}'
+    return f'<p class="quiet">{escape(summary.caption)}</p>{table("figures layers", head, "".join(lines))}'
 
 
 def _field(row: Row) -> str:
@@ -294,9 +328,14 @@ def facts(pairs: Mapping[str, Any]) -> str:
     return f'<dl class="facts">{items}</dl>'
 
 
-def _table(kind: str, head: str, body: str) -> str:
-    table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div class="scroll">{table}</div>'
+def table(kind: str, head: str, body: str) -> str:
+    written = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll">{written}</div>'
+
+
+def file_of(path: str) -> str:
+    """The last part of a path of any system."""
+    return re.split(r"[/\\]", path)[-1]
 
 
 def counted(count: int, noun: str) -> str:

@@ -47,6 +47,16 @@ class Deployable:
         parts = (copy.deepcopy(part) for part in (self.prepare, self.net, self.finish))
         return Answering(*parts, count=len(self.answers)).eval().requires_grad_(False).cpu()
 
+    def misfit(self, error: Exception) -> LaminaError:
+        """The error of a network that does not take what it is given."""
+        shapes = [f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" for value in self.example]
+        told = next(iter(str(error).splitlines()), "no reason told").rstrip(".")
+        return LaminaError(
+            f"The network does not take its example, {' and '.join(shapes)} ({type(error).__name__}: {told}).",
+            "A batch of two that model.net takes in eval mode was expected.",
+            "Pass another example.",
+        )
+
 
 class Answering(nn.Module):
     """Inputs as they come to answers as a person wants them: the whole way on the device."""

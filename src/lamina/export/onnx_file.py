@@ -6,26 +6,32 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 
 from lamina.core.errors import LaminaError, MissingExtraError
 from lamina.export.deployable import Deployable
 from lamina.export.program import program
 
+_DIVISOR = 6  # the place of divisor_override among the arguments of avg_pool2d
+_MATRIX = 2  # axes that a tensor of weights has at least
+_MOST_GB = 2  # of a protobuf message
 
-def to_onnx(deployable: Deployable, *, any_size: bool = True) -> Any:
-    """The network as an onnx.ModelProto in float32, convolutions and BatchNorms folded; see `program` for what is open.
 
+def to_onnx(deployable: Deployable, *, any_size: bool = True, precision: str = "float32") -> Any:
+    """The network as an onnx.ModelProto, convolutions and BatchNorms folded; see `program` for what is open.
+
+    `precision` "float16" has weights and arithmetic in float16, which runtimes without it (ONNX Runtime on a PC's processor)
+    compute in float32. "bfloat16" has the weights in bfloat16 and the arithmetic in float32: ONNX Runtime knows no convolution
+    in bfloat16 on a processor, so what this gains is half the file.
     Raises MissingExtraError where the extra `export` is not installed, LaminaError for a network that ONNX cannot express.
     """
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("ONNX", "export") from None
-    made = program(deployable, any_size=any_size)
+    require_extra()
+    arithmetic = "float32" if precision == "bfloat16" else precision
+    made = _clamped(_sums_as_means(program(deployable, any_size=any_size, precision=arithmetic)))
     try:
         with _silent():
             told = torch.onnx.export(
@@ -44,7 +50,94 @@ def to_onnx(deployable: Deployable, *, any_size: bool = True) -> Any:
             "Export it as a torch program instead: a path that ends in .pt2.",
         ) from error
     assert told is not None
-    return told.model_proto
+    return in_bfloat16(told.model_proto) if precision == "bfloat16" else told.model_proto
+
+
+def require_extra() -> None:
+    """Raises MissingExtraError where what writes ONNX, or runs it, is not installed."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("ONNX", "export") from None
+
+
+def _sums_as_means(made: ExportedProgram) -> ExportedProgram:
+    """Average poolings with a divisor of their own become means times a number, in place: the exporter would forget the divisor."""
+    for node in list(made.graph.nodes):
+        if (
+            node.target is not torch.ops.aten.avg_pool2d.default
+            or len(node.args) <= _DIVISOR
+            or not node.args[_DIVISOR]
+        ):
+            continue
+        sides = node.args[1]
+        area = sides[0] * sides[-1] if len(sides) > 1 else sides[0] ** 2
+        factor = area / node.args[_DIVISOR]
+        node.args = (*node.args[: _DIVISOR - 1], True)  # what lies beyond the border counts, as a fixed divisor has it
+        with made.graph.inserting_after(node):
+            product = made.graph.call_function(torch.ops.aten.mul.Tensor, (node, factor))
+        product.meta = dict(node.meta)
+        node.replace_all_uses_with(product, delete_user_cb=lambda user, product=product: user is not product)
+    made.graph_module.recompile()
+    return made
+
+
+def _clamped(made: ExportedProgram) -> ExportedProgram:
+    """ReLU6 and its like as the clamp that they are, in place: the exporter takes two thirds of its time to find that out."""
+    aten = torch.ops.aten
+    for node in made.graph.nodes:
+        alone = (
+            node.target is aten.hardtanh_.default and len(node.args[0].users) == 1
+        )  # nobody sees that it was in place
+        if alone or node.target is aten.hardtanh.default:
+            low, high = (*node.args[1:], *(-1.0, 1.0)[len(node.args) - 1 :])
+            node.target, node.args = aten.clamp.default, (node.args[0], low, high)
+    made.graph_module.recompile()
+    return made
+
+
+def in_bfloat16(model: Any) -> Any:
+    """Keeps the weights of an onnx.ModelProto as bfloat16, in place, each with a cast to float32, which a runtime does once."""
+    import onnx
+
+    graph, casts = model.graph, []
+    for tensor in graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) < _MATRIX:
+            continue  # biases are few, and sums need them as they are
+        values = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+        stored = onnx.TensorProto(name=f"{tensor.name}_bfloat16", data_type=onnx.TensorProto.BFLOAT16, dims=tensor.dims)
+        stored.raw_data = values.to(torch.bfloat16).view(torch.int16).numpy().tobytes()
+        casts.append(onnx.helper.make_node("Cast", [stored.name], [tensor.name], to=onnx.TensorProto.FLOAT))
+        tensor.CopyFrom(stored)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
+def is_open(model: Any) -> bool:
+    """Whether any input of an onnx.ModelProto has a side, behind batch and channels, that may have any length."""
+    shapes = [value.type.tensor_type.shape.dim for value in model.graph.input]
+    return any(bool(length.dim_param) for shape in shapes for length in shape[2:])
+
+
+def with_texts(model: Any, told: Mapping[str, str]) -> bytes:
+    """The bytes of an onnx.ModelProto with these texts in its metadata. Raises LaminaError where ONNX cannot hold so much."""
+    import onnx
+
+    onnx.helper.set_model_props(model, dict(told))
+    model.producer_name = "lamina"
+    try:
+        content: bytes = model.SerializeToString()
+    except Exception as error:  # protobuf's own, of several names
+        raise LaminaError(
+            f"The network does not fit into one ONNX file ({_MOST_GB} GB at most).",
+            "A smaller network was expected.",
+            'Export it as a torch program (a path that ends in .pt2), or with precision="bfloat16".',
+        ) from error
+    return content
 
 
 @contextlib.contextmanager

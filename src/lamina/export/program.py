@@ -11,17 +11,21 @@ from torch.export import Dim, ExportedProgram
 
 from lamina.core.errors import LaminaError
 from lamina.export.deployable import Answering, Deployable
+from lamina.export.folding import fold
+from lamina.export.lowering import lower
 
 _OTHER_PX = (32, 64)  # added to height and width: another size, by which it is seen whether any will do
 
 
-def program(deployable: Deployable, *, any_size: bool = True) -> ExportedProgram:
+def program(deployable: Deployable, *, any_size: bool = True, precision: str = "float32") -> ExportedProgram:
     """The program from inputs as they come to answers. The batch is open; so are height and width of pictures with `any_size`,
     where the network gives the same answers at another size as it does itself.
 
+    BatchNorms are folded into the convolutions before them. `precision` is that of the network's weights and arithmetic:
+    "float32", "float16" or "bfloat16"; inputs stay as they come, and answers float32.
     Raises LaminaError for a network that torch.export cannot follow, such as one whose way depends on its data.
     """
-    module = deployable.module()
+    module = lower(_folded(deployable), precision)
     if any_size and all(value.dim() == 4 for value in deployable.example):
         made = _traced(module, deployable.example, open_sizes=True)
         if made is not None and _agrees(made, module, deployable.example):
@@ -38,6 +42,20 @@ def open_axes(made: ExportedProgram) -> tuple[tuple[bool, ...], ...]:
     return tuple(tuple(not isinstance(length, int) for length in shape) for shape in shapes)
 
 
+def _folded(deployable: Deployable) -> Answering:
+    module = deployable.module()
+    try:
+        folded = fold(module, deployable.example)
+    except Exception as error:  # whatever the network raises for this example
+        raise deployable.misfit(error) from error
+    assert isinstance(folded, Answering)
+    return folded
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "no reason told").rstrip(".")
+
+
 def _traced(module: Answering, example: Sequence[Tensor], *, open_sizes: bool) -> ExportedProgram | None:
     """The program; None where sizes cannot be left open."""
     sizes = {2: Dim.AUTO, 3: Dim.AUTO} if open_sizes else {}
@@ -50,7 +68,7 @@ def _traced(module: Answering, example: Sequence[Tensor], *, open_sizes: bool) -
         if open_sizes:
             return None
         raise LaminaError(
-            f"The network cannot be exported ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason told'}).",
+            f"The network cannot be exported ({type(error).__name__}: {_first_line(error)}).",
             "torch.export follows tensors: a network whose way through Python does not depend on their values.",
             "Look at model.net with torch.export.export(model.net, (images,)).",
         ) from error

@@ -14,11 +14,12 @@ from lamina.core.errors import LaminaError
 from lamina.export.deployable import Cast, Deployable, named
 from lamina.models import file, objective
 from lamina.models.card import Card
+from lamina.models.exporting import Exporting
 
 _ROWS = 2  # of an example
 
 
-class Deploying:
+class Deploying(Exporting):
     """The methods of a Model by which it outlives the process, or leaves the library."""
 
     def save(self: Any, path: str | os.PathLike[str]) -> Path:

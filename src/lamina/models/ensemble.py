@@ -68,6 +68,29 @@ def _mixed(probs: Tensor, weights: Tensor, average: Average) -> Tensor:
     return torch.log_softmax(torch.einsum("m,mnk->nk", weights, probs.clamp_min(_LEAST).log()), dim=-1)
 
 
+class MeanOf(nn.Module):
+    """Networks that give probabilities (B K), as one that gives their weighted mean; see `combine`.
+
+    `orders` says for each where it has the classes of the whole.
+    """
+
+    def __init__(
+        self, nets: Sequence[nn.Module], orders: Sequence[Sequence[int]], weights: Sequence[float], *, average: Average
+    ) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+        self.weights, self.average = tuple(weights), average
+        for index, order in enumerate(orders):
+            self.register_buffer(f"order{index}", torch.tensor(list(order)), persistent=False)
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
+        mixed = torch.zeros((), device=images.device)
+        for index, (net, weight) in enumerate(zip(self.nets, self.weights, strict=True)):
+            probs = net(images).float().index_select(1, self.get_buffer(f"order{index}"))
+            mixed = mixed + weight * (probs if self.average == "probs" else probs.clamp_min(_LEAST).log())
+        return mixed if self.average == "probs" else torch.softmax(mixed, dim=-1)
+
+
 def checked_weights(weights: Sequence[float] | None, members: int) -> tuple[float, ...]:
     """Weights of sum 1, equal where nobody says. Raises LaminaError for a wrong number of them, or a negative one."""
     if weights is None:

@@ -31,6 +31,8 @@ from lamina.training.world import is_spread, whole
 VERSION = "1"
 _READABLE = ("1",)
 _KEYS = {"format", "version", "model", "sha256"}
+_PLAIN = "it holds weights for plain torch, for net.load_state_dict(safetensors.torch.load_file(path))"
+_EXPORTED = {".onnx": "ONNX Runtime runs it", ".pt2": "torch.export.load(path).module() runs it"}
 
 
 class Contents(NamedTuple):
@@ -82,6 +84,12 @@ def read(path: str | os.PathLike[str]) -> Contents:
         )
     data = source.read_bytes()
     header = header_of(data)
+    if source.suffix in _EXPORTED or "lamina export" in (header or {}):
+        raise FileFormatError(
+            f"{source} is an exported file: {_EXPORTED.get(source.suffix, _PLAIN)}.",
+            "A model file was expected, which can be trained and exported again.",
+            "Open what model.save wrote.",
+        )
     begin = "If it holds weights, begin with them: lamina.Classifier('NETWORK', pretrained=PATH)."
     if header is None and source.suffix == ".npz" and data[:2] == b"PK":
         raise FileFormatError(

@@ -16,7 +16,8 @@ from lamina.data.loader import ArrayBatches
 from lamina.models import feed
 from lamina.training import Callback, Loop, RunFolder, SupervisedStep, Update, averaging
 from lamina.training.batch_size import find_batch_size, train_trial
-from lamina.training.callbacks import AveragesStay, ReduceLROnPlateau, StepLogger
+from lamina.training.callbacks import AveragesStay, GradientNorms, ReduceLROnPlateau, StepLogger
+from lamina.training.gradient_norms import GRADIENTS
 from lamina.training.runtime import evaluating
 
 _TRICKS = ("accumulate", "average", "clip_norm", "clip_value", "groups", "lookahead")
@@ -50,7 +51,10 @@ def asked_callbacks(
                 "The figures of the steps are written into a run's folder.",
                 'Pass run="runs/NAME", or callbacks=[lamina.callbacks.StepLogger(path, every=...)].',
             )
-        asked.append(StepLogger(Path(run) / "steps.csv", every=log_every))
+        asked += [
+            StepLogger(Path(run) / "steps.csv", every=log_every),
+            GradientNorms(Path(run) / GRADIENTS, every=log_every),
+        ]
     return asked
 
 

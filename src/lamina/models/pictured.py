@@ -20,6 +20,7 @@ from lamina.data.loader import Augment
 from lamina.data.preprocess import Preprocess
 from lamina.export.deployable import Deployable
 from lamina.models import balancing, card, feed, fine_tuning, pictures
+from lamina.models.answering import Engines
 from lamina.models.arrays import Arrays
 from lamina.models.model import Model
 from lamina.models.summary import Summary
@@ -45,6 +46,7 @@ class Pictured(Model):
         self._network = network
         self.preprocess = preprocess
         self.split: dict[str, Any] = {}
+        self._engines = Engines()
         self.began_with: dict[str, Any] = {}  # weights from elsewhere: their source, data and licence
         self.learnt_from: dict[str, Any] = {}  # the last training data: its name and counts
 
@@ -253,6 +255,19 @@ class Pictured(Model):
         if input_shape is None and self.graph is None and self.preprocess is not None:
             input_shape = (self.preprocess.channels, *self.preprocess.size)
         return super().summary(input_shape, show=show)
+
+    # Using it -----------------------------------------------------------------------------------------------------
+
+    @property
+    def engines(self) -> Engines:
+        """What `predict` may ask instead of the network in torch, on a processor; see models.answering.
+
+        `engine` is "auto", "torch", "onnxruntime", "openvino" or "compiled". "auto" begins with torch; where so many pictures are
+        left that it pays, the fastest that is installed goes on, and that is said. What it takes to build is kept until the
+        weights change. `precision` "bfloat16" or "int8" lets engines join that compute so, if they keep 99 % of the classes on
+        the first pictures. `evaluate` and `fit` are torch's.
+        """
+        return self._engines
 
     # Leaving ------------------------------------------------------------------------------------------------------
 

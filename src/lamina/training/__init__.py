@@ -5,6 +5,7 @@ from lamina.training.callback import Callback, Interrupted
 from lamina.training.callbacks import (
     CSVLogger,
     EarlyStopping,
+    GradientNorms,
     LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
@@ -28,6 +29,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "EarlyStopping",
+    "GradientNorms",
     "History",
     "Interrupted",
     "LambdaCallback",

@@ -20,6 +20,7 @@ from lamina.training.callback import Callback
 from lamina.training.curves import CSVLogger as CSVLogger
 from lamina.training.curves import StepLogger as StepLogger
 from lamina.training.finite import first_nonfinite
+from lamina.training.gradient_norms import GradientNorms as GradientNorms
 from lamina.training.resumable import Resumable
 from lamina.training.small_loss import RampSmallLoss as RampSmallLoss
 from lamina.training.snapshots import Snapshots as Snapshots

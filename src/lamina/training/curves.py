@@ -42,7 +42,7 @@ class CSVLogger(Resumable):
         super().on_train_begin(logs)
         if resumed:
             ended = {str(epoch) for epoch in self.loop.history.epoch}
-            _keep_rows(self.path, lambda at, first: at <= self.before or first in ended, delimiter=self.separator)
+            keep_rows(self.path, lambda at, first: at <= self.before or first in ended, delimiter=self.separator)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Writes the row; the header before the first."""
@@ -113,7 +113,7 @@ class StepLogger(Resumable):
         resumed = self._resumed = self._resumed and self.path.exists()
         super().on_train_begin(logs)
         if resumed:
-            _keep_rows(self.path, lambda _, first: first.isdecimal() and int(first) <= self.loop.steps_done)
+            keep_rows(self.path, lambda _, first: first.isdecimal() and int(first) <= self.loop.steps_done)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
         """Writes the row, if it is time."""
@@ -129,7 +129,7 @@ class StepLogger(Resumable):
             writer.writerow([self.loop.steps_done, self.loop.epoch + 1, *cells])
 
 
-def _keep_rows(path: Path, keeps: Callable[[int, str], bool], *, delimiter: str = ",") -> None:
+def keep_rows(path: Path, keeps: Callable[[int, str], bool], *, delimiter: str = ",") -> None:
     """Keeps the header and the rows that `keeps` wants, by their place from 1 and first cell; the file is never half written."""
     with path.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.reader(stream, delimiter=delimiter) if row]

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from torch import nn
 from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError
 from lamina.core.warnings import warn
 from lamina.data.splits import Splits
+from lamina.export import Deployable
 from lamina.models import ensemble, file, pictures
 from lamina.models.comparison import Comparison
-from lamina.models.ensemble import Average
+from lamina.models.ensemble import Average, MeanOf
+from lamina.models.exporting import Exporting
 from lamina.structures.results import Classification, check_threshold
 from lamina.tasks.classification import inputs, views
 from lamina.tasks.classification.decode import decode
@@ -28,7 +31,7 @@ Location = str | os.PathLike[str]
 _TEST_NAMES, _TRAINING_NAMES = ("test", "t10k", "testing"), ("train", "training")  # of folders
 
 
-class Ensemble:
+class Ensemble(Exporting):
     """The weighted mean of what several classifiers answer.
 
     `members` are classifiers, model files or run folders; or one folder of model files, such as the snapshots of a run (see
@@ -208,6 +211,21 @@ class Ensemble:
             "average": self.average,
         }
         return file.write(path, nn.ModuleList([member.net for member in self.members]), description)
+
+    def deployable(self, example: Any = None) -> Deployable:
+        """All members as one network, from uint8 pictures (B C H W) to probabilities. Raises LaminaError where they prepare unlike."""
+        parts = [member.deployable(example) for member in self.members]
+        for name, part in zip(self.names, parts, strict=True):
+            if part.preprocess != parts[0].preprocess:
+                raise LaminaError(
+                    f"{name} prepares pictures otherwise than {self.names[0]}: {part.preprocess} and {parts[0].preprocess}.",
+                    "One file gets one kind of pictures.",
+                    "Export the members one by one, or train them with the same preprocess=.",
+                )
+        answering = [nn.Sequential(part.net, part.finish) for part in parts]
+        net = MeanOf(answering, self._orders, self.weights, average=self.average)
+        described = {"kind": "ensemble", "classes": list(self.classes), "network": {"name": "ensemble"}}
+        return replace(parts[0], net=net, finish=nn.Identity(), description=described)
 
     @classmethod
     def from_file(cls, contents: file.Contents, *, modules: Mapping[str, Any] | None = None) -> Ensemble:

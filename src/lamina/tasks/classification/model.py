@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lamina.core.errors import LaminaError
 from lamina.data.dataset import FolderDataset
 from lamina.data.preprocess import Preprocess
-from lamina.models import Model, borrowed, ensemble, file, objective, pictures
+from lamina.models import Model, borrowed, file, objective, pictures
 from lamina.models.arrays import Arrays, collect
 from lamina.models.model import PREDICT_BATCH
 from lamina.models.pictured import Pictured
@@ -21,11 +21,12 @@ from lamina.models.streams import Streamed, one_each
 from lamina.optimizers.schedules import Schedule
 from lamina.structures.results import check_threshold
 from lamina.tasks.classification import inputs, views
+from lamina.tasks.classification.calibrating import Calibrating, Tempered
 from lamina.tasks.classification.decode import check_count, decode, ending
 from lamina.training import Runtime, SupervisedStep
 
 
-class Classifier(Pictured):
+class Classifier(Calibrating, Pictured):
     """One class for each picture, or with `multi_label` any number of them.
 
     `network` is a name of `networks.names()`, a torch module that ends in logits, or a Model made of layers. Its
@@ -37,7 +38,7 @@ class Classifier(Pictured):
     """
 
     answers: ClassVar[str] = "probs"
-    _learnt: ClassVar[tuple[str, ...]] = (*Pictured._learnt, "classes", "_lent")
+    _learnt: ClassVar[tuple[str, ...]] = (*Pictured._learnt, "classes", "_lent", "temperature")
 
     def __init__(
         self,
@@ -171,6 +172,7 @@ class Classifier(Pictured):
             train, validation, weights = inputs.hold_out(train, fraction, weights)
         self._begin(train)
         self._note(train, split)
+        self.temperature = 1.0  # that of other weights
         return train, validation, weights
 
     def _gathered(self, dataset: Any, weights: Any, *, unreadable: Literal["replace", "skip"] = "skip") -> Arrays:
@@ -276,19 +278,13 @@ class Classifier(Pictured):
         """As Model.evaluate; with `tta` (see `predict`) the figures of the answers averaged over several views."""
         if tta is None:
             return super().evaluate(x, y, batch_size, verbose, sample_weight)
-        if sample_weight is not None:
-            raise LaminaError(
-                "tta came beside sample_weight.", "Views are averaged without weights.", "Leave one of them out."
-            )
-        self._prepared()
-        dataset = self._labelled(x, y) if y is not None else self.measured(x)[1]
-        self._meet(dataset)
-        probs, labels = views.answers([self], dataset, tta=tta, batch_size=batch_size)
-        return ensemble.figures(self._compiled or {}, probs[0], labels, multi_label=self.multi_label)
+        return views.evaluated(self, x, y, tta=tta, batch_size=batch_size, sample_weight=sample_weight)
 
-    def predict_probs(self, x: Any, batch_size: int = 256, *, tta: Any = None) -> np.ndarray[Any, Any]:
-        """The probability of each class (N K, float32) for pictures, files, a folder, arrays or a data set."""
-        return views.seen(self, x, tta=tta, batch_size=batch_size)[0]
+    def predict_probs(
+        self, x: Any, batch_size: int = 256, *, tta: Any = None, engine: str = "auto", precision: str = "float32"
+    ) -> np.ndarray[Any, Any]:
+        """The probability of each class (N K, float32) for pictures, files, a folder, arrays or a data set; see `predict`."""
+        return views.seen(self, x, tta=tta, batch_size=batch_size, engine=engine, precision=precision)[0]
 
     def predict(
         self,
@@ -299,6 +295,8 @@ class Classifier(Pictured):
         threshold: float | None = None,
         on_error: pictures.OnError = "raise",
         tta: Any = None,
+        engine: str = "auto",
+        precision: str = "float32",
     ) -> Any:
         """The class of a picture (one Classification), or of several (a list): files, a folder, arrays or a data set.
 
@@ -309,10 +307,12 @@ class Classifier(Pictured):
         files among several raise a DataError that names all of them; with on_error="skip" they are left out and named in
         one warning, and each result's `path` says which file it is of. `tta` averages over several views of each picture:
         "ten-crop", "multi-scale", "flip", "shift", views of lamina.models.tta, or an augmentation.
+        `engine` and `precision` say what answers: see Pictured.engines.
         """
         if threshold is not None:
             check_threshold(threshold)
-        probs, sources = views.seen(self, x, tta=tta, batch_size=batch_size, on_error=on_error)
+        how: dict[str, Any] = {"tta": tta, "engine": engine, "precision": precision}
+        probs, sources = views.seen(self, x, batch_size=batch_size, on_error=on_error, **how)
         results = decode(probs, self.classes or (), sources, threshold=threshold, multi_label=self.multi_label)
         return results[0] if pictures.is_single(x, self._prepared().channels) else results
 
@@ -322,7 +322,8 @@ class Classifier(Pictured):
         return np.asarray(self._ending(raw)(raw).numpy())
 
     def _ending(self, raw: Tensor) -> nn.Module:
-        return ending(self._make_step().targets[0], raw, multi_label=self.multi_label)
+        last = ending(self._make_step().targets[0], raw, multi_label=self.multi_label)
+        return last if self.temperature == 1 else Tempered(last, self.temperature, multi_label=self.multi_label)
 
     def measured(self, data: Any) -> tuple[str, Any]:
         """The name and the pictures of the part to measure on: test, else validation, else what `fit` held out, else train.
@@ -375,6 +376,7 @@ class Classifier(Pictured):
             "network": self._described(),
             "classes": list(self.classes or ()),
             **({"multi_label": True} if self.multi_label else {}),
+            **({"temperature": self.temperature} if self.temperature != 1 else {}),
             "preprocess": self._prepared().to_dict(),
             **self._facts(),
         }
@@ -391,6 +393,7 @@ class Classifier(Pictured):
             classifier._adopt(graph)
         classifier.name = described["network"].get("name", classifier.name)
         classifier._recall(described)
+        classifier.temperature = described.get("temperature", 1.0)
         if described.get("compiled"):
             classifier.compile(**objective.recall(described["compiled"]))
         return classifier

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, LaminaError
 from lamina.core.warnings import warn
 from lamina.data.dataset import FolderDataset
 from lamina.data.faults import all_unreadable, named
 from lamina.data.preprocess import Preprocess
 from lamina.data.splits import Splits
-from lamina.models import pictures
+from lamina.models import ensemble, pictures
 from lamina.models import tta as views
 from lamina.models.model import PREDICT_BATCH
 from lamina.tasks.classification import inputs
@@ -26,21 +26,55 @@ _BATCH = 256  # pictures of a data set that are held at once, at the size that v
 
 
 def seen(
-    classifier: Classifier, x: Any, *, tta: Any = None, batch_size: int = PREDICT_BATCH, on_error: Any = "raise"
+    classifier: Classifier,
+    x: Any,
+    *,
+    tta: Any = None,
+    batch_size: int = PREDICT_BATCH,
+    on_error: Any = "raise",
+    engine: str = "auto",
+    precision: str = "float32",
 ) -> tuple[np.ndarray[Any, Any], list[Any]]:
     """Probabilities (N K) for whatever `predict` takes, and what names each picture (see `pictures.read`)."""
     preprocess = classifier._prepared()
     reads = preprocess
     if tta is not None:
+        _refuse_engine(engine, precision)
         tta = views.get(tta)
         views.refuse_cropped(tta, inputs.measured(x, {})[1] if isinstance(x, Splits) else x, preprocess)
         reads = tta.reads(preprocess)
     batch, sources = pictures.read(x, reads, on_error)
     if tta is None:
-        return classifier._probs(batch, batch_size), sources
+        asked: dict[str, Any] = {"batch_size": batch_size, "engine": engine, "precision": precision}
+        probs = classifier.engines.answer(classifier, batch, lambda some: classifier._probs(some, batch_size), **asked)
+        return probs, sources
     starts = range(0, len(batch), _BATCH)
     parts = [_answer(classifier, batch[start : start + _BATCH], tta, batch_size, start) for start in starts]
     return np.concatenate(parts), sources
+
+
+def _refuse_engine(engine: str, precision: str) -> None:
+    if engine not in ("auto", "torch") or precision != "float32":
+        raise LaminaError(
+            f"tta came beside engine={engine!r} and precision={precision!r}.",
+            "Views are answered by torch in float32.",
+            "Leave tta or the other two out.",
+        )
+
+
+def evaluated(
+    classifier: Classifier, x: Any, y: Any, *, tta: Any, batch_size: int, sample_weight: Any
+) -> dict[str, float]:
+    """The figures of the answers averaged over several views; see `Classifier.evaluate`."""
+    if sample_weight is not None:
+        raise LaminaError(
+            "tta came beside sample_weight.", "Views are averaged without weights.", "Leave one of them out."
+        )
+    classifier._prepared()
+    dataset = classifier._labelled(x, y) if y is not None else classifier.measured(x)[1]
+    classifier._meet(dataset)
+    probs, labels = answers([classifier], dataset, tta=tta, batch_size=batch_size)
+    return ensemble.figures(classifier._compiled or {}, probs[0], labels, multi_label=classifier.multi_label)
 
 
 def answers(

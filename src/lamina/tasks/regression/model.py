@@ -183,16 +183,26 @@ class Regressor(Pictured):
 
     # Using it -----------------------------------------------------------------------------------------------------
 
-    def predict_values(self, x: Any, batch_size: int = 256) -> np.ndarray[Any, Any]:
-        """The numbers (N D, float32) for pictures, files, a folder or arrays, in the unit of the targets."""
-        return self._values(pictures.read(x, self._prepared())[0], batch_size)
+    def predict_values(
+        self, x: Any, batch_size: int = 256, *, engine: str = "auto", precision: str = "float32"
+    ) -> np.ndarray[Any, Any]:
+        """The numbers (N D, float32) for pictures, files, a folder or arrays, in the unit of the targets; see `predict`."""
+        batch, _ = pictures.read(x, self._prepared())
+        return self._fast_values(batch, batch_size, engine=engine, precision=precision)
 
     def predict(
-        self, x: Any, batch_size: int = 256, verbose: str | int = 0, *, on_error: pictures.OnError = "raise"
+        self,
+        x: Any,
+        batch_size: int = 256,
+        verbose: str | int = 0,
+        *,
+        on_error: pictures.OnError = "raise",
+        engine: str = "auto",
+        precision: str = "float32",
     ) -> Any:
         """The numbers of a picture (one Regression), or of several (a list): files, a folder or arrays; see Classifier.predict."""
         batch, sources = pictures.read(x, self._prepared(), on_error)
-        results = self.results(self._values(batch, batch_size), sources)
+        results = self.results(self._fast_values(batch, batch_size, engine=engine, precision=precision), sources)
         return results[0] if pictures.is_single(x, self._prepared().channels) else results
 
     def results(self, answers: np.ndarray[Any, Any], sources: Sequence[Any] = ()) -> list[Any]:
@@ -204,6 +214,12 @@ class Regressor(Pictured):
             told: dict[str, Any] = {"path": str(source)} if is_path else {"image": source}
             results.append(Regression(self.names or (), row, **told))
         return results
+
+    def _fast_values(self, batch: Tensor, batch_size: int, *, engine: str, precision: str) -> np.ndarray[Any, Any]:
+        if self.unit is None:
+            raise self._untrained()
+        asked: dict[str, Any] = {"batch_size": batch_size, "engine": engine, "precision": precision}
+        return self.engines.answer(self, batch, lambda some: self._values(some, batch_size), **asked)
 
     def _values(self, batch: Tensor, batch_size: int) -> np.ndarray[Any, Any]:
         (raw,) = self._answers(batch, batch_size)

@@ -181,7 +181,8 @@ class Letterbox(v2.Transform):  # type: ignore[misc]
 class RandomScaledCrop(v2.Transform):  # type: ignore[misc]
     """Scaled as a whole to cover `size`, times a factor in `scale`, then a window of `size` of it, with `fill` where it is too small.
 
-    At a factor of at least 1 the window lies within the picture; below it at least the factor's square of it is picture. The usual way to pictures of one size for segmentation (Chen 2017, arXiv:1706.05587, section 4.1).
+    At a factor of at least 1 the window lies within the picture; below it at least the factor's square of it is picture. The usual
+    way to pictures of one size for segmentation (Chen 2017, arXiv:1706.05587, section 4.1).
     """
 
     def __init__(self, size: int | tuple[int, int], scale: Range = (0.5, 2.0), *, fill: int = 0) -> None:

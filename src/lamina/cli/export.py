@@ -1,0 +1,70 @@
+"""`lamina export`: a trained model as a file for other programs, compared with the network before it gets its name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lamina.cli.commands import Function, Json, ModelFile, app
+
+
+@app.command(short_help="Write a model as ONNX, torch program or plain weights.")
+def export(
+    model: ModelFile,
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="FILE.onnx, FILE.pt2 (torch.export) or FILE.safetensors (weights alone)."),
+    ],
+    precision: Annotated[
+        str, typer.Option(help="float32, float16, bfloat16, or of ONNX int8 (static, calibrated on --data).")
+    ] = "float32",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Pictures to compare on, and to calibrate int8 on: a folder, a data set's name. [default: the run's own]",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Largest difference of the answers. "
+            "[default: 1e-3; float16 0.02, bfloat16 0.1, int8 0.5, and most classes agree]",
+        ),
+    ] = None,
+    fixed_size: Annotated[
+        bool, typer.Option("--fixed-size", help="Take pictures of the model's own size alone.")
+    ] = False,
+    function: Function = None,
+    as_json: Json = False,
+) -> None:
+    """Write a file that runs without lamina; it is run, and compared with the network on pictures.
+
+    Where its answers lie farther apart than --tolerance, nothing is written, and the exit code is 1.
+    """
+    from lamina.cli import opening
+
+    opened = opening.open_model(model, function)
+    tried = _run_data(model, needed=precision == "int8") if data is None else data
+    made = opened.export(out, precision=precision, data=tried, tolerance=tolerance, any_size=not fixed_size)
+    typer.echo(json.dumps(made.to_dict(), indent=2) if as_json else str(made))
+
+
+def _run_data(model: Path, *, needed: bool) -> Any:
+    """What the run was trained on; None for a bare file, or where it is there no more and others will do."""
+    from lamina.cli import opening
+    from lamina.core.errors import LaminaError
+
+    run = opening.run_of(model)
+    if run is None:
+        return None
+    try:
+        return opening.run_data(run, opening.read_config(run), command="export")
+    except (LaminaError, OSError):
+        if needed:
+            raise
+        return None

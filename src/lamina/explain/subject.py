@@ -1,0 +1,45 @@
+"""What a report is about. Each of its sections is a function of a Subject that gives HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, what it answered to a data set, and the run that it comes from.
+
+    images: uint8 (N C H W), as the model sees them. labels: the class of each (N), or with `multi_label` 0 or 1 for each class
+    (N K). probs (N K). sources: the pictures' files, or empty. run: the folder of the training run, None where there is none.
+    history: as for `learning_curves`, or None. shown: how many mistakes a person wants to see.
+    """
+
+    model: Any
+    data: Any
+    images: UInt8[np.ndarray, "N C H W"]
+    labels: Int64[np.ndarray, " N"] | Int64[np.ndarray, "N K"]
+    probs: Float[np.ndarray, "N K"]
+    classes: tuple[str, ...]
+    multi_label: bool = False
+    sources: Sequence[str] = ()
+    run: Path | None = None
+    history: Any = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shown: int = 300
+
+
+def fitting(pieces: Iterable[str], *, limit_bytes: int) -> list[str]:
+    """As many of the pieces of HTML as fit in so many bytes, from the first on; the others are never made if `pieces` is a generator."""
+    taken, size = [], 0
+    for piece in pieces:
+        size += len(piece.encode())
+        if size > limit_bytes:
+            break
+        taken.append(piece)
+    return taken

@@ -1,0 +1,139 @@
+"""An exported network beside the one it was made of: how far its answers lie apart, and how fast each gives them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from lamina.export.deployable import Deployable
+from lamina.export.engines import Arrays, Engine
+from lamina.export.samples import Samples, larger
+
+BATCH = 16  # samples a batch, when it is checked and when it is timed
+TIE = 1e-3  # two classes are equally probable below it, and neither is wrong
+_TIMED_S = 0.2  # for each of the two
+_FEWEST_RUNS = 2
+
+
+@dataclass(frozen=True)
+class Check:
+    """Answers of one engine beside torch's in float32.
+
+    `largest_difference` is absolute for probabilities, and for other answers a share of the largest one. `agreement` is the
+    share of samples with the same class (of several labels: the share of labels), None where answers are no classes.
+    `per_s` are samples a second in batches of at most 16, and `torch_per_s` those of torch in the same run.
+    """
+
+    engine: str
+    largest_difference: float
+    agreement: float | None
+    per_s: float
+    torch_per_s: float
+
+    def __str__(self) -> str:
+        same = "" if self.agreement is None else f", classes agree {100 * self.agreement:.2f} %"
+        speed = f"{self.per_s:,.0f} a second ({self.per_s / self.torch_per_s:.1f} x torch)"
+        return f"{self.engine}: largest difference {self.largest_difference:.2g}{same}, {speed}"
+
+
+class ModuleEngine:
+    """A torch module as it is, in eager mode on this machine's processor."""
+
+    def __init__(self, name: str, module: nn.Module, *, precision: str = "float32") -> None:
+        self.name, self.precision, self._module = name, precision, module
+
+    def __call__(self, *inputs: npt.NDArray[Any]) -> Arrays:
+        with torch.inference_mode():
+            answers = self._module(*(torch.from_numpy(np.ascontiguousarray(value)) for value in inputs))
+        return tuple(value.numpy() for value in ((answers,) if isinstance(answers, Tensor) else answers))
+
+
+class Reference:
+    """The network's own answers to some samples, in torch and float32."""
+
+    def __init__(self, deployable: Deployable, samples: Samples) -> None:
+        self.deployable, self.samples = deployable, samples
+        self.engine = ModuleEngine("torch", deployable.module().to(memory_format=torch.channels_last))
+        try:
+            self.answers = self.ask(self.engine)
+        except Exception as error:  # whatever the network raises
+            raise deployable.misfit(error) from error
+        self._larger: tuple[Arrays, Arrays] | None = None
+
+    def ask(self, engine: Engine) -> Arrays:
+        """The engine's answers to all samples, asked in batches."""
+        starts = range(0, len(self.samples), BATCH)
+        told = [engine(*self.samples.part(start, start + BATCH)) for start in starts]
+        return tuple(np.concatenate(each) for each in zip(*told, strict=True))
+
+    def check(self, engine: Engine, *, other_size: bool) -> Check:
+        """The engine's answers to all samples, to one alone, and with `other_size` to some of another size."""
+        told = [(self.answers, self.ask(engine))]
+        told.append((_rows(self.answers, 1), engine(*self.samples.part(0, 1))))
+        if other_size:
+            inputs, answers = self._at_another_size()
+            told.append((answers, engine(*inputs)))
+        agreement = self.agreement(told[0][1])
+        fast, slow = _rates([engine, self.engine], self.samples.part(0, BATCH))
+        return Check(engine.name, max(self.difference(*pair) for pair in told), agreement, fast, slow)
+
+    def takes_other_sizes(self, engine: Engine, *, tolerance: float) -> bool:
+        """Whether the engine answers pictures of another size, as torch does."""
+        inputs, answers = self._at_another_size()
+        try:
+            return self.difference(answers, engine(*inputs)) <= tolerance
+        except Exception:  # a runtime raises what it likes for a shape that does not fit
+            return False
+
+    def difference(self, wanted: Arrays, came: Arrays) -> float:
+        """The largest difference of the answers: infinite where one is not finite, or of another shape."""
+        largest = 0.0
+        for name, a, b in zip(self.deployable.answers, wanted, came, strict=True):
+            if a.shape != b.shape:
+                return float("inf")
+            scale = 1.0 if name == "probs" else max(float(np.abs(a).max(initial=0)), 1e-12)
+            apart = np.abs(a.astype(np.float64) - b) / scale
+            largest = max(largest, float(np.where(np.isnan(apart), np.inf, apart).max(initial=0)))
+        return largest
+
+    def agreement(self, came: Arrays) -> float | None:
+        """The share of samples with the same class; classes that are as probable to within TIE are the same."""
+        if self.deployable.answers != ("probs",):
+            return None
+        wanted, probs = self.answers[0], came[0]
+        if self.deployable.description.get("multi_label"):
+            same = ((wanted >= 0.5) == (probs >= 0.5)) | (np.abs(wanted - 0.5) < TIE)
+        else:
+            chosen = np.take_along_axis(wanted, probs.argmax(1)[:, None], 1)[:, 0]
+            same = chosen > wanted.max(1) - TIE
+        return float(same.mean())
+
+    def _at_another_size(self) -> tuple[Arrays, Arrays]:
+        if self._larger is None:
+            inputs = larger(self.samples.part(0, 2))
+            self._larger = inputs, self.engine(*inputs)
+        return self._larger
+
+
+def _rows(answers: Arrays, count: int) -> Arrays:
+    return tuple(value[:count] for value in answers)
+
+
+def _rates(engines: Sequence[Engine], batch: tuple[npt.NDArray[Any], ...]) -> list[float]:
+    """Samples a second of each, the best of several runs in turn: what else the machine does slows both."""
+    best, spent, runs = [float("inf")] * len(engines), 0.0, 0
+    while runs < _FEWEST_RUNS or spent < _TIMED_S * len(engines):
+        for index, engine in enumerate(engines):
+            begun = time.perf_counter()
+            engine(*batch)
+            took = time.perf_counter() - begun
+            best[index], spent = min(best[index], took), spent + took
+        runs += 1
+    return [len(batch[0]) / seconds for seconds in best]

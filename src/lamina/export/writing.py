@@ -1,0 +1,204 @@
+"""A deployable network into a file for other programs: ONNX, a torch program, or its weights for plain torch.
+
+Each file is opened again and asked before it gets its name: one that answers otherwise than the network never does.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import io
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from lamina.core.errors import DataError, LaminaError, unknown_name
+from lamina.core.files import replacing
+from lamina.export import int8, metadata, onnx_file, samples
+from lamina.export.checking import ModuleEngine, Reference
+from lamina.export.deployable import Deployable
+from lamina.export.engines import Engine, OnnxEngine, OpenVinoEngine
+from lamina.export.exported import Exported
+from lamina.export.lowering import TYPES
+from lamina.export.program import open_axes, program
+from lamina.export.samples import Samples
+
+FORMATS = {".onnx": "ONNX", ".pt2": "torch program", ".safetensors": "weights for plain torch"}
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+# The largest difference allowed where nobody says: what networks of this library showed, times about five.
+TOLERANCES: Mapping[str, float] = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.5}
+# The least share of classes that agree, where nobody names a tolerance. SqueezeNet 1.1 in int8 keeps 95 % of ImageNet's 1,000.
+LEAST_AGREEMENT: Mapping[str, float] = {"float32": 0.0, "float16": 0.99, "bfloat16": 0.99, "int8": 0.9}
+EXTRA_FILE = "lamina.json"  # in a .pt2
+
+
+def write(
+    deployable: Deployable,
+    path: str | os.PathLike[str],
+    *,
+    precision: str = "float32",
+    tried: Samples | None = None,
+    tolerance: float | None = None,
+    any_size: bool = True,
+) -> Exported:
+    """Writes the network into a file of the format that the path's ending names, if it answers there as it does in torch.
+
+    .onnx and .pt2 take inputs as they come (pictures: uint8 B C H W) and give answers in float32; .safetensors holds the
+    `state_dict` alone. `precision` is "float32", "float16", "bfloat16" (see `program` and `to_onnx`) or, of ONNX, "int8" (see
+    `quantise`), for which real samples are needed: half of those `tried` give the ranges, and the other half is compared.
+
+    `tolerance` is the largest difference allowed: absolute for probabilities, for other answers a share of the largest. Without it, it is
+    1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8, and of the classes 99 % have to agree (in int8 90 %). Raises
+    LaminaError, and leaves what was there, where the network cannot be expressed or the file answers otherwise.
+    """
+    target = _checked(path, precision, tolerance)
+    if target.suffix == ".safetensors" and deployable.description.get("kind") == "ensemble":
+        raise LaminaError(
+            f"{target} would hold the weights of several networks.",
+            "Weights for plain torch are those of one.",
+            "Export the members one by one, or the ensemble as .onnx or .pt2.",
+        )
+    if precision == "int8" and tried is None:
+        raise DataError(
+            "int8 came without data.",
+            f"The ranges of 8-bit numbers are taken from real pictures, some {samples.CALIBRATION} of them.",
+            'Pass data="photos/" (--data photos/).',
+        )
+    if target.suffix == ".onnx":
+        onnx_file.require_extra()
+    tried = tried or samples.made(deployable)
+    calibration, compared = tried.halves() if precision == "int8" else (tried, tried)
+    texts = metadata.texts(deployable, precision=precision)
+    try:
+        with replacing(target) as temporary:  # at once, so that a folder that cannot be written to costs no minutes
+            reference = Reference(deployable, compared)
+            if target.suffix == ".onnx":
+                content, sizes = _onnx(deployable, reference, calibration, precision, any_size=any_size, texts=texts)
+            elif target.suffix == ".pt2":
+                content, sizes = _program(deployable, precision, any_size=any_size, texts=texts)
+            else:
+                content, sizes = _weights(deployable, precision, texts), ""
+            temporary.write_bytes(content)
+            engines = _opened(deployable, temporary, target.suffix)
+            checks = tuple(reference.check(engine, other_size=sizes == "any size") for engine in engines)
+            told = f"{len(compared)} {compared.told}"
+            limit = TOLERANCES[precision] if tolerance is None else tolerance
+            made = Exported(target, FORMATS[target.suffix], precision, len(content), sizes, told, limit, checks)
+            _require(made, agreement=LEAST_AGREEMENT[precision] if tolerance is None else 0.0)
+    except OSError as error:
+        raise LaminaError(
+            f"{target} could not be written ({error.strerror or error}).",
+            "A folder that may be written, with room on its disk, was expected; what was there before is untouched.",
+            "Choose another place, or make room, and export again.",
+        ) from error
+    return made
+
+
+def _checked(path: str | os.PathLike[str], precision: str, tolerance: float | None) -> Path:
+    target = Path(path)
+    if target.suffix not in FORMATS:
+        known = ", ".join(f"{suffix} ({name})" for suffix, name in FORMATS.items())
+        raise LaminaError(
+            f"{target} ends in {target.suffix or 'nothing'!r}.",
+            f"The ending says which format is written: {known}.",
+            "Name the file so.",
+        )
+    if target.is_dir():
+        raise LaminaError(f"{target} is a folder.", "The name of a file was expected.", "Name a file in it.")
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    if precision == "int8" and target.suffix != ".onnx":
+        raise LaminaError(
+            f"int8 came with {target}.", "Only ONNX files hold 8-bit networks.", "Name a file that ends in .onnx."
+        )
+    if tolerance is not None and not tolerance >= 0:
+        raise LaminaError(f"tolerance is {tolerance}.", "0 or more was expected.", "Leave it out for the usual one.")
+    return target
+
+
+def _onnx(
+    deployable: Deployable,
+    reference: Reference,
+    calibration: Samples,
+    precision: str,
+    *,
+    any_size: bool,
+    texts: Mapping[str, str],
+) -> tuple[bytes, str]:
+    """The bytes, and the sizes of pictures that they take: open ones are tried, for a converter may have fixed them inside."""
+    arithmetic = precision if precision != "int8" else "float32"
+    model = onnx_file.to_onnx(deployable, any_size=any_size, precision=arithmetic)
+    if onnx_file.is_open(model):
+        engine = OnnxEngine(onnx_file.with_texts(model, texts))
+        if not reference.takes_other_sizes(engine, tolerance=TOLERANCES[arithmetic]):
+            model = onnx_file.to_onnx(deployable, any_size=False, precision=arithmetic)
+    sizes = _sizes(deployable, is_open=onnx_file.is_open(model))
+    if precision == "int8":
+        model = int8.quantise(model, Reference(deployable, calibration), calibration)
+    return onnx_file.with_texts(model, texts), sizes
+
+
+def _program(deployable: Deployable, precision: str, *, any_size: bool, texts: Mapping[str, str]) -> tuple[bytes, str]:
+    made = program(deployable, any_size=any_size, precision=precision)
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights that share memory; the file is opened again and asked
+        torch.export.save(made, stream, extra_files={EXTRA_FILE: json.dumps(dict(texts))})
+    return stream.getvalue(), _sizes(deployable, is_open=any(any(axes[2:]) for axes in open_axes(made)))
+
+
+def _weights(deployable: Deployable, precision: str, texts: Mapping[str, str]) -> bytes:
+    """The `state_dict` under its own keys. "format" says "pt", as other programs expect of weights of torch."""
+    tensors = {
+        name: (value.to(TYPES[precision]) if value.is_floating_point() else value).detach().cpu().contiguous().clone()
+        for name, value in deployable.net.state_dict().items()
+    }
+    about = {name: text for name, text in texts.items() if name not in ("format", "version")}
+    return save_tensors(tensors, {"format": "pt", metadata.FORMAT: metadata.VERSION, **about})
+
+
+def _sizes(deployable: Deployable, *, is_open: bool) -> str:
+    if any(value.dim() != 4 for value in deployable.example):
+        return ""
+    height, width = deployable.example[0].shape[2:]
+    return "any size" if is_open else f"{height} x {width} px"
+
+
+def _opened(deployable: Deployable, path: Path, suffix: str) -> list[Engine]:
+    """Whatever is here that runs the file, which is read from the disk again."""
+    content = path.read_bytes()
+    if suffix == ".onnx":
+        return [OnnxEngine(content), *([OpenVinoEngine(content)] if _has_openvino() else [])]
+    if suffix == ".pt2":
+        return [ModuleEngine("torch.export", torch.export.load(io.BytesIO(content)).module())]
+    module = deployable.module()
+    plain = copy.deepcopy(module.net)
+    for value in plain.state_dict().values():
+        value.zero_()  # what the file lacks is not there by chance
+    plain.load_state_dict(load_tensors(content))
+    module.net = plain
+    return [ModuleEngine("plain torch", module)]
+
+
+def _require(made: Exported, *, agreement: float) -> None:
+    """Raises LaminaError where the answers lie too far from the network's, or too few classes agree."""
+    if made.largest_difference <= made.tolerance and (made.agreement is None or made.agreement >= agreement):
+        return
+    checks = "; ".join(map(str, made.checks))
+    least = f", and {100 * agreement:.0f} % of the classes," if agreement else ""
+    raise LaminaError(
+        f"In {made.precision} {made.path} answers otherwise than the network, on {made.tried_on} ({checks}).",
+        f"Differences of at most {made.tolerance:g}{least} were expected; the file was not written.",
+        "Allow more by tolerance=... (--tolerance)"
+        + (", or export it in float32." if made.precision != "float32" else "."),
+    )
+
+
+def _has_openvino() -> bool:
+    return importlib.util.find_spec("openvino") is not None

@@ -1,0 +1,175 @@
+"""Which engine answers `predict`: torch for a few pictures, and what is fastest here where there are enough to pay for it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamina.core.errors import LaminaError, unknown_name
+from lamina.core.warnings import warn
+from lamina.export import fastest
+from lamina.export.engines import Engine
+from lamina.export.made_engines import ENGINES, Maker
+from lamina.export.samples import CALIBRATION, CHECKED, Samples
+
+BATCH = 32  # pictures an engine is given at once, and by which it is chosen
+_TRIED = 32  # pictures on which answers in float32 are compared
+_GAIN = 2.0  # how much faster the fastest engine is expected to be
+_BUILD_S, _LAYER_S = 10.0, 0.15  # what export and measuring are expected to take, and each layer more
+
+Plain = Callable[[Tensor], np.ndarray[Any, Any]]
+
+
+class Engines:
+    """The engines that were built for a model's network as it is now. A copy of the model begins without any."""
+
+    def __init__(self) -> None:
+        self._state: tuple[Any, ...] = ()
+        self._built: dict[tuple[str, str], Engine | None] = {}  # None: torch as it is, for nothing else works
+        self._lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[type[Engines], tuple[()]]:
+        return Engines, ()
+
+    def answer(
+        self, model: Any, images: Tensor, plain: Plain, *, batch_size: int, engine: str, precision: str
+    ) -> np.ndarray[Any, Any]:
+        """The answers (N ...) to uint8 pictures (N C H W); `plain` gives those of the model's network in torch."""
+        _check(engine, precision)
+        if engine == "auto" and not _is_free(model, images):
+            return plain(images)
+        if engine == "torch" and precision == "float32":
+            return plain(images)
+        asked = (engine, precision)
+        done: list[np.ndarray[Any, Any]] = []
+        if engine == "auto" and self._missing(model, asked):
+            for _ in range(2):  # the first batch of a process is slow, so the second is asked as well
+                begun = time.perf_counter()
+                done.append(plain(images[:BATCH]))
+                images, spent = images[BATCH:], time.perf_counter() - begun
+                if not len(images) or not _is_worth_it(model, spent * len(images) / BATCH, precision):
+                    return np.concatenate([*done, plain(images)] if len(images) else done)
+        with self._lock:
+            if self._missing(model, asked):
+                model.runtime.place(model.net)  # as torch's own answers do, lest the weights seem to change then
+                self._state = _state(model)
+                self._built[asked] = _build(model, images, engine, precision)
+            built = self._built[asked]
+        if built is None:
+            return np.concatenate([*done, plain(images)])
+        return np.concatenate([*done, *_batches(built, images, min(batch_size, BATCH))])
+
+    def _missing(self, model: Any, asked: tuple[str, str]) -> bool:
+        """Whether no engine is there for what the model is now; those of what it was are dropped."""
+        with self._lock:
+            state = _state(model)
+            if not _are_same(state, self._state):
+                self._built.clear()
+                self._state = state
+            return asked not in self._built
+
+
+def _check(engine: str, precision: str) -> None:
+    if engine != "auto" and engine not in ENGINES:
+        raise unknown_name("engine", engine, ("auto", *ENGINES))
+    if precision not in fastest.PRECISIONS:
+        raise unknown_name("precision", precision, fastest.PRECISIONS)
+    if engine != "auto" and precision not in ENGINES[engine]:
+        known = ", ".join(f"{name} ({', '.join(kinds)})" for name, kinds in ENGINES.items())
+        raise LaminaError(
+            f"The engine {engine!r} came with precision={precision!r}.",
+            f"The engines and their precisions: {known}.",
+            'Pass engine="auto", or another of the two.',
+        )
+
+
+def _is_free(model: Any, images: Tensor) -> bool:
+    """Whether an engine may answer for this network: on the processor, whole, not while it is being trained."""
+    alone = model.runtime.device.type == "cpu" and model.runtime.world.size == 1
+    return alone and images.dtype == torch.uint8 and model._fed is None
+
+
+def _is_worth_it(model: Any, left_s: float, precision: str) -> bool:
+    """Whether what torch still has to do takes longer than another engine, with all that it takes to build it."""
+    saved_s = left_s * (1 - 1 / _GAIN)
+    if saved_s < _BUILD_S:  # before anything is looked up
+        return False
+    known = fastest.expected_s(model.deployable(), BATCH, precision=precision, engines=_usual())
+    layers = sum(1 for module in model.net.modules() if next(module.children(), None) is None)
+    cost = known if known is not None else _BUILD_S + _LAYER_S * layers * len(fastest.PRECISIONS[precision])
+    return saved_s > cost
+
+
+def _usual() -> tuple[str, ...]:
+    """Compiling takes minutes, so it has to be asked for."""
+    return tuple(name for name in fastest.usual_engines() if name != "compiled")
+
+
+def _build(model: Any, images: Tensor, engine: str, precision: str) -> Engine | None:
+    """The engine, which has answered some of the pictures as torch does; None where only torch as it is can answer."""
+    some = images[: _TRIED if precision == "float32" else CALIBRATION + CHECKED]
+    tried = Samples((np.ascontiguousarray(some.numpy()),), "pictures at hand")
+
+    def told(text: str) -> None:
+        if model.runtime.world.is_main:
+            print(f"{model.name}: {text}", file=sys.stderr)
+
+    if engine == "auto":
+        try:
+            return fastest.fastest(
+                model.deployable(), BATCH, precision=precision, engines=_usual(), samples=tried, told=told
+            )
+        except Exception as error:  # what was asked for are answers, and torch has them
+            told(f"torch goes on alone ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}).")
+            return None
+    maker = Maker(model.deployable(), tried, batches=(BATCH,))
+    made = maker.make(engine, precision)
+    timing = fastest.judged(made, precision, maker.reference)
+    if timing.reason and precision == "float32":
+        raise LaminaError(
+            f"The engine {engine} answers otherwise: {timing.reason}.",
+            "The answers of torch were expected.",
+            'Pass engine="torch".',
+        )
+    if timing.reason:
+        warn(f"{timing.name}: {timing.reason}. Pass precision='float32' for answers as they were trained.")
+    elif precision != "float32":
+        told(f"{timing.name} answers{timing.beside_torch}.")
+    return made
+
+
+def _batches(engine: Engine, images: Tensor, count: int) -> Iterator[np.ndarray[Any, Any]]:
+    for start in range(0, len(images), count):
+        yield engine(images[start : start + count].numpy())[0]
+
+
+def _state(model: Any) -> tuple[Any, ...]:
+    """What the answers depend on: weights by their place, version and last value, and what the model has learnt around them.
+
+    The last value is for changes behind `.data`, which count as no version.
+    """
+    net: nn.Module = model.net
+    weights = tuple(_mark(value) for value in (*net.parameters(), *net.buffers()))
+    around = tuple(vars(model).get(name) for name in model._learnt if name not in ("_step", "split", "learnt_from"))
+    return (*around, model._compiled, net, weights)
+
+
+def _mark(value: Tensor) -> tuple[Any, ...]:
+    version = -1 if value.is_inference() else value._version
+    last = value.detach()[(-1,) * value.dim()].item() if value.numel() else 0
+    return value.data_ptr(), version, last if last == last else "nan"
+
+
+def _are_same(state: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return (
+        len(state) == len(other)
+        and all(mine is theirs for mine, theirs in zip(state[:-1], other[:-1], strict=True))
+        and state[-1] == other[-1]
+    )

@@ -1,0 +1,188 @@
+"""Running the application: one process or several, a port, a stop that finishes what was accepted, clients that are too slow.
+
+On SIGTERM or Ctrl-C `/ready` turns 503 and new pictures are refused, while accepted requests are finished, for as long as the
+time limit of a request. Then the processes end, and the exit code is 0. A second Ctrl-C ends them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import math
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from lamina.core.errors import LaminaError, MissingExtraError
+from lamina.serve.limits import Limits
+from lamina.serve.metrics import SHARED
+from lamina.serve.service import Service
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LOOK_S = 0.05  # between looks whether accepted requests are done
+
+
+def run(make: Callable[[], FastAPI], listening: socket.socket, *, where: str, workers: int, limits: Limits) -> int:
+    """Serves what `make` gives on a socket until a signal comes; returns the exit code. `make` is pickled for several workers.
+
+    `where` is the address that is told.
+    """
+    try:
+        import uvicorn
+        from uvicorn.supervisors import Multiprocess
+    except ImportError:
+        raise MissingExtraError("Serving", "serve") from None
+
+    config = uvicorn.Config(
+        make,
+        factory=True,
+        http="lamina.serve.patience:Patient",
+        ws="none",
+        lifespan="on",
+        loop="auto",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        workers=workers,
+        timeout_keep_alive=15,
+        timeout_worker_healthcheck=30,
+        timeout_graceful_shutdown=math.ceil(limits.timeout_s),
+    )
+    print(f"Listening at {where}" + (f", {workers} workers" if workers > 1 else ""), file=sys.stderr, flush=True)
+    if workers == 1:
+        server = uvicorn.Server(config)
+        with _quiet_signals():
+            server.run(sockets=[listening])
+        return int(not server.started or failed())
+    with tempfile.TemporaryDirectory(prefix="lamina-metrics-") as folder:
+        os.environ[SHARED] = folder
+        try:
+            several = Multiprocess(config, sockets=[listening])
+            several.run()
+        finally:
+            del os.environ[SHARED]
+        return int(
+            any(process.exitcode not in (0, None, -signal.SIGTERM, -signal.SIGINT) for process in several.processes)
+        )
+
+
+@contextlib.contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens there; port 0 is any free one. Raises LaminaError where it cannot."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        made = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise _unbound(host, port, error) from None
+    with made:
+        made.set_inheritable(True)
+        yield made
+
+
+def _unbound(host: str, port: int, error: OSError) -> LaminaError:
+    if error.errno == errno.EADDRINUSE:
+        return LaminaError(
+            f"Port {port} of {host} is in use: another program listens there, maybe another lamina serve.",
+            "A free port was expected.",
+            f"Stop the other program, or choose another port: --port {port + 1 if port < 65535 else 8000}.",
+        )
+    why = error.strerror or str(error)
+    remedy = "Ports below 1024 are the system's: choose --port 8000." if port < 1024 else "Check --host and --port."
+    return LaminaError(
+        f"{host}:{port} cannot be listened at ({why}).", "An address of this machine was expected.", remedy
+    )
+
+
+def address(host: str, listening: socket.socket) -> str:
+    """The URL of a socket, as a person on this machine opens it."""
+    port = listening.getsockname()[1]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
+
+
+def is_local(host: str) -> bool:
+    """Whether nobody but this machine can reach what listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_FAILED: list[bool] = []  # in this process, whether its engine could not be made
+
+
+def failed() -> bool:
+    """Whether this process ended because its engine could not be made."""
+    return bool(_FAILED)
+
+
+def prepare(service: Service) -> None:
+    """Once the event loop runs: signals finish what was accepted first, and an engine that cannot be made ends the server."""
+    loop = asyncio.get_running_loop()
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
+    stopping: list[asyncio.Task[None]] = []
+    told = service.when_ready
+
+    def stop(number: int, frame: Any) -> None:
+        if service.stopping and number == signal.SIGINT and stopping:
+            loop.call_soon_threadsafe(stopping[0].cancel)
+            _call(before[number], number, frame)
+            return
+        loop.call_soon_threadsafe(begin, number)
+
+    def begin(number: int) -> None:
+        if not stopping:
+            service.stopping = True
+            stopping.append(loop.create_task(finish(number)))
+
+    async def finish(number: int) -> None:
+        try:
+            async with asyncio.timeout(service.limits.timeout_s):
+                while service.requests:
+                    await asyncio.sleep(_LOOK_S)
+        except (TimeoutError, asyncio.CancelledError):
+            pass
+        _call(before[number], number, None)
+
+    def ended() -> None:
+        if service.failure is not None:
+            _FAILED.append(True)
+            print(service.failure, file=sys.stderr, flush=True)
+            begin(signal.SIGTERM)
+
+    def when_ready(_: Service) -> None:
+        told(service)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it was stopped while it started
+            loop.call_soon_threadsafe(ended)
+
+    for number in _SIGNALS:
+        signal.signal(number, stop)
+    service.when_ready = when_ready
+
+
+def _call(handler: Any, number: int, frame: Any) -> None:
+    if callable(handler):
+        handler(number, frame)
+
+
+@contextlib.contextmanager
+def _quiet_signals() -> Iterator[None]:
+    """uvicorn raises the signals that it was stopped by again; a stop that was asked for is no failure."""
+    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

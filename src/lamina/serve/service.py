@@ -1,0 +1,171 @@
+"""A model at work for many clients: its engine, the threads around it, and whether it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import io
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lamina.core.errors import LaminaError
+from lamina.data.pictures import read_bytes
+from lamina.export.engines import Engine
+from lamina.models import file
+from lamina.serve import engines, pictures
+from lamina.serve.batching import Batcher, Pixels
+from lamina.serve.explaining import can_explain
+from lamina.serve.incoming import Ledger, Upload
+from lamina.serve.limits import Limits
+from lamina.serve.metrics import Figures
+from lamina.serve.refusals import Refused
+
+log = logging.getLogger("lamina.serve")
+_DRAWN_PX = 640  # the longer side of a drawn picture
+
+
+class Service:
+    """What stands behind the routes. The engine is made and warmed in its own thread, by `start`.
+
+    Raises LaminaError for a model that answers no pictures, or has learnt nothing yet.
+    """
+
+    def __init__(
+        self, model: Any, *, name: str, limits: Limits, engine: str = "auto", threads: int | None = None
+    ) -> None:
+        if not hasattr(model, "results") or not hasattr(model, "deployable"):
+            raise LaminaError(
+                f"A {type(model).__name__} came to be served.",
+                "A model that answers pictures with results was expected: a Classifier, a Regressor.",
+                "Serve its members one by one." if hasattr(model, "members") else "Wrap its network in a Classifier.",
+            )
+        engines.check_name(engine)
+        self.model, self.name, self.limits = model, name, limits
+        self.deployable = model.deployable()
+        self.preprocess = self.deployable.preprocess
+        self._wanted, self.threads = engine, threads or engines.cores()
+        self.figures, self.ledger = Figures(), Ledger(limits.buffered_bytes)
+        self.batcher = Batcher(
+            self._pixels, self._compute, self._told, limits=limits, figures=self.figures, threads=max(self.threads, 1)
+        )
+        self.engine: Engine | None = None
+        self.batch_s = 0.0  # that a whole batch took at the start
+        self.example: dict[str, Any] = {}  # a result, as JSON
+        self.has_token = False
+        self.failure: Exception | None = None
+        self.stopping = False
+        self.explains = False  # whether the network has maps to look at
+        self.explaining = asyncio.Semaphore(1)  # a second explanation waits: each takes all threads
+        self.requests = 0  # accepted and not yet answered
+        self.say: Callable[[str], None] = _nothing
+        self.when_ready: Callable[[Service], None] = _nothing
+        self._started, self._lock = False, threading.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a picture would be answered now."""
+        return self.engine is not None and not self.stopping
+
+    def start(self) -> None:
+        """Begins to make the engine; requests wait for it. A second call does nothing."""
+        with self._lock:
+            if not self._started:
+                self._started = True
+                self.batcher.start(self._prepare)
+
+    def stop(self) -> None:
+        """Ends the threads."""
+        self.stopping = True
+        self.batcher.stop()
+
+    def card(self) -> dict[str, Any]:
+        """What the model is and how it is run: JSON."""
+        told = self.deployable.description
+        about = {key: value for key, value in told.items() if key not in ("compiled", "split", "versions")}
+        engine = None if self.engine is None else engines.described(self.engine, self.threads)
+        versions = {**file.versions(), **told.get("versions", {})}
+        return {
+            "name": self.name,
+            **about,
+            "engine": engine,
+            "explains": self.explains,
+            "batch_ms": round(1000 * self.batch_s, 2),
+            "limits": self.limits.to_dict(),
+            "versions": versions,
+        }
+
+    def drawn(self, upload: Upload, row: Any) -> dict[str, Any]:
+        """The result of one row of answers with the picture it was drawn on, as a PNG in base64."""
+        image = read_bytes(upload.data(), upload.name)
+        image.thumbnail((_DRAWN_PX, _DRAWN_PX))
+        (result,) = self.model.results(row[None], sources=[image])
+        written = io.BytesIO()
+        result.draw().save(written, "PNG")
+        return {**result.to_dict(), "drawn": base64.b64encode(written.getvalue()).decode()}
+
+    def _pixels(self, upload: Upload) -> Pixels:
+        return pictures.pixels(upload.data(), upload.name, self.preprocess, self.limits)
+
+    def _compute(self, batch: Pixels) -> npt.NDArray[Any]:
+        assert self.engine is not None
+        return np.array(self.engine(batch)[0])  # a copy: an engine may give the same memory again
+
+    def _told(self, rows: Any) -> list[dict[str, Any]]:
+        return [result.to_dict() for result in self.model.results(rows)]
+
+    def _prepare(self) -> Refused | None:
+        """Makes the engine and runs it on a batch and a single picture, so that the first client does not wait for that."""
+        try:
+            torch.get_num_threads()
+            torch.set_num_threads(self.threads)
+            engine = engines.make(
+                self.deployable, self._wanted, threads=self.threads, batch=self.limits.batch, told=self.say
+            )
+            gc.collect()  # what making it left behind
+            shape = tuple(self.deployable.example[0].shape[1:])
+            batch = np.random.default_rng(0).integers(0, 256, (self.limits.batch, *shape), np.uint8)
+            for pictures_of in (batch[:1], batch):
+                answers = np.array(engine(pictures_of)[0])
+            began = time.perf_counter()
+            engine(batch)
+            self.batch_s = time.perf_counter() - began
+            self.example = self.model.results(answers[:1])[0].to_dict()
+            self.explains = can_explain(self)
+            self.engine = engine
+        except Exception as error:
+            self.failure = error
+            if not isinstance(error, LaminaError | ImportError):
+                log.exception("the engine could not be made")
+        self.when_ready(self)
+        return None if self.failure is None else self.not_ready()
+
+    def not_ready(self) -> Refused | None:
+        """Why the server would not answer a picture now; None where it would."""
+        if self.failure is not None:
+            return Refused(
+                "not_ready",
+                f"The model could not be started ({self.failure}).",
+                "It has to run.",
+                "Tell whoever runs it.",
+            )
+        if self.stopping:
+            return Refused(
+                "stopping", "The server is stopping.", "It finishes what it has taken.", "Try another, or later."
+            )
+        if self.engine is None:
+            return Refused(
+                "not_ready", "The model is being started.", "That takes some seconds.", "Try again in a moment."
+            )
+        return None
+
+
+def _nothing(_: Any) -> None:
+    """What is called where nobody asked for a call."""

@@ -1,0 +1,76 @@
+"""A classifier that is as often right as it says: its temperature, and how it learns one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamina.core.errors import LaminaError
+from lamina.data.splits import Splits
+from lamina.explain.calibrated import Temperature, fit_temperature
+from lamina.tasks.classification import inputs
+
+_HOT = 64.0  # so warm no probability is rounded to 0 or 1, and logits can be had back
+_TINY = float(torch.finfo(torch.float32).tiny)
+
+
+class Calibrating:
+    """The part of a Classifier that keeps a temperature."""
+
+    temperature: float = 1.0  # logits are divided by it; 1 until `calibrate`, and again after `fit`
+
+    def calibrate(self: Any, data: Any) -> Temperature:
+        """Fits the temperature to pictures that were not trained on, and keeps it: in `predict`, in the file, in exports.
+
+        data: as for `evaluate`; of a data set with several parts validation, or what `fit` held out, so that test stays for
+        measuring. The result tells the calibration error before and after, measured crosswise on halves (Guo 2017, section 4.2). No answer
+        gets another class; several labels a picture may cross their threshold. `evaluate` gives the loss of
+        training, without it. Raises LaminaError for a classifier that has not met its data.
+        """
+        seen = self.memorised(_held_out(inputs.resolve(data), self.split))
+        before, self.temperature = self.temperature, _HOT
+        try:
+            # In torch: an engine would be built for a network that changes at once.
+            probs = self.predict_probs(seen, engine="torch").astype(np.float64)
+            logits = _HOT * (np.log(probs) - np.log1p(-probs) if self.multi_label else np.log(probs))
+            found = fit_temperature(logits, seen.labels)
+            before = found.value
+        finally:
+            self.temperature = before
+        return found
+
+
+def _held_out(data: Any, split: Mapping[str, Any]) -> Any:
+    """The part of a data set that was not trained on and is not the test."""
+    if not isinstance(data, Splits) or data.validation is not None:
+        return data.validation if isinstance(data, Splits) else data
+    if data.train is not None and inputs.was_split(data.train, split):
+        return inputs.measured(replace(data, test=None), split)[1]
+    raise LaminaError(
+        f"{data.name or 'The data'} has no part for validation, and training held nothing out of it.",
+        "A temperature is learnt from pictures that were not trained on; the test is for measuring.",
+        "Pass pictures of their own, or a part by name, such as calibrate(splits.test), and measure on others.",
+    )
+
+
+class Tempered(nn.Module):
+    """Probabilities over a temperature: those that the logits behind them, divided by it, would have given (Guo 2017, eq. 9)."""
+
+    def __init__(self, ending: nn.Module, temperature: float, *, multi_label: bool) -> None:
+        super().__init__()
+        self.from_logits = not isinstance(ending, nn.Identity)
+        self.ending: nn.Module = nn.Sigmoid() if multi_label else nn.Softmax(dim=-1)
+        self.temperature, self.multi_label = temperature, multi_label
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        values = outputs.float()
+        if not self.from_logits:
+            logs = values.clamp(min=_TINY).log()
+            values = logs - (1 - values).clamp(min=1e-7).log() if self.multi_label else logs
+        answers: Tensor = self.ending(values / self.temperature)
+        return answers

@@ -1,0 +1,71 @@
+"""The report's sections that look into the network."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lamina
+from lamina import Classifier, Preprocess
+from lamina.explain import inside
+from lamina.explain.subject import Subject
+
+
+def subject(model, count=40, **told):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (count, 1, 32, 32), dtype=np.uint8)
+    probs = model.predict_probs(images)
+    labels = (probs.argmax(1) + np.arange(count) % 2) % 3
+    return Subject(model, None, images, labels.astype(np.int64), probs, ("<b>one", "two", "three"), **told)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(3)
+    net = lamina.networks.create("lenet5", num_classes=3)
+    return Classifier(net, classes=["<b>one", "two", "three"], preprocess=Preprocess(channels=1, size=(32, 32)))
+
+
+SECTIONS = (inside.first_filters, inside.sources_of_mistakes, inside.as_points)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_holds_its_pictures_itself_and_escapes_names(model, section):
+    told = section(subject(model))
+    assert "data:image/" in told
+    assert "//" not in told.replace("data:image/", "").split("base64,")[0]
+    assert "<b>one" not in told
+    assert len(told) < 1_500_000
+
+
+def test_the_filters_before_training_are_made_again_from_the_run_s_seed(model):
+    with torch.no_grad():
+        next(model.net.parameters()).mul_(2)
+    assert "moved by 100 %" in inside.first_filters(subject(model, settings={"seed": 3}))
+    assert "moved" not in inside.first_filters(subject(model))
+    assert "moved" not in inside.first_filters(subject(model, settings={"seed": 3, "pretrained": True}))
+
+
+def test_two_pictures_stand_side_by_side_for_each_of_the_surest_mistakes(model):
+    told = inside.sources_of_mistakes(subject(model))
+    assert told.count("<figure>") == 12
+    assert told.count('class="said"') == told.count('class="truth"') == 13  # and the legend
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_networks_without_convolutions_and_other_models_have_no_such_section(section):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 3))
+    plain = Classifier(net, classes=["a", "b", "c"], preprocess=Preprocess(channels=1, size=(32, 32)))
+    assert section(subject(plain)) == ""
+
+    class Asked:
+        def predict_probs(self, images):
+            return np.tile([0.2, 0.3, 0.5], (len(images), 1))
+
+    assert section(subject(Asked())) == ""
+
+
+def test_no_section_takes_longer_than_it_may(model, monkeypatch):
+    monkeypatch.setattr(inside, "_SECONDS", 0.0)
+    assert inside.sources_of_mistakes(subject(model)).count("<figure>") <= 1
+    assert "data:image/png" in inside.as_points(subject(model, count=100)), "of the first batch"

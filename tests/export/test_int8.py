@@ -1,0 +1,58 @@
+"""Fewer bits on a network that has learnt: small digits, whose classes stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import lamina
+from lamina.export import int8
+from lamina.export.samples import Samples
+
+pytestmark = pytest.mark.usefixtures("untimed")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return lamina.data.load("mnist")
+
+
+@pytest.fixture(scope="module")
+def trained(digits):
+    torch.manual_seed(0)
+    classifier = lamina.Classifier("fastconvnet")
+    train = digits.train.subset(range(3000))
+    classifier.fit(train.images, train.labels, epochs=2, batch_size=64, verbose=0, validation_split=0.0)
+    return classifier
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
+def test_the_classes_of_digits_stay_in_fewer_bits(trained, digits, tmp_path, precision):
+    made = trained.export(tmp_path / "digits.onnx", precision=precision, data=digits.test)
+    assert made.agreement >= 0.99
+    assert made.tried_on.startswith("128 pictures of ")
+    if precision == "int8":
+        model = onnx.load(made.path)
+        kinds = [node.op_type for node in model.graph.node]
+        assert kinds.count("DequantizeLinear") > kinds.count("Conv") > 0
+        by_channel = [t for t in model.graph.initializer if t.name.endswith("_scale") and list(t.dims)]
+        assert by_channel, "weights have a scale for each channel"
+
+
+def test_few_samples_serve_twice_and_many_are_halved():
+    few, many = Samples((np.zeros((40, 1)),), "x"), Samples((np.arange(256)[:, None],), "x")
+    assert few.halves() == (few, few)
+    first, second = many.halves()
+    assert not set(first.inputs[0].ravel()) & set(second.inputs[0].ravel())
+    assert len(first) == len(second) == 128
+
+
+def test_ranges_that_agree_better_are_taken(monkeypatch):
+    monkeypatch.setattr(int8, "_quantised", lambda model, samples, method: method.name)
+    merits = {"MinMax": (0.9, -0.1), "Entropy": (0.95, -0.3)}
+    monkeypatch.setattr(int8, "_merit", lambda made, reference: merits[made])
+    assert int8.quantise(None, None, None) == "Entropy"
+    merits["MinMax"] = (0.95, -0.1)
+    assert int8.quantise(None, None, None) == "MinMax"

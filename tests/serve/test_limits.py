@@ -1,0 +1,187 @@
+"""What is refused: each limit with its code, its status and a text that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import time
+import zlib
+
+import pytest
+
+from lamina.core.errors import LaminaError
+from lamina.serve import Limits
+
+
+def refused(answer, code, status):
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == code
+    assert error["message"].count(".") >= 2  # came, expected, remedy
+    return error["message"]
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+
+
+def test_a_file_that_is_no_picture_is_refused(client):
+    assert "no picture" in refused(client.send(b"hello" * 20, "image/png"), "unreadable", 422)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_truncated_picture_is_refused(client, picture, kind, share):
+    content = picture(1, size=(300, 300), kind=kind)
+    refused(client.send(content[: int(share * len(content))]), "unreadable", 422)
+
+
+def test_a_picture_without_bytes_and_a_request_without_a_picture_are_refused(client):
+    refused(client.send(b""), "empty", 400)
+    refused(client.post("/predict", files={"file": ("a.jpg", b"")}), "empty", 400)
+    refused(client.post("/predict", json={"images": []}), "empty", 400)
+    refused(client.post("/predict", json={"images": [""]}), "empty", 400)
+    refused(client.post("/predict", data={"a": "b"}, files={"file": ("", b"")}), "empty", 400)
+
+
+def test_a_bomb_is_refused_by_its_header(client):
+    began = time.perf_counter()
+    refused(client.send(png(60_000, 60_000), "image/png"), "too_many_pixels", 413)  # where Pillow raises
+    refused(client.send(png(10_000, 9_000), "image/png"), "too_many_pixels", 413)  # where it warns
+    assert "8,000 x 7,000" in refused(client.send(png(8_000, 7_000), "image/png"), "too_many_pixels", 413)
+    assert time.perf_counter() - began < 5
+
+
+def test_a_picture_that_another_program_would_have_to_read_is_refused(client):
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
+    assert "EPS" in refused(client.send(eps, "image/png"), "unreadable", 422)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", ""])
+def test_another_content_type_is_refused(client, kind):
+    assert "multipart/form-data" in refused(client.send(b"hello", kind), "unsupported_type", 415)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "status"),
+    [
+        (b'{"images": [', "malformed", 400),
+        (b"\xff\xfe", "malformed", 400),
+        (b"[" * 100_000, "malformed", 400),
+        (b"[1]", "invalid", 422),
+        (b"null", "invalid", 422),
+        (b'{"image": "a"}', "invalid", 422),
+        (b'{"images": "a"}', "invalid", 422),
+        (b'{"images": [1]}', "invalid", 422),
+        (b'{"images": [null]}', "invalid", 422),
+        (b'{"images": ["%%%"]}', "invalid", 422),
+        (b'{"images": ["data:image/png,abc"]}', "invalid", 422),
+        ('{"images": ["ä"]}'.encode(), "invalid", 422),
+        (b'{"images": ["aGVsbG8="]}', "unreadable", 422),
+    ],
+)
+def test_json_that_lies_is_refused(client, body, code, status):
+    refused(client.send(body, "application/json"), code, status)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"--x\r\n"),
+        ("multipart/form-data; boundary=", b"--x\r\n"),
+        ("multipart/form-data; boundary=x", b"no form"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="f"; filename="a.jpg"\r\n\r\nabc',
+        ),
+        ("multipart/form-data; boundary=x", b"--x\r\n" + b"a: b\r\n" * 1000),
+        ("multipart/form-data; boundary=" + "x" * 5000, b"no form"),
+    ],
+)
+def test_a_broken_form_is_refused(client, kind, body):
+    refused(client.send(body, kind), "malformed", 400)
+
+
+def test_too_many_pictures_are_refused(client, picture):
+    many = [("file", (f"{number}.jpg", picture(1))) for number in range(5)]
+    assert "4" in refused(client.post("/predict", files=many), "too_many_pictures", 413)
+    refused(client.post("/predict", json={"images": ["a"] * 5}), "too_many_pictures", 413)
+    fields = [(f"note{number}", (None, "text")) for number in range(100)]
+    refused(client.post("/predict", files=fields), "too_many_pictures", 413)
+
+
+def test_a_picture_of_too_many_bytes_is_refused_and_the_others_are_answered(started, picture):
+    client = started(max_picture_mb=0.01).ready()
+    files = [("file", ("large.png", picture(1, size=(400, 400), kind="PNG"))), ("file", ("small.jpg", picture(1)))]
+    large, small = client.post("/predict", files=files).json()["results"]
+    assert large["error"]["code"] == "picture_too_large"
+    assert "label" in small
+
+
+def test_a_request_that_says_that_it_is_too_large_is_refused_before_it_is_read(client):
+    read = []
+
+    async def more():
+        read.append(1)
+        return {"type": "http.request", "body": bytes(100_000), "more_body": True}
+
+    headers = [(b"content-type", b"image/png"), (b"content-length", b"5000000")]
+    start, body, *_ = client.ask({"headers": headers}, [more() for _ in range(3)] + [{"type": "http.disconnect"}])
+    assert start["status"] == 413
+    assert (b"connection", b"close") in start["headers"]
+    assert json.loads(body["body"])["error"]["code"] == "too_large"
+
+
+def test_a_request_that_does_not_say_how_large_it_is_is_read_to_the_limit_and_no_further(client, monkeypatch):
+    ledger = client.app.state.service.ledger
+    most = []
+    take = ledger.take
+    monkeypatch.setattr(ledger, "take", lambda count: (take(count), most.append(ledger.held)))
+    messages = [{"type": "http.request", "body": bytes(100_000), "more_body": True} for _ in range(100)]
+    start, _, *_ = client.ask({"headers": [(b"content-type", b"image/png")]}, [*messages, {"type": "http.disconnect"}])
+    assert start["status"] == 413
+    assert max(most) <= 1_000_000  # of 10,000,000
+    assert ledger.held == 0
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_cut(started):
+    client = started(timeout_s=0.5).ready()
+
+    async def byte():
+        await asyncio.sleep(0.1)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    began = time.monotonic()
+    headers = [(b"content-type", b"image/png"), (b"content-length", b"1000")]
+    messages = [byte() for _ in range(100)]
+    start, body, *_ = client.ask({"headers": headers}, messages)
+    for message in messages:
+        message.close()
+    assert start["status"] == 408
+    assert json.loads(body["body"])["error"]["code"] == "slow_client"
+    assert time.monotonic() - began < 4  # and some seconds in which what it still sends is dropped
+
+
+def test_bodies_that_hold_too_much_memory_together_are_refused(started, picture, monkeypatch):
+    client = started().ready()
+    monkeypatch.setattr(client.app.state.service.ledger, "most", 100)
+    answer = client.send(picture(1))
+    refused(answer, "busy", 503)
+    assert int(answer.headers["retry-after"]) >= 1
+    assert client.app.state.service.ledger.held == 0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"max_pictures": 0}, {"max_pictures": 1.5}, {"max_mb": 0}, {"max_mb": float("nan")}, {"timeout_s": -1}, {"queue": True},
+     {"wait_ms": -1.0}, {"batch": "32"}, {"max_megapixels": float("inf")}],
+)  # fmt: skip
+def test_limits_that_are_no_limits_are_refused(told):
+    with pytest.raises(LaminaError, match=next(iter(told))):
+        Limits(**told)
