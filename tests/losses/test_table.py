@@ -45,4 +45,5 @@ def test_the_table_says_which_losses_take_logits() -> None:
     softmax = {name for name, activation in activations.items() if activation == "softmax"}
     plain = {"categorical_crossentropy", "sparse_categorical_crossentropy", "focal", "kl", "kld", "kl_divergence"}
     robust = {"gce", "generalized_crossentropy", "sce", "symmetric_crossentropy", "small_loss"}
-    assert softmax == plain | robust
+    maps = {"pixel_crossentropy", "dice", "lovasz", "lovasz_softmax", "pixel_crossentropy+dice"}
+    assert softmax == plain | robust | maps

@@ -110,7 +110,7 @@ class OnnxEngine:
             raise MissingExtraError("ONNX Runtime", "export") from None
         self.precision = _known(precision, ("float32", "int8"))
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised too
         if threads is not None:
             options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

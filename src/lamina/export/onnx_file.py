@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import fx
 from torch.export import ExportedProgram
+from torch.fx import Node
 
 from lamina.core.errors import LaminaError, MissingExtraError
 from lamina.export.deployable import Deployable
@@ -31,7 +33,12 @@ def to_onnx(deployable: Deployable, *, any_size: bool = True, precision: str = "
     """
     require_extra()
     arithmetic = "float32" if precision == "bfloat16" else precision
-    made = _clamped(_sums_as_means(program(deployable, any_size=any_size, precision=arithmetic)))
+    made = program(deployable, any_size=any_size, precision=arithmetic)
+    if any(not _is_closed(node) for node in _nodes(made, torch.ops.aten.adaptive_max_pool2d.default)):
+        made = program(
+            deployable, any_size=False, precision=arithmetic
+        )  # ONNX cannot cut an open size into so many parts
+    made = _clamped(_sums_as_means(_cut(made)))
     try:
         with _silent():
             told = torch.onnx.export(
@@ -63,6 +70,52 @@ def require_extra() -> None:
         raise MissingExtraError("ONNX", "export") from None
 
 
+def _nodes(made: ExportedProgram, target: Any) -> list[Node]:
+    return [node for node in made.graph.nodes if node.target is target]
+
+
+def _is_closed(pool: Node) -> bool:
+    """Whether height and width of what is pooled are known numbers."""
+    assert isinstance(pool.args[0], Node)
+    return all(isinstance(length, int) for length in pool.args[0].meta["val"].shape[-2:])
+
+
+def _cut(made: ExportedProgram) -> ExportedProgram:
+    """Adaptive maximum poolings become maxima of the windows that they are, in place: ONNX knows none."""
+    aten = torch.ops.aten
+
+    def call(operator: Any, *given: Any) -> Node:
+        node: Node = made.graph.call_function(operator, given)
+        node.meta["val"] = operator(*fx.node.map_arg(given, lambda argument: argument.meta["val"]))
+        return node
+
+    for pool in _nodes(made, aten.adaptive_max_pool2d.default):
+        features, sides = pool.args
+        height, width = features.meta["val"].shape[-2:]  # type: ignore[union-attr]
+        rows, columns = (_windows(*sizes) for sizes in zip((height, width), sides, strict=True))  # type: ignore[arg-type]
+        with made.graph.inserting_before(pool):
+            bands = []
+            for first, last in rows:
+                band = call(aten.slice.Tensor, features, 2, first, last)
+                parts = [call(aten.slice.Tensor, band, 3, left, right) for left, right in columns]
+                bands.append(call(aten.cat.default, [call(aten.amax.default, part, [2, 3], True) for part in parts], 3))
+            maxima = call(aten.cat.default, bands, 2)
+        for user in list(pool.users):
+            if user.args[1] == 0:
+                user.replace_all_uses_with(maxima)
+            if not user.users:  # the places of the maxima, which the exporter refuses, may be asked for
+                made.graph.erase_node(user)
+        if not pool.users:
+            made.graph.erase_node(pool)
+    made.graph_module.recompile()
+    return made
+
+
+def _windows(length: int, parts: int) -> list[tuple[int, int]]:
+    """First entry of each part and the one behind its last, as torch cuts them: neighbours may overlap."""
+    return [(part * length // parts, -(-(part + 1) * length // parts)) for part in range(parts)]
+
+
 def _sums_as_means(made: ExportedProgram) -> ExportedProgram:
     """Average poolings with a divisor of their own become means times a number, in place: the exporter would forget the divisor."""
     for node in list(made.graph.nodes):
@@ -92,7 +145,8 @@ def _clamped(made: ExportedProgram) -> ExportedProgram:
             node.target is aten.hardtanh_.default and len(node.args[0].users) == 1
         )  # nobody sees that it was in place
         if alone or node.target is aten.hardtanh.default:
-            low, high = (*node.args[1:], *(-1.0, 1.0)[len(node.args) - 1 :])
+            given = list(node.args[1:])
+            low, high = given + [-1.0, 1.0][len(given) :]
             node.target, node.args = aten.clamp.default, (node.args[0], low, high)
     made.graph_module.recompile()
     return made

@@ -5,9 +5,12 @@ from lamina.losses.divergence import KLDivergence
 from lamina.losses.focal import BinaryFocalCrossentropy, FocalCrossentropy
 from lamina.losses.hinge import Hinge
 from lamina.losses.loss import AccuracyKind, Activation, Loss, Reduction
+from lamina.losses.overlap import Dice, LovaszSoftmax
+from lamina.losses.pixels import PixelCrossentropy
 from lamina.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
 from lamina.losses.robust import GeneralizedCrossentropy, SmallLoss, SymmetricCrossentropy
-from lamina.losses.table import LOSSES, LossLike, get
+from lamina.losses.sums import LossSum
+from lamina.losses.table import LOSSES, LossLike, get, ignoring
 from lamina.losses.wrapped import CallableLoss, TorchLoss
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "BinaryFocalCrossentropy",
     "CallableLoss",
     "CategoricalCrossentropy",
+    "Dice",
     "FocalCrossentropy",
     "GeneralizedCrossentropy",
     "Hinge",
@@ -25,12 +29,16 @@ __all__ = [
     "KLDivergence",
     "Loss",
     "LossLike",
+    "LossSum",
+    "LovaszSoftmax",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "PixelCrossentropy",
     "Reduction",
     "SmallLoss",
     "SparseCategoricalCrossentropy",
     "SymmetricCrossentropy",
     "TorchLoss",
     "get",
+    "ignoring",
 ]

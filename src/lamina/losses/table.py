@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,11 @@ from lamina.losses.divergence import KLDivergence
 from lamina.losses.focal import BinaryFocalCrossentropy, FocalCrossentropy
 from lamina.losses.hinge import Hinge
 from lamina.losses.loss import Loss
+from lamina.losses.overlap import Dice, LovaszSoftmax
+from lamina.losses.pixels import PixelCrossentropy
 from lamina.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
 from lamina.losses.robust import GeneralizedCrossentropy, SmallLoss, SymmetricCrossentropy
+from lamina.losses.sums import LossSum
 from lamina.losses.wrapped import CallableLoss, TorchLoss
 
 LossLike = str | Loss | type[Loss] | nn.Module | Callable[[Tensor, Tensor], Any]
@@ -39,6 +43,11 @@ LOSSES: dict[str, type[Loss]] = {
     "focal": FocalCrossentropy,
     "binary_focal": BinaryFocalCrossentropy,
     "binary_focal_crossentropy": BinaryFocalCrossentropy,
+    "pixel_crossentropy": PixelCrossentropy,
+    "dice": Dice,
+    "lovasz": LovaszSoftmax,
+    "lovasz_softmax": LovaszSoftmax,
+    "pixel_crossentropy+dice": LossSum,
     "hinge": Hinge,
     "kl": KLDivergence,
     "kld": KLDivergence,
@@ -47,8 +56,13 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def get(spec: LossLike) -> Loss:
-    """The loss of a name, a loss object or class, a torch loss module, or a function (outputs, targets) -> loss."""
+    """The loss of a name, a loss object or class, a torch loss module, or a function (outputs, targets) -> loss.
+
+    "a+b" is the sum of the losses a and b.
+    """
     if isinstance(spec, str):
+        if spec not in LOSSES and "+" in spec:
+            return LossSum(tuple(get(name.strip()) for name in spec.split("+")))
         if spec not in LOSSES:
             raise unknown_name("loss", spec, LOSSES)
         return LOSSES[spec]()
@@ -64,4 +78,21 @@ def get(spec: LossLike) -> Loss:
         f"The loss is {spec!r}, of type {type(spec).__name__}.",
         "A name, a loss object, a torch loss module or a function of (outputs, targets) was expected.",
         f"The names are: {', '.join(LOSSES)}.",
+    )
+
+
+def ignoring(spec: LossLike, label: int) -> Loss:
+    """The loss, with this label ignored where it leaves open which; raises LaminaError where it cannot ignore one."""
+    names = [name.strip() for name in spec.split("+")] if isinstance(spec, str) else []
+    if len(names) > 1:
+        return LossSum(tuple(ignoring(name, label) for name in names))
+    loss = get(spec)
+    if loss.ignore_class is not None or isinstance(loss, CallableLoss):
+        return loss
+    if dataclasses.is_dataclass(loss) and "ignore_class" in {field.name for field in dataclasses.fields(loss)}:
+        return dataclasses.replace(loss, ignore_class=label)
+    raise LaminaError(
+        f"The loss {loss!r} counts every label.",
+        f"One that leaves out the label {label}, of what has no class, was expected.",
+        "Use pixel_crossentropy, focal, dice or lovasz, or a function (outputs, targets) -> loss of your own.",
     )

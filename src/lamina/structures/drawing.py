@@ -43,6 +43,7 @@ _FIRST: tuple[Colour, ...] = (  # can be told apart by people who do not see all
     (130, 130, 250),
 )
 _NONE: Colour = (60, 60, 60)
+COVER = 0.55  # of a pixel's colour is that of its class
 _MARGIN, _TEXT_PX, _LINE_PX = 10, 12, 16
 _NAMED = 0.04  # of the pixels: a region of a map that is worth its name within
 _TURN = 0.618033988749895  # of the circle of hues: never comes near to an earlier one for long
@@ -61,15 +62,18 @@ def annotated(
     annotation: Annotation,
     *,
     classes: Sequence[str] = (),
+    names: Sequence[str] = (),
     caption: str = "",
     skeleton: Sequence[tuple[int, int]] = (),
     side_px: int = 320,
+    alpha: float = COVER,
 ) -> Image.Image:
     """The picture on paper with all that is known of it, its longer side about `side_px`; `caption` stands below in bold.
 
+    `names` are written at the boxes, one for each, in place of their classes' names.
     Boxes and masks have the colour of their class, or, where there is one class only, of their object; those of a crowd are dashed.
     Points that are seen are filled, hidden ones are rings; `skeleton` are the pairs of their numbers that a line joins. A pixel
-    without a class is hatched.
+    without a class is hatched. `alpha` is how much of a map of classes covers the picture, 0 to 1.
     """
     shown = picture(image).convert("RGB")
     height, width = shown.height, shown.width
@@ -79,13 +83,14 @@ def annotated(
     shown = shown.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS)
     legend: list[tuple[str, Colour]] = []
     if annotation.class_map is not None:
-        shown, legend = _mapped(shown, annotation.class_map, classes)
+        shown, legend = _mapped(shown, annotation.class_map, classes, alpha)
     shades = _shades(annotation, classes)
     if annotation.masks is not None:
         shown = _masked(shown, annotation.masks, shades)
     pen = ImageDraw.Draw(shown)
     if annotation.boxes_xyxy is not None:
-        _boxed(pen, annotation, [_named(annotation, row, classes) for row in range(len(annotation))], shades, scale)
+        names = names or [_named(annotation, row, classes) for row in range(len(annotation))]
+        _boxed(pen, annotation, names, shades, scale)
     elif annotation.masks is not None and annotation.labels is not None:
         present = dict.fromkeys(annotation.labels.tolist())
         legend += [(_class(label, classes), colour(label)) for label in present]
@@ -117,7 +122,7 @@ def _named(annotation: Annotation, row: int, classes: Sequence[str]) -> str:
 
 
 def _mapped(
-    shown: Image.Image, class_map: Tensor, classes: Sequence[str]
+    shown: Image.Image, class_map: Tensor, classes: Sequence[str], alpha: float
 ) -> tuple[Image.Image, list[tuple[str, Colour]]]:
     """The picture under its classes' colours, and which they are, the largest first, each with its share of the pixels."""
     values = class_map.numpy()
@@ -129,7 +134,7 @@ def _mapped(
     large = np.asarray(Image.fromarray(values).resize(shown.size, Image.Resampling.NEAREST))
     pixels = np.asarray(shown).astype(np.float32)
     # Lightness from the picture, hue from the class: edges stay visible below a half-transparent cover.
-    blended = pixels * 0.45 + table[large] * 0.55
+    blended = pixels * (1 - alpha) + table[large] * alpha
     none = large == IGNORED
     rows, columns = np.indices(large.shape)
     hatch = ((rows + columns) // 4 % 2 == 0)[..., None]
