@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: demo test browser check bench slow venv clean
+.PHONY: demo test browser docs check bench slow venv clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)  ## train the demo network on MNIST, print its test accuracy and where the report is
@@ -23,6 +23,10 @@ browser: $(STAMP)  ## the server's page in a real browser: Debian's chromium and
 		{ echo 'Chromium could not be installed. As root: apt-get install chromium' >&2; exit 1; }
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.49'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
+
+docs: $(STAMP)  ## the site of docs/, into site/; a broken link or reference is an error
+	@$(BIN)/python -c 'import material, mkdocstrings' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 slow: $(STAMP)  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow
@@ -47,4 +51,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:  ## everything that is made, the environments too
-	rm -rf $(VENV) runs build dist benchmarks/.peers .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs site build dist benchmarks/.peers .pytest_cache .mypy_cache .ruff_cache

@@ -5,7 +5,7 @@
 The pictures are made up: about 36,000 objects of 80 classes, as unevenly spread as in COCO's validation set, 2 % of them crowds, and 100
 detections a picture, of which about half lie near an object. Timed is all from loaded results to the twelve numbers: for ours from a
 list of annotations and a list of results ("objects"), and from columns; for the peers evaluate, accumulate and summarize, with
-their indices built before (building them is told beside). The numbers are compared each time. pycocotools runs once.
+their indices built before (building them is told beside). The numbers are compared each time. pycocotools runs once, where it is asked for.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pycocotools", action="store_true", help="once, some 40 s")
+    parser.add_argument("--pycocotools", action="store_true", help="once, minutes")
     told = parser.parse_args()
     truths, found = made(told.pictures, seed=told.seed)
     print(f"{told.pictures:,} pictures, {len(truths):,} objects, {len(found):,} detections, {CLASSES} classes")

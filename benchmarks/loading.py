@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,16 +51,25 @@ class Server:
                 self.url = urlsplit(line.split()[2].rstrip(","))
             if " is ready with " in line:
                 print(line.strip(), file=sys.stderr, flush=True)
+                self._listener = threading.Thread(
+                    target=self._listen
+                )  # or it would wait for somebody to read what it says
+                self._listener.start()
                 return self
         raise RuntimeError(told)
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)
-        _, told = self._process.communicate(timeout=60)
-        if told:
-            print(told, file=sys.stderr)
+        self._process.wait(timeout=60)
+        self._listener.join()
         if self._process.returncode:
             raise RuntimeError(f"The server ended with {self._process.returncode}.")
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as said:
+            for line in said:
+                print(line, end="", file=sys.stderr)
 
     def is_alive(self) -> bool:
         """Whether the process runs."""

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _PARTS = (
     "data",
     "explain",
+    "export",
     "layers",
     "losses",
     "metrics",
@@ -20,6 +21,7 @@ _PARTS = (
     "networks",
     "optimizers",
     "recipes",
+    "serve",
     "structures",
     "tasks",
     "testing",
@@ -44,6 +46,7 @@ _NAMES = {
 if TYPE_CHECKING:
     from lamina import data as data
     from lamina import explain as explain
+    from lamina import export as export
     from lamina import layers as layers
     from lamina import losses as losses
     from lamina import metrics as metrics
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from lamina import networks as networks
     from lamina import optimizers as optimizers
     from lamina import recipes as recipes
+    from lamina import serve as serve
     from lamina import structures as structures
     from lamina import tasks as tasks
     from lamina import testing as testing

@@ -53,7 +53,9 @@ def check(name, arguments, side, tmp_path):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_small_network_of_each_family_answers_in_onnx_as_in_torch(name, tmp_path):
     made = check(name, *FAMILIES[name], tmp_path)
-    assert made.sizes == ("32 x 32 px" if name == "lenet5" else "any size")  # of 32 px nothing is left to take a mean of
+    assert made.sizes == (
+        "32 x 32 px" if name == "lenet5" else "any size"
+    )  # of 32 px nothing is left to take a mean of
 
 
 @pytest.mark.slow

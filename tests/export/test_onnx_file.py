@@ -29,7 +29,7 @@ def test_adaptive_maximum_pooling_of_any_size(size):
 def test_the_places_of_maxima_are_refused_with_a_way_out():
     class Places(nn.Module):
         def forward(self, images):
-            return nn.functional.adaptive_max_pool2d(images, (1, 3), return_indices=True)[1].flatten(1)[:, :3].float()
+            return nn.functional.adaptive_max_pool2d(images, (1, 5), return_indices=True)[1].flatten(1)[:, :3].float()
 
     with pytest.raises(LaminaError, match=r"\.pt2"):
         answers(Places(), (24, 24))

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 import lamina
-from lamina import serve
+from lamina import Classifier, serve
 from lamina.core.errors import LaminaError, MissingExtraError, UnknownNameError
 
 
@@ -114,6 +114,8 @@ def fits(value, schema, schemas):
     kinds = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool}
     if "type" in schema and not isinstance(value, kinds[schema["type"]]):
         return False
+    if isinstance(value, dict) and "additionalProperties" in schema:
+        return all(fits(entry, schema["additionalProperties"], schemas) for entry in value.values())
     if isinstance(value, dict):
         fields = schema.get("properties", {})
         return set(schema.get("required", ())) <= set(value) and all(
@@ -149,6 +151,15 @@ def test_the_description_is_true_for_answers_and_errors_and_its_examples(client,
         if "example" in one:
             assert fits(one["example"], one, schemas), name
     assert not fits({"results": 1}, schemas["Answer"], schemas)
+
+
+def test_the_description_is_true_where_each_picture_has_other_labels(started, model, picture):
+    labelling = Classifier(model.net, classes=list("abc"), preprocess=model.preprocess, multi_label=True)
+    client = started(model=labelling).ready()
+    results = [client.send(picture(seed)).json()["results"][0] for seed in range(8)]
+    assert len({tuple(result["labels"]) for result in results}) > 1
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    assert all(fits(result, schemas["Result"], schemas) for result in results)
 
 
 def test_no_documentation_page_asks_another_host(client):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lamina.core.errors import LaminaError, unknown_name
 from lamina.metrics.accuracy import Accuracy, TopKAccuracy
+from lamina.metrics.boundary import BoundaryF1
 from lamina.metrics.counts import F1, BalancedAccuracy, Precision, Recall
 from lamina.metrics.decisions import Kind
 from lamina.metrics.means import (
@@ -22,6 +23,7 @@ from lamina.metrics.means import (
 )
 from lamina.metrics.metric import Metric
 from lamina.metrics.ranking import MeanAveragePrecision
+from lamina.metrics.segmentation import FrequencyWeightedIoU, MeanAccuracy, MeanIoU, PixelAccuracy
 
 MetricLike = str | Metric | type[Metric] | Callable[[Tensor, Tensor], Any]
 
@@ -41,6 +43,12 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "f1": F1,
     "f1_score": F1,
     "mean_average_precision": MeanAveragePrecision,
+    "mean_iou": MeanIoU,
+    "miou": MeanIoU,
+    "pixel_accuracy": PixelAccuracy,
+    "mean_accuracy": MeanAccuracy,
+    "frequency_weighted_iou": FrequencyWeightedIoU,
+    "boundary_f1": BoundaryF1,
     "mse": MeanSquaredError,
     "mean_squared_error": MeanSquaredError,
     "mae": MeanAbsoluteError,

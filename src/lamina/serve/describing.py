@@ -164,17 +164,24 @@ def openapi(made: FastAPI, service: Service) -> dict[str, Any]:
     return told
 
 
-def schema_of(value: Any) -> dict[str, Any]:
-    """The JSON schema of what a value is an example of."""
+def schema_of(value: Any, *, inner: bool = False) -> dict[str, Any]:
+    """The JSON schema of what a value is an example of. An `inner` object of numbers alone has other names in another picture."""
     if isinstance(value, dict):
-        fields = {str(key): schema_of(entry) for key, entry in value.items()}
+        fields = {str(key): schema_of(entry, inner=True) for key, entry in value.items()}
+        if inner and all(isinstance(entry, int | float) for entry in value.values()):
+            return {"type": "object", "additionalProperties": {"type": "number"}}
         return {"type": "object", "properties": fields, "required": list(fields)}
     if isinstance(value, list | tuple):
-        return {"type": "array", **({"items": schema_of(value[0])} if value else {})}
+        kinds: list[dict[str, Any]] = []
+        for entry in value:
+            kind = schema_of(entry, inner=True)
+            if kind not in kinds:
+                kinds.append(kind)
+        return {"type": "array", **({"items": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}} if kinds else {})}
     if value is None:
         return {}
-    kinds = ((bool, "boolean"), (int, "integer"), (float, "number"))
-    return {"type": next((name for kind, name in kinds if isinstance(value, kind)), "string")}
+    named = ((bool, "boolean"), (int, "integer"), (float, "number"))
+    return {"type": next((name for kind, name in named if isinstance(value, kind)), "string")}
 
 
 def _ref(name: str) -> dict[str, str]:

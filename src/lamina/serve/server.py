@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 import math
 import os
 import signal
@@ -131,6 +132,7 @@ def failed() -> bool:
 def prepare(service: Service) -> None:
     """Once the event loop runs: signals finish what was accepted first, and an engine that cannot be made ends the server."""
     loop = asyncio.get_running_loop()
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # or strangers' broken forms fill the log
     before: dict[int, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
     stopping: list[asyncio.Task[None]] = []
     told = service.when_ready
