@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
-import subprocess
-import sys
+import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +26,7 @@ ARGUMENTS = (
 )
 TOKEN = "sesame"
 PATIENCE_MS = 15_000
-START_S = 240  # some seconds, where nothing else runs
+START_S = 60  # a second, where nothing else runs
 REFUSED = "Failed to load resource: the server responded with a status of 4"  # what Chromium says of each 4xx
 
 
@@ -78,7 +75,7 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def classifiers() -> dict[str, Any]:
     """A model of digits that has seen some of MNIST, and one that tells three colours apart."""
     import torch
 
@@ -86,8 +83,6 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from lamina import layers, models, optimizers
 
     torch.manual_seed(1)
-
-    folder = tmp_path_factory.mktemp("models")
 
     def small(channels: int, side: int, classes: int) -> Any:
         first, second = (
@@ -114,48 +109,49 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     )
     colours.compile(optimizer=optimizers.AdamW(learning_rate=0.005))
     colours.fit(images, labels, batch_size=32, epochs=3, verbose=0, validation_split=0.0)
-    files = {"digits": folder / "digits.safetensors", "colours": folder / "colours.safetensors"}
-    digits.save(files["digits"])
-    colours.save(files["colours"])
-    return files
+    return {"digits": digits, "colours": colours}
 
 
 @pytest.fixture(scope="session")
-def servers(model_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Addresses of two servers: digits are open to all, colours want a token; both take 2 MB."""
-    tokens = {"digits": {}, "colours": {"LAMINA_TOKEN": TOKEN}}
-    running, addresses = [], {}
-    for name, path in model_files.items():
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        log = (tmp_path_factory.mktemp("logs") / f"{name}.txt").open("w+")
-        command = [sys.executable, "-m", "lamina", "serve", str(path), "--port", str(port)]
-        command += ["--max-mb", "2", "--engine", "torch"]
-        environment = {**os.environ, **tokens[name]}
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
-        running.append((process, log))
-        addresses[name] = f"http://127.0.0.1:{port}/"
-    try:
-        for (process, log), address in zip(running, addresses.values(), strict=True):
-            _wait(process, log, address)
-        yield addresses
-    finally:
-        for process, _ in running:
-            process.terminate()
-        for process, log in running:
-            process.wait(timeout=20)
-            log.close()
+def servers(classifiers: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """Addresses of two servers: digits are open to all, colours want a token; both take 2 MB.
+
+    They run in threads of this process, which has all modules loaded; that `lamina serve` starts is tests/serve's.
+    """
+    from lamina import serve
+
+    tokens, limits = {"colours": TOKEN}, serve.Limits(max_mb=2)
+    with contextlib.ExitStack() as running:
+        yield {
+            name: running.enter_context(
+                _serving(serve.app(model, name=name, limits=limits, engine="torch", threads=1, token=tokens.get(name)))
+            )
+            for name, model in classifiers.items()
+        }
 
 
-def _wait(process: subprocess.Popen[bytes], log: Any, address: str) -> None:
-    until = time.monotonic() + START_S
-    while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}ready", timeout=5):
-            return
-        time.sleep(0.1)
-    log.seek(0)
-    pytest.fail(f"The server is not ready (exit code {process.poll()}):\n{log.read()}")
+@contextlib.contextmanager
+def _serving(app: Any) -> Iterator[str]:
+    """The application's address, once its model is ready."""
+    import uvicorn
+
+    from lamina.serve.server import bound
+
+    config = uvicorn.Config(app, http="lamina.serve.patience:Patient", ws="none", log_level="error")
+    server = uvicorn.Server(config)
+    with bound("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            until = time.monotonic() + START_S
+            while not app.state.service.ready:
+                assert app.state.service.failure is None
+                assert time.monotonic() < until, "The server is not ready."
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=20)
 
 
 @pytest.fixture
@@ -175,7 +171,7 @@ def visit(chromium: Any, servers: dict[str, str]) -> Iterator[Callable[..., Any]
         page.watch = watches[-1]
         page.on(
             "filechooser", lambda chooser: None
-        )  # from now on choosers come to the test; asked for late, one may be missed
+        )  # from now on they come to the test; asked for late, one may be missed
         if known:
             page.add_init_script(f"sessionStorage.setItem('token', '{TOKEN}')")
         if prepare is not None:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lamina.core.errors import DataError, ShapeError
+import lamina
+from lamina import explain
+from lamina.core.errors import DataError, LaminaError, ShapeError
 from lamina.explain import class_probs
 from lamina.explain.answers import checked
 
@@ -91,3 +93,11 @@ def test_of_several_labels_a_picture_each_answer_stands_for_itself():
     probs, logits = np.array([[0.9, 0.8], [0.1, 0.7]]), np.array([[0.0, 2.0], [-1.0, 9.0]])
     assert class_probs(SimpleNamespace(predict=lambda _: probs), data) == pytest.approx(probs)
     assert class_probs(SimpleNamespace(predict=lambda _: logits), data) == pytest.approx(1 / (1 + np.exp(-logits)))
+
+
+def test_a_model_that_answers_numbers_has_no_right_and_wrong():
+    model = lamina.Regressor("lenet5")
+    data = SimpleNamespace(images=np.zeros((4, 1, 8, 8), np.uint8), labels=np.zeros(4, int), classes=("a", "b"))
+    for look in (explain.report, explain.class_probs, explain.calibration):
+        with pytest.raises(LaminaError, match=r"A Regressor came as model.*grad_cam"):
+            look(model, data)

@@ -172,6 +172,41 @@ def test_the_most_exciting_pictures_come_first_with_the_pixels_that_excite():
     assert len(found.figure().axes) == 4
 
 
+def test_the_frame_is_the_receptive_field_where_an_activation_is_flat():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU6(inplace=True), nn.Conv2d(4, 4, 3), nn.ReLU(inplace=True))
+    with torch.no_grad():
+        for value in net.parameters():
+            value.copy_(value.abs() + 0.1)
+    bare = models.Model(nn.Sequential(net, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)))
+    bright = torch.full((2, 3, 12, 12), 200.0)  # every place is at 6, the first as strong as all others
+    assert explain.exciting(bare, bright, "0.1", 0, count=1).pictures[0].box == (0, 0, 3, 3)
+    assert explain.exciting(bare, bright, "0.3", 0, count=1).pictures[0].box == (0, 0, 5, 5)
+    net[0].bias.data.fill_(-1e4)  # and every place at 0
+    assert explain.exciting(bare, bright, "0.1", 0, count=1).pictures[0].box == (0, 0, 3, 3)
+    assert net[1].inplace
+
+
+def test_a_layer_without_places_excites_too():
+    bright = spots([(3, 3, 250), (3, 3, 10), (3, 3, 100)])
+    found = explain.exciting(classifier(), bright, "fc", 0, count=3)
+    assert [one.value for one in found.pictures] == sorted((one.value for one in found.pictures), reverse=True)
+    assert "fc, channel 0" in repr(found)
+    assert len(repr(found)) < 100
+
+
+def test_what_is_found_inside_is_told_in_a_line():
+    shown = explain.feature_maps(classifier(), spots([(3, 3, 250)])[0])
+    assert "conv, stride 1: 2 channels of 8 x 8" in repr(shown)
+    assert repr(explain.filters(Tiny())) == "Filters(conv: 2 of 3 x 3)"
+
+
+def test_features_that_are_not_finite_are_refused():
+    net = Tiny()
+    net.conv.weight.data.fill_(torch.nan)
+    with pytest.raises(DataError, match=r"not finite.*diverged"):
+        explain.embeddings(classifier(net), spots([(3, 3, 250), (1, 1, 10)]))
+
+
 def test_at_most_so_many_pictures_are_looked_at_evenly_over_the_data():
     images = spots([(1, 1, value) for value in range(10, 210, 10)])
     found = explain.exciting(classifier(), images, "conv", 1, count=3, limit=5)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from torch import nn
 
+from lamina import explain
 from lamina.core.errors import DataError, LaminaError, ShapeError
 from lamina.explain import page as composing
 from lamina.explain import report
@@ -315,6 +316,30 @@ def test_tells_calibration_and_ranking(tmp_path):
 
 def test_a_model_without_a_mistake_is_told_no_temperature(tmp_path):
     assert "Logits divided by" not in made(tmp_path, *answers(300, 3, wrong=0))
+
+
+def test_a_temperature_that_makes_it_worse_is_not_advised(tmp_path):
+    probs, labels = answers(300, 3, wrong=60)  # the surest answers are wrong, which no temperature mends
+    found = explain.fit_temperature(probs, labels)
+    assert found.after.ece > found.before.ece
+    said = made(tmp_path, probs, labels)
+    assert "A temperature does not help" in said
+    assert "model.calibrate" not in said
+
+
+def test_a_folder_as_report_and_a_number_that_is_none_are_refused(tmp_path):
+    data = SimpleNamespace(images=np.zeros((4, 1, 8, 8), np.uint8), labels=np.zeros(4, int), classes=("a", "b"))
+    model = SimpleNamespace(predict_probs=lambda _: 1 / 0)  # before anything is asked of it
+    with pytest.raises(LaminaError, match=r"which is a folder.*report\.html"):
+        report(model, data, path=tmp_path)
+    for shown in (-1, "3", True):
+        with pytest.raises(LaminaError, match="shown is"):
+            report(model, data, path=tmp_path / "report.html", shown=shown)
+
+
+def test_two_classes_are_drawn_larger(tmp_path):
+    assert 'class="confusion few"' in made(tmp_path, *answers(30, 2, wrong=6))
+    assert 'class="confusion few"' not in made(tmp_path, *answers(30, 5, wrong=6))
 
 
 def test_one_sample_makes_a_page(tmp_path):

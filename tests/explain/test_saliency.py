@@ -189,6 +189,21 @@ def test_a_twin_shares_weights_and_neither_hooks_nor_modes():
     net(torch.zeros(1, 1, 2, 2))
 
 
+def test_grad_cam_works_where_gradients_are_off():
+    model, picture = finder(), marked((32, 32), 9, 20)
+    wanted = explain.grad_cam(model, picture).grid
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            assert (explain.grad_cam(model, picture).grid == wanted).all()
+
+
+def test_a_network_that_diverged_is_named():
+    net = Finder()
+    net.fc.bias.data.fill_(torch.nan)
+    with pytest.raises(LaminaError, match=r"not finite.*diverged"):
+        explain.grad_cam(finder(net=net), marked((32, 32), 9, 20))
+
+
 def test_several_labels_and_numbers_are_explained():
     several = finder(multi_label=True)
     heat = explain.grad_cam(several, marked((32, 32), 9, 20), label="marked")

@@ -84,15 +84,6 @@ def test_answers_stay_as_they_were_given(made):
         assert np.array_equal(probs, kept), engine.name
 
 
-def test_openvino_cuts_a_batch_among_groups_of_threads(model):
-    engine = OpenVinoEngine(
-        to_onnx(model.deployable(), any_size=False).SerializeToString(), hint="throughput", threads=2
-    )
-    images = pictures(7)
-    for count in (7, 1):
-        np.testing.assert_allclose(engine(images[:count].numpy())[0], model.predict_probs(images[:count]), atol=1e-5)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_number_of_threads_can_be_told(model, name):
     before = torch.get_num_threads()
@@ -189,8 +180,6 @@ def test_unknown_names_are_refused(model):
         TorchEngine(model.deployable(), precision="float8")
     with pytest.raises(UnknownNameError, match="int8"):
         Maker(model.deployable()).make("torch", "int8")
-    with pytest.raises(UnknownNameError, match="speed"):
-        OpenVinoEngine(b"", hint="speed")
 
 
 def test_int8_without_real_samples_is_refused(model):

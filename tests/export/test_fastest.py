@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,7 +134,17 @@ def test_a_second_call_builds_the_chosen_engine_alone(stage):
     lines = []
     assert fastest(deployable(), told=lines.append).name == "onnxruntime"
     assert stage.made == [("onnxruntime", "float32")]
-    assert "measured the fastest here before" in lines[0]
+    assert "the fastest here when it was measured" in lines[0]
+
+
+def test_a_choice_is_measured_anew_where_its_file_is_removed(stage):
+    fastest(deployable(), told=lambda text: None)
+    stage.play("openvino", FAST_S)
+    stage.play("onnxruntime", SLOW_S)
+    lines = []
+    assert fastest(deployable(), told=lines.append).name == "onnxruntime"
+    Path(lines[0].rpartition("remove ")[2].rstrip(".")).unlink()
+    assert fastest(deployable(), told=lines.append).name == "openvino"
 
 
 def test_the_choice_is_by_architecture_not_by_weights(stage):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 
 import numpy as np
 import onnx
@@ -225,7 +226,7 @@ def spoilt(monkeypatch, by):
 
 def test_other_answers_are_an_error_with_the_figures_and_no_file_is_left(classifier, photos, tmp_path, monkeypatch):
     spoilt(monkeypatch, 1.5)
-    with pytest.raises(LaminaError, match=r"largest difference 0\.\d+, classes agree .* at most 0.001 were expected"):
+    with pytest.raises(LaminaError, match=r"largest difference 0\.\d+, classes agree .* at most 0.001, and 99 %"):
         classifier.export(tmp_path / "new.safetensors", data=photos())
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "old.safetensors").write_bytes(b"old")
@@ -243,13 +244,24 @@ def test_answers_that_are_no_numbers_are_an_error(classifier, photos, tmp_path, 
         classifier.export(tmp_path / "new.safetensors", data=photos(), tolerance=1.0)
 
 
+@pytest.mark.usefixtures("without_openvino")
+@pytest.mark.parametrize(
+    ("name", "precision"), [("half.safetensors", "float16"), ("full.pt2", "float32"), ("pets.onnx", "int8")]
+)
 def test_too_few_classes_that_agree_are_an_error_where_nobody_named_a_tolerance(
-    classifier, photos, tmp_path, monkeypatch
+    classifier, photos, tmp_path, monkeypatch, name, precision
 ):
     monkeypatch.setattr(writing.Reference, "agreement", lambda self, came: 0.98)
-    with pytest.raises(LaminaError, match="99 % of the classes"):
-        classifier.export(tmp_path / "half.safetensors", precision="float16", data=photos())
-    classifier.export(tmp_path / "half.safetensors", precision="float16", data=photos(), tolerance=0.1)
+    with pytest.raises(LaminaError, match="99 % of the classes") as caught:
+        classifier.export(tmp_path / name, precision=precision, data=photos())
+    tolerance = re.search(r"tolerance=([\d.]+)", caught.value.remedy)
+    classifier.export(tmp_path / name, precision=precision, data=photos(), tolerance=float(tolerance[1]))
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(0.47, 0.5), (0.013, 0.02), (0.96, 1.0), (0.5, 0.5), (0.0, 0.0)])
+def test_the_tolerance_that_an_error_names_is_enough(value, wanted):
+    assert writing._rounded_up(value) == pytest.approx(wanted)
+    assert float(f"{writing._rounded_up(value):g}") >= value
 
 
 @pytest.mark.parametrize(

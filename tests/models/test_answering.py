@@ -78,6 +78,15 @@ def test_many_pictures_are_answered_by_the_fastest_engine_and_that_is_said_once(
     assert capsys.readouterr().err == ""
 
 
+def test_no_pictures_and_no_batches_are_told_by_every_engine(built):
+    for engine in ("auto", "torch", "onnxruntime"):
+        with pytest.raises(LaminaError, match="is empty"):
+            classifier().predict(pictures(0), engine=engine)
+        with pytest.raises(LaminaError, match="batch_size"):
+            classifier().predict(pictures(4), batch_size=0, engine=engine)
+    assert built == []
+
+
 def test_little_work_builds_nothing(built, monkeypatch):
     monkeypatch.setattr(answering, "_BUILD_S", 1e6)
     classifier().predict(pictures(200))
@@ -128,8 +137,46 @@ def put_another(model):
     model._net = net()
 
 
+def change_one_filter_behind_data(model):
+    model.net[0].weight.data[1] = 2.0
+
+
+def change_an_array_that_shares_memory(model):
+    model.net[0].weight.detach().numpy()[:, 1] += 1.0
+
+
+def put_another_layer(model):
+    model.net[2] = nn.AdaptiveMaxPool2d(1)
+
+
+def change_a_setting(model):
+    model.net[1].eps = 5.0
+
+
+def hook_into(model):
+    model.net[0].register_forward_hook(lambda module, inputs, output: output * 3)
+
+
+def warm(model):
+    model.temperature = 3.0
+
+
 @pytest.mark.parametrize(
-    "change", [change_in_place, load_others, change_behind_data, change_statistics, train, put_another]
+    "change",
+    [
+        change_in_place,
+        load_others,
+        change_behind_data,
+        change_one_filter_behind_data,
+        change_an_array_that_shares_memory,
+        change_statistics,
+        change_a_setting,
+        hook_into,
+        put_another_layer,
+        put_another,
+        train,
+        warm,
+    ],
 )
 def test_engines_are_dropped_when_the_weights_change(built, change):
     model, images = classifier(), pictures(4)

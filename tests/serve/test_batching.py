@@ -207,3 +207,30 @@ def test_many_requests_from_many_sides_are_all_answered_right(held):
     asyncio.run(go())
     assert one.batcher.under_way == 0
     assert one.figures.queue._value.get() == 0
+
+
+def test_an_engine_that_fails_on_one_batch_answers_the_next(held):
+    one = held(batch=2)
+    one.free.set()
+    compute, turns = one.batcher._compute, iter([RuntimeError("a cable was cut"), lambda rows: rows[:0], None])
+
+    def failing(batch):
+        turn = next(turns)
+        if isinstance(turn, Exception):
+            raise turn
+        return compute(batch) if turn is None else turn(compute(batch))
+
+    one.batcher._compute = failing
+
+    async def go():
+        told = []
+        for number in "123":
+            group = one.group(number)
+            await group.done
+            told += group.answers
+        return told
+
+    failed, short, answered = asyncio.run(go())
+    assert (failed.code, short.code) == ("failed", "failed")  # also of an engine that gives too few rows
+    assert answered == 3
+    assert one.batcher.under_way == 0

@@ -58,11 +58,6 @@ def test_a_bomb_is_refused_by_its_header(client):
     assert time.perf_counter() - began < 5
 
 
-def test_a_picture_that_another_program_would_have_to_read_is_refused(client):
-    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
-    assert "EPS" in refused(client.send(eps, "image/png"), "unreadable", 422)
-
-
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", ""])
 def test_another_content_type_is_refused(client, kind):
     assert "multipart/form-data" in refused(client.send(b"hello", kind), "unsupported_type", 415)
@@ -180,8 +175,61 @@ def test_bodies_that_hold_too_much_memory_together_are_refused(started, picture,
 @pytest.mark.parametrize(
     "told",
     [{"max_pictures": 0}, {"max_pictures": 1.5}, {"max_mb": 0}, {"max_mb": float("nan")}, {"timeout_s": -1}, {"queue": True},
-     {"wait_ms": -1.0}, {"batch": "32"}, {"max_megapixels": float("inf")}],
+     {"wait_ms": -1.0}, {"batch": "32"}, {"max_megapixels": float("inf")}, {"max_megapixels": 200.0}],
 )  # fmt: skip
 def test_limits_that_are_no_limits_are_refused(told):
     with pytest.raises(LaminaError, match=next(iter(told))):
         Limits(**told)
+
+
+def test_json_of_a_million_parts_is_refused_before_it_is_taken_apart(started):
+    client = started(max_mb=20.0).ready()
+    body = b'{"images": ["a"], "more": [' + b"[]," * 6_000_000 + b"[]]}"
+    began = time.perf_counter()
+    assert "far more parts" in refused(client.send(body, "application/json"), "invalid", 422)
+    assert time.perf_counter() - began < 5
+
+
+def test_a_packed_body_is_refused(client, picture):
+    answer = client.send(picture(1), **{"content-encoding": "gzip"})
+    assert "gzip" in refused(answer, "unsupported_type", 415)
+    assert client.send(picture(1), **{"content-encoding": "identity"}).status_code == 200
+
+
+def test_a_request_that_tells_its_length_twice_is_refused(client):
+    headers = [(b"content-type", b"image/png"), (b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
+    start, body, *_ = client.ask({"headers": headers}, [{"type": "http.request", "body": b"hello", "more_body": False}])
+    assert start["status"] == 400
+    assert (b"connection", b"close") in start["headers"]
+    assert json.loads(body["body"])["error"]["code"] == "malformed"
+
+
+def progressive(picture, scans):
+    """A progressive JPEG whose last scan comes so many times more, and an ordinary one behind its end."""
+    content = picture(1, progressive=True)
+    end = content.rindex(b"\xff\xd9")
+    return content[:end] + content[content.rindex(b"\xff\xda") : end] * scans + content[end:] + picture(2) * 200
+
+
+def test_a_jpeg_that_goes_over_its_pixels_without_end_is_refused(client, picture):
+    assert "100 times" in refused(client.send(progressive(picture, 100)), "unreadable", 422)
+    assert client.send(progressive(picture, 0)).status_code == 200  # a film behind the picture, as phones write it
+
+
+@pytest.mark.parametrize("kind", ["P3", "P1"])
+def test_a_large_picture_that_only_python_would_decode_is_refused(started, kind):
+    client = started().ready()
+    content = f"{kind} 1000 1000{' 255' * (kind == 'P3')}\n".encode() + b"1 " * 3_000_000
+    assert "ppm_plain" in refused(client.send(content, "image/any"), "unreadable", 422)
+
+
+def test_readers_of_other_formats_are_not_even_asked(client, monkeypatch):
+    from PIL import EpsImagePlugin, Image
+
+    Image.init()
+
+    def ask(*_):
+        raise AssertionError("EPS was asked")
+
+    monkeypatch.setitem(Image.OPEN, "EPS", (ask, EpsImagePlugin._accept))
+    refused(client.send(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"), "unreadable", 422)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lamina import Ensemble
+
 
 def text_of(content):
     return base64.b64encode(content).decode()
@@ -196,3 +198,14 @@ def test_an_explanation_of_a_class_that_there_is_not_is_refused(client, picture)
     answer = client.send(picture(1), path="/explain?label=purple")
     assert answer.status_code == 422
     assert "purple" in json.loads(answer.text)["error"]["message"]
+
+
+def test_an_ensemble_is_served_as_it_predicts(started, model, picture, tmp_path):
+    both = Ensemble([model, model], weights=[1, 3])
+    client = started(model=both).ready()
+    (tmp_path / "picture.jpg").write_bytes(picture(1))
+    told, result = client.send(picture(1)).json()["results"][0], both.predict([tmp_path / "picture.jpg"])[0].to_dict()
+    result.pop("path")
+    same(told, result)
+    assert client.get("/model").json()["classes"] == ["red", "green", "blue"]
+    assert client.send(picture(1), path="/explain").status_code in (200, 422)

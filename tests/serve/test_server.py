@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -255,7 +256,7 @@ def test_a_stop_does_not_wait_longer_than_a_request_may_take(path, picture):
         accepted.sendall(head(picture(1)))
         began = time.monotonic()
         assert one.stop(signal.SIGINT)[0] == 0
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 40  # of a machine with much to do; without an end it would be for ever
 
 
 @pytest.mark.slow
@@ -276,6 +277,61 @@ def test_several_workers_answer_and_add_their_figures_up(path, picture):
         figures = answer.read().decode()
     assert 'lamina_requests_total{code="200",path="/predict"} 40.0' in figures
     assert one.stop()[0] == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_told_and_replaced(path, picture):
+    one = Running(path, "--workers", "2", workers=2)
+    children = Path(f"/proc/{one.process.pid}/task/{one.process.pid}/children").read_text().split()
+    worker = next(child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes())
+    os.kill(int(worker), signal.SIGKILL)
+    said = ""
+    for line in one.process.stderr:
+        said += line
+        if " is ready with " in line:
+            break
+    assert f"Worker {worker} died (exit code -9); another takes its place." in said
+    assert {one.post(picture(seed))[0] for seed in range(8)} == {200}
+    assert one.stop() == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_engine_that_cannot_be_made_ends_the_server(path, tmp_path, workers):
+    (tmp_path / "openvino.py").write_text("raise ImportError")
+    command = [
+        sys.executable,
+        "-m",
+        "lamina",
+        "serve",
+        path,
+        "--port",
+        "0",
+        "--engine",
+        "openvino",
+        "--workers",
+        workers,
+    ]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, env=env, timeout=300)
+    assert ended.returncode == 1, ended.stderr
+    assert 'pip install "lamina[openvino]"' in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_stop_by_hand_waits_for_nothing(path, picture, first):
+    one = Running(path, "--timeout", "60")
+    with one.connect() as accepted:
+        accepted.sendall(head(picture(1)))
+        one.process.send_signal(first)
+        until = time.monotonic() + 10
+        while one.get("/ready")[0] != 503 and time.monotonic() < until:
+            time.sleep(0.05)
+        began = time.monotonic()
+        assert one.stop(signal.SIGINT)[0] == 0
+    assert time.monotonic() - began < 20
 
 
 def test_a_free_port_is_bound_and_a_taken_one_is_refused():

@@ -33,7 +33,7 @@ def export(
         typer.Option(
             min=0.0,
             help="Largest difference of the answers. "
-            "[default: 1e-3; float16 0.02, bfloat16 0.1, int8 0.5, and most classes agree]",
+            "[default: 1e-3; float16 0.02, bfloat16 0.1, int8 0.5, and 99 % of the classes agree]",
         ),
     ] = None,
     fixed_size: Annotated[

@@ -11,6 +11,7 @@ import functools
 import importlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ def _learn_heic() -> bool:
 
 
 READS_HEIC = _learn_heic()
+_ROWS = 256
+_LARGE_PROFILE = 1_000_000  # bytes; larger ones are not kept
 
 Picture = Image.Image | str | os.PathLike[str] | npt.NDArray[np.generic] | Tensor
 
@@ -99,7 +102,8 @@ def _in_srgb(image: Image.Image) -> Image.Image:
         return image
     if "transparency" in image.info:  # a colour that is looked up before it changes
         image = image.convert("RGBA")
-    transform = to_srgb(profile, image.mode)
+    known = to_srgb if len(profile) < _LARGE_PROFILE else to_srgb.__wrapped__
+    transform = known(profile, image.mode)
     if transform is None:
         return image
     converted: Image.Image | None = ImageCms.applyTransform(image, transform)
@@ -132,8 +136,7 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would cut everything above 255
-        values = np.asarray(image).astype(np.int64)
-        return Image.fromarray(_from_16_bits(values))
+        return Image.fromarray(_from_16_bits(np.asarray(image)))
     if image.mode == "F":
         values = np.asarray(image)
         return Image.fromarray(_from_floats(values if values.max() <= 1.0 else values / 255.0))
@@ -183,10 +186,18 @@ def _from_array(array: npt.NDArray[np.generic]) -> Image.Image:
 
 def _from_16_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     """0..65535 to 0..255: white stays white, and an 8-bit picture stored in 16 bits (v * 257) comes back as it was."""
-    scaled: npt.NDArray[np.uint8] = ((np.clip(values, 0, 65535).astype(np.int64) + 128) // 257).astype(np.uint8)
-    return scaled
+    return _by_rows(values, lambda some: (np.clip(some, 0, 65535).astype(np.int64) + 128) // 257)
 
 
 def _from_floats(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    scaled: npt.NDArray[np.uint8] = np.rint(np.clip(values, 0.0, 1.0).astype(np.float64) * 255.0).astype(np.uint8)
-    return scaled
+    return _by_rows(values, lambda some: np.rint(np.clip(some, 0.0, 1.0).astype(np.float64) * 255.0))
+
+
+def _by_rows(
+    values: npt.NDArray[np.generic], change: Callable[[npt.NDArray[np.generic]], npt.NDArray[np.generic]]
+) -> npt.NDArray[np.uint8]:
+    """Some rows at a time: of 50 megapixels the steps between would take more than a gigabyte."""
+    changed = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _ROWS):
+        changed[start : start + _ROWS] = change(values[start : start + _ROWS])
+    return changed

@@ -1,4 +1,21 @@
-"""What a trained model gets wrong: mistakes, confusion, scores, learning curves, and one HTML page of them all; wrong labels."""
+"""Seeing what a model has learnt: what it gets wrong, what it looks at, how training went, how long it takes; wrong labels.
+
+| to see | files, what is computed first |
+| --- | --- |
+| what it answered, beside the truth | answers (checked probabilities and labels; all below begin there) |
+| mistakes, confusion, scores | mistakes, confusion, scores |
+| whether it is as often right as it says | calibrated (errors, temperature), reliability (figures) |
+| ROC and precision-recall | ranking, ranking_figures |
+| how training went | curves (one run), overlay (several), gradients (norms by depth) |
+| inside, for one picture | saliency (Grad-CAM, occlusion), heat (what they give, drawn), maps (feature maps) |
+| inside, for many pictures | excitement (what excites a channel), embedding (points), tsne |
+| inside, the weights | first_layer (filters before and after) |
+| what these look through | lens (a model as they need it), watching (hooks on a twin of its network), seen (pictures of a data set) |
+| time and memory of layers | layer_profile (measured), ledger (who spent it), profile_table (table and chart) |
+| wrong labels | label_errors, confident (the mathematics), out_of_sample (answers of folds), suspects (gallery) |
+| the report | page (the list of sections), subject (what it is about), sections, labellings (several labels), inside, cells |
+| how all that looks | drawn (figures), html (pieces of a page), report.css |
+"""
 
 from lamina.explain import label_errors
 from lamina.explain.answers import Labelled, class_probs

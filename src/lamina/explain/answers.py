@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
-from lamina.core.errors import DataError, ShapeError
+from lamina.core.errors import DataError, LaminaError, ShapeError
 
 
 class Labelled(Protocol):
@@ -48,6 +48,7 @@ def class_probs(model: Any, data: Labelled) -> Float[np.ndarray, "N K"]:
     probabilities are taken as logits. One output beside two classes is the probability (or logit) of the second. Where a
     picture has several labels (N K) each entry is a probability (or logit) of its own.
     """
+    refuse_values(model)
     images, labels, classes = arrays(data)
     if hasattr(model, "predict_probs"):
         outputs = as_numpy(model.predict_probs(images))
@@ -71,6 +72,16 @@ def class_probs(model: Any, data: Labelled) -> Float[np.ndarray, "N K"]:
         return outputs
     exponents = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
+
+
+def refuse_values(model: Any) -> None:
+    """Raises LaminaError for a model whose answers are no probabilities: of numbers nothing is right or wrong."""
+    if getattr(model, "answers", "probs") != "probs":
+        raise LaminaError(
+            f"A {type(model).__name__} came as model.",
+            "Classes that are right or wrong were expected, with a probability for each.",
+            "model.evaluate(data) measures it; explain.grad_cam, embeddings and exciting look into it.",
+        )
 
 
 def checked(probs: Any, labels: Any) -> tuple[Float[np.ndarray, "N K"], Int64[np.ndarray, " N"]]:

@@ -15,9 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lamina.core.errors import DataError
-
-# Neutral, line, accent: told apart without colour by the dashes of the training curve.
-INK, RULE, TRAIN, VALIDATION = "#4b4843", "#d9d5cd", "#8a857c", "#b4430f"
+from lamina.explain.drawn import INK, RULE, TRAIN, VALIDATION
 
 _NOT_CURVES = {"epoch", "lr", "learning_rate", "seconds", "time", "images_per_second"}
 _SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "squared", "absolute", "hinge", "divergence", "crossentropy")
@@ -46,6 +44,11 @@ class Curve:
             return None
         place = int(np.nanargmin(values) if self.smaller_is_better else np.nanargmax(values))
         return self.epochs[place], float(values[place])
+
+
+def is_share(name: str) -> bool:
+    """Whether a figure of that name lies in 0..1 and is read in per cent."""
+    return any(part in name for part in _SHARES)
 
 
 def learning_curves(history: Any) -> tuple[Curve, ...]:
@@ -94,7 +97,7 @@ def curves_figure(history: Any) -> Figure:
 
 def draw_curve(axes: Axes, curve: Curve) -> None:
     """One curve on matplotlib axes: training dashed, validation solid, the best epoch marked."""
-    share = any(part in curve.name for part in _SHARES)
+    share = is_share(curve.name)
     scale = 100.0 if share else 1.0
     few = "o" if len(curve.epochs) < 3 else ""
     for values, color, dashes, label in (

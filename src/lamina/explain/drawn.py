@@ -1,13 +1,17 @@
-"""What draws itself: a figure in a notebook, a file on disk; and tiles set side by side."""
+"""How figures look, and how they are shown: in a notebook, as a file, and inline in the report's page, light or dark."""
 
 from __future__ import annotations
 
 import base64
 import io
 import os
+import re
+import warnings
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -16,6 +20,11 @@ from matplotlib.figure import Figure
 from lamina.core.files import replacing
 
 _DPI = 150
+
+# Neutral, line, accent: figures that use them are told apart without colour by dashes and markers.
+INK, RULE, TRAIN, VALIDATION = "#4b4843", "#d9d5cd", "#8a857c", "#b4430f"
+# The page's names for them, so that they follow the light and the dark scheme.
+_THEME = {INK: "--ink", RULE: "--rule", TRAIN: "--muted", VALIDATION: "--wrong"}
 
 
 class Drawn:
@@ -78,3 +87,43 @@ def across_of(count: int) -> int:
     """How many tiles stand side by side: about as many as below one another, without a ragged last row where that goes."""
     near = max(1, round((count * 1.3) ** 0.5))
     return next((across for across in range(near, max(near // 2, 0), -1) if count % across == 0), near)
+
+
+def plain(axes: Axes) -> None:
+    """The look of all figures of the report: thin lines behind the data, no box."""
+    axes.tick_params(length=0, pad=6, labelsize=9, labelcolor=INK)  # the two zeros of a corner stay apart
+    axes.grid(color=RULE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(RULE)
+
+
+def percents(value: float, _: object = None) -> str:
+    """0.25 as `25 %`."""
+    return f"{100 * value:g} %"
+
+
+def inline(figure: Figure, *, label: str) -> str:
+    """The figure as an `<svg>` to stand in a page; `label` says what it shows to who cannot see it.
+
+    Drawn in INK, RULE, TRAIN and VALIDATION it follows the page's colours; its paper is see-through.
+    """
+    figure.patch.set_alpha(0)
+    for axes in figure.axes:
+        axes.patch.set_alpha(0)
+    stream = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the letters are the browser's
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    svg = stream.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)  # inline in HTML they are implied
+    for color, name in _THEME.items():
+        svg = svg.replace(color, f"var({name})")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+
+
+def panel(title: str, figure: Figure, *, note: str = "", label: str = "") -> str:
+    """A figure with its title and a quiet line above it; several stand side by side in a `<div class="panels">`."""
+    drawn = inline(figure, label=label or title)
+    return f'<div class="panel"><h3>{escape(title)}</h3><p class="quiet">{escape(note)}</p>{drawn}</div>'

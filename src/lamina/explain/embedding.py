@@ -176,6 +176,12 @@ def embeddings(
     name = layer or contract.class_layers(lens.net)[0]
     read = watching.given_to if layer is None else watching.layer_output
     features = np.concatenate([pooled(read(lens.net, lens.prepared(images), name)) for _, images in some.batches()])
+    if not np.isfinite(features).all():
+        raise DataError(
+            f"What {name} is given or gives is not finite.",
+            "Numbers were expected.",
+            "Training has probably diverged: train again with a lower learning rate.",
+        )
     points, explained = placed(features, method)
     odd = outlying(features, some.labels)[: min(_ODD, len(some) // 4)]
     thumbs = tuple(drawable(some.images[row]).numpy() for row in odd)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina.core.errors import DataError, LaminaError
 from lamina.explain import watching
@@ -18,6 +18,9 @@ from lamina.explain.drawn import Drawn
 from lamina.explain.lens import Lens
 from lamina.explain.seen import Seen, drawable, file_name, seen
 from lamina.structures import draw
+
+# Where these are flat no gradient comes through, though what is given to them matters.
+_FLAT = (nn.ReLU, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Threshold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,9 @@ class Exciting(Drawn):
     channel: int
     pictures: tuple[Excited, ...]
     looked_at: int
+
+    def __repr__(self) -> str:
+        return f"Exciting({self.layer}, channel {self.channel}: {len(self.pictures)} of {self.looked_at:,} pictures)"
 
     def figure(self) -> Figure:
         """The pictures with a frame around what excites, and below each the part within the frame."""
@@ -86,8 +92,9 @@ def exciting(model: Any, data: Any, layer: str, channel: int, *, count: int = 12
     """The `count` pictures of the data in which one channel of a layer is strongest, and where in them.
 
     The frame holds the pixels on which the strongest place depends, found by its gradient: its receptive field, or what of it
-    reached the place. `data` is whatever the model's `predict` takes; at most `limit` pictures of it are looked at, evenly. Raises
-    UnknownNameError, which lists the layers, DataError for a channel that is not there.
+    reached the place; activations that are flat there (a ReLU below 0, a ReLU6 above 6) count as if they were not. `data` is
+    whatever the model's `predict` takes; at most `limit` pictures of it are looked at, evenly. Raises UnknownNameError, which
+    lists the layers, DataError for a channel that is not there.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise LaminaError(f"count is {count!r}.", "A number of pictures was expected.", "Pass 12.")
@@ -98,7 +105,7 @@ def exciting(model: Any, data: Any, layer: str, channel: int, *, count: int = 12
     for start, images in some.batches():
         value = watching.layer_output(lens.net, lens.prepared(images), layer)
         _check(channel, value, layer)
-        tops = value[:, channel].flatten(1).amax(1).tolist()
+        tops = value[:, channel].reshape(len(value), -1).amax(1).tolist()
         strongest = sorted(
             [*strongest, *((top, start + row) for row, top in enumerate(tops))], key=lambda pair: -pair[0]
         )
@@ -143,16 +150,26 @@ def _excited(lens: Lens, some: Seen, row: int, value: float, layer: str, channel
 def _field(lens: Lens, image: Tensor, layer: str, channel: int) -> tuple[int, int, int, int]:
     """The smallest box around the pixels on which the channel's strongest place depends; the whole picture where none does."""
     kept: list[Tensor] = []
-    handle = watching.found_layer(lens.net, layer).register_forward_hook(
-        lambda _, __, result: kept.append(watching.first_tensor(result, layer).clone())
+    handles = []
+    for module in lens.net.modules():
+        if isinstance(module, _FLAT):
+            module.inplace = False  # of the lens's twin
+            handles.append(module.register_forward_hook(_with_slope))
+    handles.append(  # the last one, so that it is given what the others made
+        watching.found_layer(lens.net, layer).register_forward_hook(
+            lambda _, __, result: kept.append(watching.first_tensor(result, layer).clone())
+        )
     )
     inputs = lens.prepared(image[None]).clone().requires_grad_()
     try:
         with torch.enable_grad():
             lens.net(inputs.clone())
-            (gradient,) = torch.autograd.grad([kept[-1][0, channel].max()], [inputs], allow_unused=True)
+            places = kept[-1][0, channel].reshape(-1)
+            # One place, where several are equally strong.
+            (gradient,) = torch.autograd.grad([places[places.argmax()]], [inputs], allow_unused=True)
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     height, width = image.shape[-2:]
     if gradient is None:
         return 0, 0, width, height
@@ -161,3 +178,8 @@ def _field(lens: Lens, image: Tensor, layer: str, channel: int) -> tuple[int, in
     if not len(rows):
         return 0, 0, width, height
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _with_slope(_: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> Tensor:
+    """The same values, with a gradient of 1 by what the activation was given."""
+    return result.detach() + (inputs[0] - inputs[0].detach())

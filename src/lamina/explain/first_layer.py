@@ -30,6 +30,11 @@ class Filters(Drawn):
     after: Float[np.ndarray, "N C h w"]
     before: Float[np.ndarray, "N C h w"] | None = None
 
+    def __repr__(self) -> str:
+        count, _, height, width = self.after.shape
+        beside = "" if self.before is None else ", and what they were before"
+        return f"Filters({self.layer}: {count} of {height} x {width}{beside})"
+
     @property
     def change(self) -> Float[np.ndarray, " N"] | None:
         """How far each filter went from what it was, relative to the length that it had; None without `before`."""

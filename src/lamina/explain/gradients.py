@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lamina.core.errors import DataError
-from lamina.explain.curves import INK, TRAIN, VALIDATION
-from lamina.explain.reliability import plain
+from lamina.explain.drawn import INK, TRAIN, VALIDATION, plain
+from lamina.training.gradient_norms import GRADIENTS
 
-GRADIENTS = "gradients.csv"
 _STAGES = (("begin", TRAIN, (0, (1.2, 1.6)), "^"), ("middle", INK, (0, (6, 2)), "s"), ("end", VALIDATION, "solid", "o"))
 _NAMED = 12  # layers whose names find room
 

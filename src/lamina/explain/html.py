@@ -14,9 +14,9 @@ from jaxtyping import Int64, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lamina.explain import svg
 from lamina.explain.confusion import LABELLED_CLASSES, Confusion, shading
-from lamina.explain.curves import Curve, draw_curve
+from lamina.explain.curves import Curve, draw_curve, is_share
+from lamina.explain.drawn import panel
 from lamina.explain.mistakes import Mistake
 from lamina.explain.ranking import Ranking
 from lamina.explain.scores import ClassScore, Scores
@@ -28,6 +28,7 @@ from lamina.structures.results import percent
 _FIRST_TILES, _FIRST_WIDE_TILES = 60, 20  # seen at once; the others unfold
 _FIRST_RANKED = 10
 _FIRST_CLASSES = 30  # of the table; with more the weakest come first, and all unfold
+_FEW_CLASSES = 4  # whose cells are drawn larger
 _BESIDE_CLASSES = 12  # up to here the matrix leaves room for the list of pairs beside it
 _MATRIX_SIDE_PX = 400
 MISTAKES_BYTES = 3_500_000
@@ -213,7 +214,11 @@ def _matrix_table(
             shade = f' style="--s:{shades[row, column]:.2f}"' if count else ""
             cells.append(f"<td{kind}{shade}>{_linked(count or '', row, column, linked)}</td>")
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
-    kind = "confusion" + ("" if upright else " turned") + ("" if len(counts) <= _BESIDE_CLASSES else " many")
+    kind = (
+        "confusion"
+        + ("" if upright else " turned")
+        + (" few" if len(counts) <= _FEW_CLASSES else "" if len(counts) <= _BESIDE_CLASSES else " many")
+    )
     return (
         f'<div class="scroll"><table class="{kind}"><thead><tr><td></td>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
@@ -295,10 +300,9 @@ def curve_panel(curve: Curve) -> str:
     note = ""
     if curve.best is not None:
         epoch, value = curve.best
-        share = "accuracy" in curve.name
         kind = "validation" if np.isfinite(curve.validation).any() else "training"
-        note = f"best {kind} {percent(value) if share else f'{value:.4f}'}, epoch {epoch}"
-    return svg.panel(_titled(curve.name), figure, note=note, label=f"{curve.name} over the epochs")
+        note = f"best {kind} {percent(value) if is_share(curve.name) else f'{value:.4f}'}, epoch {epoch}"
+    return panel(_titled(curve.name), figure, note=note, label=f"{curve.name} over the epochs")
 
 
 def layer_table(summary: Summary) -> str:

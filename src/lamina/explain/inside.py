@@ -34,6 +34,7 @@ from lamina.structures import draw
 _HEATS, _HEAT_PX = 12, 150
 _POINTS = 1000
 _SECONDS = 15.0  # of each section
+_BATCH = 8  # pictures between two looks at the clock: 32 of a large network on a busy machine take half a minute
 _BYTES = 1_000_000
 _ODD = 8
 
@@ -124,8 +125,8 @@ def as_points(subject: Subject) -> str:
         torch.randperm(count, generator=torch.Generator().manual_seed(0))
     ]  # so that a few are a fair sample too
     parts, used, began = [], 0, time.perf_counter()
-    for start in range(0, count, 32):
-        images = torch.from_numpy(subject.images[rows[start : start + 32].numpy()])
+    for start in range(0, count, _BATCH):
+        images = torch.from_numpy(subject.images[rows[start : start + _BATCH].numpy()])
         parts.append(pooled(given_to(lens.net, lens.prepared(images), layer)))
         used += len(images)
         if time.perf_counter() - began > _SECONDS:

@@ -11,10 +11,9 @@ from jaxtyping import Float, Int64
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lamina.explain import html, svg
-from lamina.explain.curves import INK, TRAIN, VALIDATION
+from lamina.explain import html
+from lamina.explain.drawn import INK, TRAIN, VALIDATION, panel, percents, plain
 from lamina.explain.ranking import means, rankings
-from lamina.explain.reliability import percents, plain
 from lamina.explain.sections import LIKELY
 from lamina.explain.subject import Subject, fitting
 from lamina.structures import draw
@@ -112,8 +111,8 @@ def per_label(subject: Subject) -> str:
         f"Precision, recall and F1 at a threshold of {LIKELY}. The best threshold is chosen on these pictures, so what it gives here "
         "flatters it."
     )
-    panel = svg.panel("Thresholds", thresholds_figure(curves), note="means of the labels")
-    return f'<p class="quiet">{legend}</p>{html.table("figures", head, "".join(rows))}<div class="panels">{panel}</div>'
+    drawn = panel("Thresholds", thresholds_figure(curves), note="means of the labels")
+    return f'<p class="quiet">{legend}</p>{html.table("figures", head, "".join(rows))}<div class="panels">{drawn}</div>'
 
 
 def thresholds_figure(curves: ThresholdCurves) -> Figure:

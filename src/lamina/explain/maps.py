@@ -29,6 +29,10 @@ class LayerMaps:
     stride: int
     maps: Float[np.ndarray, "C h w"]
 
+    def __repr__(self) -> str:
+        channels, height, width = self.maps.shape
+        return f"LayerMaps({self.layer}, stride {self.stride}: {channels} channels of {height} x {width})"
+
     @property
     def strength(self) -> Float[np.ndarray, " C"]:
         """How strong each channel is."""
@@ -48,6 +52,9 @@ class FeatureMaps(Drawn):
     seen: Image.Image
     names: tuple[str, ...] = ()  # what each layer is about, where they are an overview
     channels: int = 16
+
+    def __repr__(self) -> str:
+        return f"FeatureMaps({', '.join(map(repr, self.layers))})"
 
     def __getitem__(self, layer: str) -> LayerMaps:
         return next(each for each in self.layers if each.layer == layer)

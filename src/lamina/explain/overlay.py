@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lamina.core.errors import DataError
-from lamina.explain.curves import INK, Curve, learning_curves
-from lamina.explain.reliability import plain
+from lamina.explain.curves import Curve, is_share, learning_curves
+from lamina.explain.drawn import INK, percents, plain
 
 MOST = 8  # runs that can be told apart
 
@@ -50,8 +50,8 @@ def overlaid_figure(runs: Mapping[str, Any] | Sequence[str | os.PathLike[str]]) 
             if figure in of_run:
                 _draw(axes, of_run[figure], name, style)
         axes.set_title(figure, fontsize=10)
-        if any(part in figure for part in ("accuracy", "precision", "recall", "f1")):
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        if is_share(figure):
+            axes.yaxis.set_major_formatter(FuncFormatter(percents))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch", fontsize=9, color=INK)
         plain(axes)

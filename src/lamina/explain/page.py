@@ -12,14 +12,14 @@ from typing import Any
 from lamina.core.errors import LaminaError
 from lamina.core.files import replacing
 from lamina.explain import html, inside, labellings, sections
-from lamina.explain.answers import Labelled, arrays, checked, checked_several, class_probs, named
+from lamina.explain.answers import Labelled, arrays, checked, checked_several, class_probs, named, refuse_values
 from lamina.explain.subject import Subject
 
 Section = Callable[[Subject], str]
 
 # The page, from top to bottom: heading and the function that makes what stands below it. To add a section, write
 # `def name(subject: Subject) -> str` in a file of your own and put it here; it
-# - gives HTML without script, class names of report.css, pictures by structures.draw.data_url, and figures by svg.panel (no
+# - gives HTML without script, class names of report.css, pictures by structures.draw.data_url, and figures by drawn.panel (no
 #   pyplot); what comes from a person goes through html.escape; the document's policy refuses whatever is not in the file;
 # - gives "" where it has nothing to say (a model without convolutions); a LaminaError that it raises is printed in its place;
 # - bounds its pictures: `subject.fitting(pieces, limit_bytes=...)`. A page has PAGE_BYTES in all, and a section for which no room
@@ -73,8 +73,18 @@ def report(
     The labels are one a picture (N), or 0 and 1 for each class (N K), of which the report tells other things.
     `model` answers `predict_probs` or `predict`; `history` is as for `learning_curves`; `settings` are noted under "How it
     was made"; at most `shown` mistakes are drawn; `run` is the folder of the training run, whose records are drawn too. Raises
-    DataError or ShapeError where model and data do not fit.
+    DataError or ShapeError where model and data do not fit, LaminaError for a model whose answers are no classes.
     """
+    refuse_values(model)
+    target = Path(path)
+    if target.is_dir():
+        raise LaminaError(
+            f"The report is to be {target}, which is a folder.",
+            "A file was expected.",
+            f"Pass {target / 'report.html'}.",
+        )
+    if isinstance(shown, bool) or not isinstance(shown, int) or shown < 0:
+        raise LaminaError(f"shown is {shown!r}.", "A number of mistakes, 0 or more, was expected.", "Pass shown=300.")
     if hasattr(model, "memorised"):  # a classifier reads a path, a folder or a named data set itself
         data = model.memorised(data)
     images, labels, classes = arrays(data)
@@ -98,7 +108,6 @@ def report(
     data_name = str(getattr(data, "name", ""))
     heading = title or (f"{model_name} on {data_name}" if data_name else model_name)
     subtitle = f"{len(images):,} samples, {len(classes):,} classes · {datetime.now().astimezone():%d %B %Y}"
-    target = Path(path)
     page = html.document(
         heading, subtitle=subtitle, sections=_written(subject, SEVERAL_LABELS if several else SECTIONS)
     )

@@ -54,10 +54,7 @@ def roc(scores: Any, truth: Any) -> Points:
     scores (N), truth (N, 0 or 1). From (0, 0), threshold infinity, to (1, 1). Equal scores are one step, so the area is the
     share of pairs in the right order, of which equal ones count half (Mann-Whitney); NaN where one of the two kinds is missing.
     """
-    hits, alarms, thresholds = _counts(*_pair(scores, truth))
-    with np.errstate(invalid="ignore"):
-        x, y = np.append(0, alarms / alarms[-1]), np.append(0, hits / hits[-1])
-    return Points(x, y, np.append(np.inf, thresholds), float(np.trapezoid(y, x)))
+    return _roc(*_counts(*_pair(scores, truth)))
 
 
 def precision_recall(scores: Any, truth: Any) -> Points:
@@ -65,7 +62,18 @@ def precision_recall(scores: Any, truth: Any) -> Points:
 
     scores (N), truth (N, 0 or 1). It begins at recall 0 with the precision of the highest score. NaN where no picture has the label.
     """
-    hits, alarms, thresholds = _counts(*_pair(scores, truth))
+    return _precision_recall(*_counts(*_pair(scores, truth)))
+
+
+def _roc(hits: Int64[np.ndarray, " M"], alarms: Int64[np.ndarray, " M"], thresholds: Float[np.ndarray, " M"]) -> Points:
+    with np.errstate(invalid="ignore"):
+        x, y = np.append(0, alarms / alarms[-1]), np.append(0, hits / hits[-1])
+    return Points(x, y, np.append(np.inf, thresholds), float(np.trapezoid(y, x)))
+
+
+def _precision_recall(
+    hits: Int64[np.ndarray, " M"], alarms: Int64[np.ndarray, " M"], thresholds: Float[np.ndarray, " M"]
+) -> Points:
     with np.errstate(invalid="ignore"):
         recall, precision = hits / hits[-1], hits / (hits + alarms)
     area = float((np.diff(recall, prepend=0) * precision).sum())
@@ -103,7 +111,8 @@ def _ranked(
 ) -> Iterator[Ranking]:
     for number, name in enumerate(classes):
         truth = labels == number if labels.ndim == 1 else labels[:, number] == 1
-        found, precise = roc(probs[:, number], truth), precision_recall(probs[:, number], truth)
+        counts = _counts(*_pair(probs[:, number], truth))  # sorted once for both
+        found, precise = _roc(*counts), _precision_recall(*counts)
         # The highest point at each false alarm rate, and the first threshold that reaches each recall.
         at = np.searchsorted(found.x, FALSE_ALARMS, side="right") - 1
         reached = np.minimum(np.searchsorted(precise.x, RECALLS - 1e-12, side="left"), len(precise.x) - 1)

@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lamina.explain.curves import INK, RULE, TRAIN, VALIDATION
+from lamina.explain.drawn import INK, RULE, TRAIN, VALIDATION, percents, plain
 from lamina.explain.ranking import FALSE_ALARMS, RECALLS, Ranking
-from lamina.explain.reliability import percents, plain
 
 _WORST = 3  # drawn by themselves
 _DASHES = ((0, (6, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from lamina.explain.calibrated import Calibration
-from lamina.explain.curves import INK, RULE, TRAIN, VALIDATION
+from lamina.explain.drawn import INK, TRAIN, VALIDATION, percents, plain
 
 
 def reliability_figure(calibration: Calibration, *, beside: Calibration | None = None) -> Figure:
@@ -74,20 +74,6 @@ def sureness_figure(calibration: Calibration) -> Figure:
     figure.legend(frameon=False, fontsize=9, labelcolor=INK, loc="outside upper center", ncols=3, columnspacing=1.2)
     plain(axes)
     return figure
-
-
-def plain(axes: Axes) -> None:
-    """The look of all figures of the report: thin lines behind the data, no box."""
-    axes.tick_params(length=0, labelsize=9, labelcolor=INK)
-    axes.grid(color=RULE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(RULE)
-
-
-def percents(value: float, _: object = None) -> str:
-    """0.25 as `25 %`."""
-    return f"{100 * value:g} %"
 
 
 def _draw(axes: Axes, calibration: Calibration, *, hollow: bool, label: str) -> None:

@@ -68,10 +68,16 @@ def cams_of(
             return kept[-1].clone() if isinstance(result, Tensor) else None
         return None
 
-    with torch.enable_grad(), watching.hooked(net, leave):
+    with torch.inference_mode(False), torch.enable_grad(), watching.hooked(net, leave):
         # Gradients start at the picture, so that they reach the map in a network whose weights are all frozen, too.
         output = first_output(net(inputs.clone().requires_grad_().clone()))
         answers = lens.answers(output)
+        if not answers.isfinite().all():
+            raise LaminaError(
+                "The network's answer is not finite.",
+                "Numbers were expected.",
+                "Training has probably diverged: train again with a lower learning rate.",
+            )
         if labels is None:
             places = [lens.place(None, row) for row in answers]
         else:

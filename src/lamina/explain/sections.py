@@ -16,13 +16,14 @@ import torch
 from matplotlib.figure import Figure
 
 from lamina.core.errors import LaminaError
-from lamina.explain import html, svg
+from lamina.explain import html
 from lamina.explain.calibrated import calibration as calibrated
 from lamina.explain.calibrated import fit_temperature
 from lamina.explain.cells import cell_panels
 from lamina.explain.confusion import confusion_matrix, most_confused
 from lamina.explain.curves import learning_curves
-from lamina.explain.gradients import GRADIENTS, draw_by_depth, draw_by_step, gradient_norms
+from lamina.explain.drawn import panel
+from lamina.explain.gradients import draw_by_depth, draw_by_step, gradient_norms
 from lamina.explain.mistakes import find_mistakes
 from lamina.explain.ranking import means, rankings
 from lamina.explain.ranking_figures import precision_recall_figure, roc_figure
@@ -31,6 +32,7 @@ from lamina.explain.scores import class_scores, top_accuracy
 from lamina.explain.subject import Subject
 from lamina.models.summary import Summary
 from lamina.structures.results import percent
+from lamina.training.gradient_norms import GRADIENTS
 
 LIKELY = 0.5  # what a label's own probability has to be
 _FEWEST = 20  # pictures from which a temperature is told
@@ -86,7 +88,7 @@ def calibration(subject: Subject) -> str:
         "The second panel: the same "
         "on logarithmic axes, where the sure answers can be told apart."
     )
-    panels = svg.panel("Reliability", reliability_figure(said), note="bins of equal width") + svg.panel(
+    panels = panel("Reliability", reliability_figure(said), note="bins of equal width") + panel(
         "Mistakes where it is sure", sureness_figure(by_count), note="bins of as many answers each"
     )
     told = f'<p class="quiet">{legend}</p><div class="panels">{panels}</div>{html.facts(figures)}'
@@ -102,6 +104,12 @@ def _temperature(subject: Subject) -> str:
     if len(labels) < _FEWEST or not wrong.any():
         return ""
     fitted = fit_temperature(probs, labels)
+    if fitted.after.ece >= fitted.before.ece:
+        return (
+            f'<p class="quiet">A temperature does not help: {fitted.value:.3f}, the likeliest one, would have brought the expected '
+            f"calibration error from {percent(fitted.before.ece)} to {percent(fitted.after.ece)}, measured on each half of these "
+            "pictures with the temperature of the other half.</p>"
+        )
     verb = "less" if fitted.value > 1 else "more"
     return (
         f'<p class="quiet">Logits divided by {fitted.value:.3f} ({verb} confident answers) would have brought the expected '
@@ -121,7 +129,7 @@ def ranking(subject: Subject) -> str:
         "Each class against the rest, at every threshold. Grey: between the best and the worst class at each place. "
         "The horizontal axis of the ROC curve is logarithmic, and axes begin near the curves."
     )
-    panels = svg.panel("ROC", roc_figure(ranked), note=f"mean area {_area(every.auc)}") + svg.panel(
+    panels = panel("ROC", roc_figure(ranked), note=f"mean area {_area(every.auc)}") + panel(
         "Precision and recall",
         precision_recall_figure(ranked),
         note=f"mean average precision {_area(every.average_precision)}",
@@ -155,8 +163,8 @@ def gradients(subject: Subject) -> str:
     by_depth, by_step = (Figure(figsize=(4.0, 3.2), layout="constrained") for _ in range(2))
     draw_by_depth(by_depth.add_subplot(), record)
     draw_by_step(by_step.add_subplot(), record)
-    panels = svg.panel("By depth", by_depth, note="medians of the first, middle and last tenth of training")
-    panels += svg.panel("By step", by_step, note="the first, the middle and the last layer")
+    panels = panel("By depth", by_depth, note="medians of the first, middle and last tenth of training")
+    panels += panel("By step", by_step, note="the first, the middle and the last layer")
     legend = "The Euclidean norm of the gradient of each layer's weights. Norms that shrink layer by layer towards the input vanish."
     return f'<p class="quiet">{legend}</p><div class="panels">{panels}</div>'
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
 import queue
@@ -122,48 +121,32 @@ class OnnxEngine:
 
 
 class OpenVinoEngine:
-    """An ONNX model (its bytes) in OpenVINO on this machine's processor.
-
-    `hint` "latency" lets all threads work on one batch; "throughput" cuts a batch into parts, one a group of threads.
-    """
+    """An ONNX model (its bytes) in OpenVINO on this machine's processor: all threads work on one batch."""
 
     name = "openvino"
 
-    def __init__(
-        self, model: bytes, *, precision: str = "float32", threads: int | None = None, hint: str = "latency"
-    ) -> None:
+    def __init__(self, model: bytes, *, precision: str = "float32", threads: int | None = None) -> None:
         try:
             import openvino
         except ImportError:
             raise MissingExtraError("OpenVINO", "openvino") from None
         self.precision = _known(precision, ("float32", "bfloat16", "int8"))
-        if hint not in ("latency", "throughput"):
-            raise unknown_name("hint", hint, ("latency", "throughput"))
         # Left alone it computes in bfloat16 wherever the processor has it.
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _OF_OPENVINO.get(precision, "f32")}
-        settings["PERFORMANCE_HINT"] = hint.upper()
+        settings["PERFORMANCE_HINT"] = "LATENCY"
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
         self._compiled = core.compile_model(core.read_model(model), "CPU", settings)
-        self._parts = max(int(self._compiled.get_property("NUM_STREAMS")), 1) if hint == "throughput" else 1
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests: each answers one batch at a time
 
     def __call__(self, *inputs: npt.NDArray[Any]) -> Arrays:
-        count = len(inputs[0])
-        edges = [count * part // self._parts for part in range(self._parts + 1)]
-        spans = [(start, end) for start, end in itertools.pairwise(edges) if end > start]
-        requests = [self._request() for _ in spans]
+        request = self._request()
         try:
-            for request, (start, end) in zip(requests, spans, strict=True):
-                request.start_async({at: np.ascontiguousarray(value[start:end]) for at, value in enumerate(inputs)})
-            for request in requests:
-                request.wait()
-            told = [[_float32(np.array(value.data)) for value in request.output_tensors] for request in requests]
+            request.infer({at: np.ascontiguousarray(value) for at, value in enumerate(inputs)})
+            return tuple(_float32(np.array(value.data)) for value in request.output_tensors)
         finally:
-            for request in requests:
-                self._idle.put(request)
-        return tuple(parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*told, strict=True))
+            self._idle.put(request)
 
     def _request(self) -> Any:
         try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lamina.core.errors import MissingExtraError, unknown_name
 from lamina.export import remembered
-from lamina.export.checking import Reference
+from lamina.export.checking import LEAST_AGREEMENT, TOLERANCES, Reference
 from lamina.export.deployable import Deployable
 from lamina.export.engines import Arrays, Engine
 from lamina.export.made_engines import ENGINES, Maker
@@ -24,8 +24,6 @@ PRECISIONS: Mapping[str, tuple[str, ...]] = {  # what may be chosen from where o
     "bfloat16": ("float32", "bfloat16"),
     "int8": ("float32", "int8"),
 }
-LEAST_AGREEMENT = 0.99  # of the classes
-MOST_DIFFERENCE = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.5}  # below float32 only where answers are no classes
 _ROUND_S = 1.0  # a batch is shortened to what torch answers in so long
 _LEAST = 4  # samples of a shortened batch
 _FEWEST, _MOST = 3, 30  # rounds
@@ -111,7 +109,8 @@ def fastest(
 
     Other answers are those that lie 1e-3 apart in float32, or where fewer than 99 % of the classes are the same. The choice
     is kept in the cache by architecture, shapes, machine and versions; a later call builds that one alone, and compares it
-    again, for its weights may be others. `told` gets one line about it.
+    again, for its weights may be others. `told` gets one line about it, which names the kept file: one that was measured while
+    the machine did other work is removed by hand.
     """
     chosen = _checked(engines)
     key = remembered.key(deployable, batch=batch, precision=precision, engines=chosen, threads=threads)
@@ -120,7 +119,10 @@ def fastest(
         race = _Race(deployable, (batch,), precision, chosen, samples, threads)
         engine, timing = race.built_again(kept["engine"], kept["precision"])
         if engine is not None:
-            told(f"{timing.name} answers, which was measured the fastest here before{timing.beside_torch}.")
+            told(
+                f"{timing.name} answers, the fastest here when it was measured{timing.beside_torch}. "
+                f"To measure anew, remove {remembered.path(key)}."
+            )
             return engine
     race = _Race(deployable, (batch,), precision, chosen, samples, threads)
     timings = race.timings()
@@ -234,10 +236,10 @@ def _judged(timing: Timing, reference: Reference, answers: Arrays) -> Timing:
     timing = dataclasses.replace(timing, difference=difference, agreement=agreement)
     if not np.isfinite(difference):
         return dataclasses.replace(timing, reason="its answers are not finite, or of another shape")
-    limit = MOST_DIFFERENCE[timing.precision]
     if agreement is not None and agreement < LEAST_AGREEMENT:
         return dataclasses.replace(timing, reason=f"only {100 * agreement:.1f} % of the classes are those of torch")
-    if difference > limit and (timing.precision == "float32" or agreement is None):
+    # Below float32 probabilities may move, as long as the classes stay.
+    if difference > TOLERANCES[timing.precision] and (timing.precision == "float32" or agreement is None):
         return dataclasses.replace(timing, reason=f"its answers lie up to {difference:.2g} from those of torch")
     return timing
 

@@ -52,12 +52,20 @@ def to_onnx(deployable: Deployable, *, any_size: bool = True, precision: str = "
             )
     except Exception as error:  # the exporter raises nearly anything
         raise LaminaError(
-            f"ONNX has no way to express the network ({type(error).__name__}: {str(error).splitlines()[0]}).",
+            f"ONNX has no way to express the network ({_why(error)}).",
             "Operators that ONNX knows were expected.",
             "Export it as a torch program instead: a path that ends in .pt2.",
         ) from error
     assert told is not None
     return in_bfloat16(told.model_proto) if precision == "bfloat16" else told.model_proto
+
+
+def _why(error: BaseException) -> str:
+    """The first line of what went wrong at first: the exporter wraps it in advice, in colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    told = next(iter(str(error).splitlines()), "no reason told").rstrip(".")
+    return f"{type(error).__name__}: {told}"
 
 
 def require_extra() -> None:

@@ -9,6 +9,7 @@ import copy
 import importlib.util
 import io
 import json
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from safetensors.torch import save as save_tensors
 from lamina.core.errors import DataError, LaminaError, unknown_name
 from lamina.core.files import replacing
 from lamina.export import int8, metadata, onnx_file, samples
-from lamina.export.checking import ModuleEngine, Reference
+from lamina.export.checking import LEAST_AGREEMENT, TOLERANCES, ModuleEngine, Reference
 from lamina.export.deployable import Deployable
 from lamina.export.engines import Engine, OnnxEngine, OpenVinoEngine
 from lamina.export.exported import Exported
@@ -31,11 +32,6 @@ from lamina.export.samples import Samples
 
 FORMATS = {".onnx": "ONNX", ".pt2": "torch program", ".safetensors": "weights for plain torch"}
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-# The largest difference allowed where nobody says. Networks of this library showed 4e-6 in float32; the others are wide, for they were
-# tried on few networks.
-TOLERANCES: Mapping[str, float] = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.5}
-# The least share of classes that agree, where nobody names a tolerance. SqueezeNet 1.1 in int8 keeps 95 % of ImageNet's 1,000.
-LEAST_AGREEMENT: Mapping[str, float] = {"float32": 0.0, "float16": 0.99, "bfloat16": 0.99, "int8": 0.9}
 EXTRA_FILE = "lamina.json"  # in a .pt2
 
 
@@ -55,7 +51,7 @@ def write(
     `quantise`), for which real samples are needed: half of those `tried` give the ranges, and the other half is compared.
 
     `tolerance` is the largest difference allowed: absolute for probabilities, for other answers a share of the largest. Without it, it is
-    1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8, and of the classes 99 % have to agree (in int8 90 %). Raises
+    1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8, and 99 % of the classes have to agree. Raises
     LaminaError, and leaves what was there, where the network cannot be expressed or the file answers otherwise.
     """
     target = _checked(path, precision, tolerance)
@@ -91,7 +87,7 @@ def write(
             told = f"{len(compared)} {compared.told}"
             limit = TOLERANCES[precision] if tolerance is None else tolerance
             made = Exported(target, FORMATS[target.suffix], precision, len(content), sizes, told, limit, checks)
-            _require(made, agreement=LEAST_AGREEMENT[precision] if tolerance is None else 0.0)
+            _require(made, agreement=LEAST_AGREEMENT if tolerance is None else 0.0)
     except OSError as error:
         raise LaminaError(
             f"{target} could not be written ({error.strerror or error}).",
@@ -192,13 +188,23 @@ def _require(made: Exported, *, agreement: float) -> None:
     if made.largest_difference <= made.tolerance and (made.agreement is None or made.agreement >= agreement):
         return
     checks = "; ".join(map(str, made.checks))
-    least = f", and {100 * agreement:.0f} % of the classes," if agreement else ""
+    least = f", and {100 * agreement:.0f} % of the classes," if agreement and made.agreement is not None else ""
+    ways = ["export it in float32"] if made.precision != "float32" else []
+    if math.isfinite(made.largest_difference):
+        enough = f"{max(made.tolerance, _rounded_up(made.largest_difference)):g}"
+        ways.append(f"allow it by tolerance={enough} (--tolerance {enough}), which asks nothing of the classes")
+    remedy = ", or ".join(ways) or "look into the network for what gives no finite numbers"
     raise LaminaError(
         f"In {made.precision} {made.path} answers otherwise than the network, on {made.tried_on} ({checks}).",
         f"Differences of at most {made.tolerance:g}{least} were expected; the file was not written.",
-        "Allow more by tolerance=... (--tolerance)"
-        + (", or export it in float32." if made.precision != "float32" else "."),
+        f"{remedy[0].upper()}{remedy[1:]}.",
     )
+
+
+def _rounded_up(value: float) -> float:
+    """The next number of one digit."""
+    digit = 10.0 ** math.floor(math.log10(value)) if value else 1.0
+    return math.ceil(value / digit) * digit
 
 
 def _has_openvino() -> bool:

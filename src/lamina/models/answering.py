@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamina.core.errors import LaminaError, unknown_name
 from lamina.core.warnings import warn
@@ -18,6 +17,7 @@ from lamina.export import fastest
 from lamina.export.engines import Engine
 from lamina.export.made_engines import ENGINES, Maker
 from lamina.export.samples import CALIBRATION, CHECKED, Samples
+from lamina.models.fingerprint import Fingerprint
 
 BATCH = 32  # pictures an engine is given at once, and by which it is chosen
 _TRIED = 32  # pictures on which answers in float32 are compared
@@ -31,7 +31,7 @@ class Engines:
     """The engines that were built for a model's network as it is now. A copy of the model begins without any."""
 
     def __init__(self) -> None:
-        self._state: tuple[Any, ...] = ()
+        self._made_for: Fingerprint | None = None
         self._built: dict[tuple[str, str], Engine | None] = {}  # None: torch as it is, for nothing else works
         self._lock = threading.RLock()
 
@@ -43,7 +43,9 @@ class Engines:
     ) -> np.ndarray[Any, Any]:
         """The answers (N ...) to uint8 pictures (N C H W); `plain` gives those of the model's network in torch."""
         _check(engine, precision)
-        if engine == "auto" and not _is_free(model, images):
+        if not len(images) or batch_size < 1:
+            return plain(images)  # whose error is that of every way
+        if engine == "auto" and not _is_free(model):
             return plain(images)
         if engine == "torch" and precision == "float32":
             return plain(images)
@@ -59,7 +61,7 @@ class Engines:
         with self._lock:
             if self._missing(model, asked):
                 model.runtime.place(model.net)  # as torch's own answers do, lest the weights seem to change then
-                self._state = _state(model)
+                self._made_for = Fingerprint(model)
                 self._built[asked] = _build(model, images, engine, precision)
             built = self._built[asked]
         if built is None:
@@ -69,10 +71,9 @@ class Engines:
     def _missing(self, model: Any, asked: tuple[str, str]) -> bool:
         """Whether no engine is there for what the model is now; those of what it was are dropped."""
         with self._lock:
-            state = _state(model)
-            if not _are_same(state, self._state):
+            if self._made_for is not None and not self._made_for.holds(model):
                 self._built.clear()
-                self._state = state
+                self._made_for = None
             return asked not in self._built
 
 
@@ -90,10 +91,9 @@ def _check(engine: str, precision: str) -> None:
         )
 
 
-def _is_free(model: Any, images: Tensor) -> bool:
+def _is_free(model: Any) -> bool:
     """Whether an engine may answer for this network: on the processor, whole, not while it is being trained."""
-    alone = model.runtime.device.type == "cpu" and model.runtime.world.size == 1
-    return alone and images.dtype == torch.uint8 and model._fed is None
+    return model.runtime.device.type == "cpu" and model.runtime.world.size == 1 and model._fed is None
 
 
 def _is_worth_it(model: Any, left_s: float, precision: str) -> bool:
@@ -148,28 +148,3 @@ def _build(model: Any, images: Tensor, engine: str, precision: str) -> Engine | 
 def _batches(engine: Engine, images: Tensor, count: int) -> Iterator[np.ndarray[Any, Any]]:
     for start in range(0, len(images), count):
         yield engine(images[start : start + count].numpy())[0]
-
-
-def _state(model: Any) -> tuple[Any, ...]:
-    """What the answers depend on: weights by their place, version and last value, and what the model has learnt around them.
-
-    The last value is for changes behind `.data`, which count as no version.
-    """
-    net: nn.Module = model.net
-    weights = tuple(_mark(value) for value in (*net.parameters(), *net.buffers()))
-    around = tuple(vars(model).get(name) for name in model._learnt if name not in ("_step", "split", "learnt_from"))
-    return (*around, model._compiled, net, weights)
-
-
-def _mark(value: Tensor) -> tuple[Any, ...]:
-    version = -1 if value.is_inference() else value._version
-    last = value.detach()[(-1,) * value.dim()].item() if value.numel() else 0
-    return value.data_ptr(), version, last if last == last else "nan"
-
-
-def _are_same(state: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return (
-        len(state) == len(other)
-        and all(mine is theirs for mine, theirs in zip(state[:-1], other[:-1], strict=True))
-        and state[-1] == other[-1]
-    )

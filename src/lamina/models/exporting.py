@@ -48,8 +48,9 @@ class Exporting:
         A model of other things than pictures takes arrays, and where it is a torch module an `example`: a batch of two.
 
         `tolerance` is the largest difference allowed: absolute for probabilities, for other answers a share of the largest. Without it
-        1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8, and of the classes 99 % have to agree (in int8 90 %). Raises
-        LaminaError, and leaves what was there, where it answers otherwise or cannot be expressed; MissingExtraError without "export".
+        1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8, and 99 % of the classes have to agree; where one is given,
+        nothing is asked of them. Raises LaminaError, and leaves what was there, where it answers otherwise or cannot be expressed;
+        MissingExtraError without "export".
         """
         shipped: Deployable = self.deployable(example)
         tried = None if data is None else _tried(shipped, data, samples.CHECKED * (2 if precision == "int8" else 1))

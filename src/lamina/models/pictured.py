@@ -265,7 +265,8 @@ class Pictured(Model):
         `engine` is "auto", "torch", "onnxruntime", "openvino" or "compiled". "auto" begins with torch; where so many pictures are
         left that it pays, the fastest that is installed goes on, and that is said. What it takes to build is kept until the
         weights change. `precision` "bfloat16" or "int8" lets engines join that compute so, if they keep 99 % of the classes on
-        the first pictures. `evaluate` and `fit` are torch's.
+        the first pictures. The last digits of answers may change when another engine goes on: "torch" keeps them. `evaluate` and `fit`
+        are torch's.
         """
         return self._engines
 

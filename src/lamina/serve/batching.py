@@ -163,16 +163,16 @@ class Batcher:
             arrays = [picture.array for picture in batch if picture.array is not None]
             if not arrays:
                 continue
-            if buffer is None or buffer.shape[1:] != arrays[0].shape:
-                buffer = np.empty((self.limits.batch, *arrays[0].shape), np.uint8)
             now = time.monotonic()
-            for row, (picture, array) in enumerate(zip(batch, arrays, strict=True)):
-                buffer[row] = array
-                picture.array = None
+            for picture in batch:
                 self._figures.wait.observe(now - picture.ready_at)
             try:
+                if buffer is None or buffer.shape[1:] != arrays[0].shape:
+                    buffer = np.empty((self.limits.batch, *arrays[0].shape), np.uint8)
+                for row, array in enumerate(arrays):
+                    buffer[row] = array
                 answers = self._answers(batch, self._compute(buffer[: len(batch)]))
-            except Exception as error:
+            except Exception as error:  # of memory, of the engine: the next batch is computed
                 log.exception("the engine failed")
                 answers = [_failed("the model", error)] * len(batch)
             self._figures.batches.observe(len(batch))
@@ -182,6 +182,8 @@ class Batcher:
     def _answers(self, batch: Sequence[Picture], rows: npt.NDArray[Any]) -> list[Any]:
         """What each picture gets: of those that something is made of later, the bare row."""
         answers: list[Any] = list(rows)
+        if len(answers) != len(batch):
+            raise ValueError(f"{len(batch)} pictures came, and the engine gave {len(answers)} answers")
         plain = [index for index, picture in enumerate(batch) if picture.group.after is None]
         for index, answer in zip(plain, self._tell(rows[plain]) if plain else (), strict=True):
             answers[index] = answer

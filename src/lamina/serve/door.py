@@ -48,6 +48,17 @@ class Door:
             self._figures.rejected.labels(refused.code).inc()
             await refusal(refused, unread=scope["method"] == "POST")(scope, receive, counted)
             return
+        names = [name for name, _ in scope["headers"]]
+        if b"transfer-encoding" in names and b"content-length" in names:  # RFC 9112, 6.3: how requests are smuggled in
+            refused = Refused(
+                "malformed",
+                "The request tells its length twice, by Content-Length and by Transfer-Encoding.",
+                "One of them was expected.",
+                "Leave one out.",
+            )
+            self._figures.rejected.labels(refused.code).inc()
+            await refusal(refused, unread=True)(scope, receive, counted)
+            return
         try:
             await self._inner(scope, receive, counted)
         except Exception as error:

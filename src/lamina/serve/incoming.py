@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FIELDS = 32  # parts of a form that are no pictures
 _BARE = ("application/octet-stream",)  # beside image/*
+_PARTS = 100_000  # commas and brackets of a JSON; base64 has none
 TYPES = "multipart/form-data, application/json, image/* or application/octet-stream"
 
 
@@ -76,10 +77,18 @@ class Ledger:
 async def read(request: Request, limits: Limits, ledger: Ledger, *, until: float) -> bytes:
     """The body, whose bytes are in the ledger until they are given back. `until` is a time of the event loop's clock.
 
-    Raises Refused as soon as it is too long or too late; no more than the limit is ever held.
+    Raises Refused as soon as it is too long or too late, and for a packed one; no more than the limit is ever held.
     """
+    packed = request.headers.get("content-encoding", "identity").strip().lower()
+    if packed != "identity":
+        raise Refused(
+            "unsupported_type",
+            f"The body is packed (Content-Encoding: {packed[:40]}).",
+            "A body as it is was expected: picture files are packed already.",
+            "Send it without Content-Encoding.",
+        )
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limits.body_bytes:
+    if declared.isdecimal() and int(declared) > limits.body_bytes:
         raise _too_large(int(declared), limits)
     parts: list[bytes] = []
     size = 0
@@ -129,6 +138,13 @@ def uploads(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
 
 
 def _from_json(body: bytes, limits: Limits) -> list[Upload]:
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > _PARTS:
+        raise Refused(  # before seconds are spent on millions of empty lists, and fifty times the body's bytes
+            "invalid",
+            "The JSON has far more parts than a list of pictures has.",
+            f'Expected: {{"images": ["BASE64", ...]}}, at most {limits.max_pictures} of them.',
+            "Send the pictures alone.",
+        )
     try:
         told = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -147,7 +163,8 @@ def _from_json(body: bytes, limits: Limits) -> list[Upload]:
             "Encode the bytes of each picture file as base64.",
         )
     _check_count(len(images), limits)
-    return [Upload(image, _numbered(index)) for index, image in enumerate(images)]
+    # One wide character would make four bytes of each; what is no base64 anyway is not kept.
+    return [Upload(image if image.isascii() else "?", _numbered(index)) for index, image in enumerate(images)]
 
 
 def _shape(told: Any, images: Any) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from lamina.core.errors import LaminaError
 
 _MB = 1_000_000
+_MOST_MEGAPIXELS = 178.0  # Pillow opens no larger pictures
 _BODIES = 16  # bodies of the largest size that may lie in memory at once
 
 
@@ -43,6 +44,13 @@ class Limits:
                     f"A {'whole number of at least 1' if whole else 'positive number'} was expected.",
                     f"Leave it out for {field.default}.",
                 )
+
+        if self.max_megapixels > _MOST_MEGAPIXELS:
+            raise LaminaError(
+                f"max_megapixels is {self.max_megapixels:g}.",
+                f"Pictures of at most {_MOST_MEGAPIXELS:g} megapixels can be read.",
+                "Ask for fewer; the model sees them small anyway.",
+            )
 
     @property
     def body_bytes(self) -> int:

@@ -44,7 +44,10 @@ class Patient(H11Protocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Says that no HTTP came, or a header without end, in the shape of all errors."""
+        """Says that no HTTP came, or a header without end, in the shape of all errors; where an answer has begun, nothing."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
         refused = Refused(
             "malformed", msg, "HTTP/1.1 with headers of at most 64 kB was expected.", "Check what sends the request."
         )

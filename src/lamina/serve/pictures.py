@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,11 @@ from lamina.serve.refusals import Refused
 
 # What Pillow reads by itself, in its own process: EPS would start Ghostscript, others are kept by nobody.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF")
+_ALWAYS_FIRST = ("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM")  # Pillow tries these before all others
+_SLOW = ("ppm_plain", "bmp_rle")  # decoders in Python, a hundred times slower than others
+_SLOW_BYTES = 1_000_000
+_SCANS = 100  # of a JPEG; cameras and programs write some ten. Each goes over all its pixels, and may have no bytes
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of those that bring their length, and the end (d9)
 
 
 def pixels(content: bytes, name: str, preprocess: Preprocess, limits: Limits) -> npt.NDArray[np.uint8]:
@@ -40,16 +47,43 @@ def check(content: bytes, name: str, limits: Limits) -> None:
             "Make it smaller: the model sees it small anyway.",
         )
     try:
-        with Image.open(io.BytesIO(content)) as opened:
+        with Image.open(io.BytesIO(content), formats=_readers()) as opened:
             kind, (width, height) = opened.format, opened.size
+            slow = [tile[0] for tile in opened.tile[:1] if tile[0] in _SLOW]
+        if kind not in _ALWAYS_FIRST:  # what is read later is opened with no list: is it the same thing then?
+            with Image.open(io.BytesIO(content)) as opened:
+                kind = opened.format
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels(f"{name} has too many pixels ({error}).", limits) from None
     except Exception:  # Pillow raises nearly anything on damaged bytes
-        raise _unreadable(name, "is no picture, or a damaged one") from None
+        raise _unreadable(name, "is no picture of a kind that is taken, or a damaged one") from None
     if kind not in FORMATS:
         raise _unreadable(name, f"is a file of the kind {kind}")
     if width * height > limits.pixels:
         raise _too_many_pixels(f"{name} has {width:,} x {height:,} pixels.", limits)
+    if slow and len(content) > _SLOW_BYTES:
+        raise _unreadable(name, f"is a {kind} of more than {_SLOW_BYTES / 1e6:g} MB in its slowest form ({slow[0]})")
+    if kind in ("JPEG", "MPO") and _scans(content) > _SCANS:
+        raise _unreadable(name, f"is a JPEG that goes over its pixels more than {_SCANS} times")
+
+
+@functools.cache
+def _readers() -> list[str]:
+    """Those formats that this Pillow has a reader for; MPO is read as JPEG, HEIF where somebody installed it."""
+    Image.init()
+    return [kind for kind in FORMATS if kind in Image.OPEN]
+
+
+def _scans(content: bytes) -> int:
+    """How often a JPEG goes over its pixels. What stands behind its end, as a phone's short film does, is not looked at."""
+    at, scans = 2, 0
+    while (found := _MARKER.search(content, at)) is not None and scans <= _SCANS:
+        place, marker = found.start(), content[found.start() + 1]
+        if marker == 0xD9:
+            break
+        scans += marker == 0xDA
+        at = place + 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    return scans
 
 
 def _too_many_pixels(came: str, limits: Limits) -> Refused:

@@ -7,6 +7,7 @@ its error in its place; where none could, the status of the first one's error. S
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -142,8 +143,9 @@ async def _explained(request: Request, service: Service, uploads: list[Upload], 
     label = asked.get("label") or None
     draws = asked.get("draw", "0").lower() not in ("", "0", "false", "no")
     try:
-        async with asyncio.timeout(max(until - began, 0.001)), service.explaining:
-            heat = await asyncio.to_thread(heat_of, service, upload, label=label, draws=draws)
+        async with asyncio.timeout(max(until - began, 0.001)):
+            explain = functools.partial(heat_of, service, upload, label=label, draws=draws)
+            heat = await asyncio.get_running_loop().run_in_executor(service.explaining, explain)
     except TimeoutError:
         raise late(service.limits) from None
     return Answer({**heat, "model": service.name, "took_ms": round(1000 * (time.monotonic() - began), 2)})

@@ -12,6 +12,7 @@ import errno
 import ipaddress
 import logging
 import math
+import multiprocessing
 import os
 import signal
 import socket
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOOK_S = 0.05  # between looks whether accepted requests are done
+_NO_ENGINE = 3  # the exit code of a worker that its supervisor does not start again (uvicorn.config.STARTUP_FAILURE)
 
 
 def run(make: Callable[[], FastAPI], listening: socket.socket, *, where: str, workers: int, limits: Limits) -> int:
@@ -39,7 +41,6 @@ def run(make: Callable[[], FastAPI], listening: socket.socket, *, where: str, wo
     """
     try:
         import uvicorn
-        from uvicorn.supervisors import Multiprocess
     except ImportError:
         raise MissingExtraError("Serving", "serve") from None
 
@@ -68,13 +69,33 @@ def run(make: Callable[[], FastAPI], listening: socket.socket, *, where: str, wo
     with tempfile.TemporaryDirectory(prefix="lamina-metrics-") as folder:
         os.environ[SHARED] = folder
         try:
-            several = Multiprocess(config, sockets=[listening])
+            several = _workers(config, listening)
             several.run()
         finally:
             del os.environ[SHARED]
         return int(
             any(process.exitcode not in (0, None, -signal.SIGTERM, -signal.SIGINT) for process in several.processes)
         )
+
+
+def _workers(config: Any, listening: socket.socket) -> Any:
+    """uvicorn's supervisor of several processes, which says that one died before another takes its place."""
+    from prometheus_client.multiprocess import mark_process_dead
+    from uvicorn.supervisors import Multiprocess
+
+    class Workers(Multiprocess):
+        def keep_subprocess_alive(self) -> None:
+            for process in self.processes:
+                if process.exitcode not in (None, _NO_ENGINE) and process.pid is not None:
+                    mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+                    print(
+                        f"Worker {process.pid} died (exit code {process.exitcode}); another takes its place.",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+            super().keep_subprocess_alive()
+
+    return Workers(config, sockets=[listening])
 
 
 @contextlib.contextmanager
@@ -140,7 +161,8 @@ def prepare(service: Service) -> None:
     def stop(number: int, frame: Any) -> None:
         if service.stopping and number == signal.SIGINT and stopping:
             loop.call_soon_threadsafe(stopping[0].cancel)
-            _call(before[number], number, frame)
+            for _ in range(2):  # uvicorn's first Ctrl-C asks, also where SIGTERM came before it, and its second insists
+                _call(before[number], number, frame)
             return
         loop.call_soon_threadsafe(begin, number)
 
@@ -162,6 +184,8 @@ def prepare(service: Service) -> None:
         if service.failure is not None:
             _FAILED.append(True)
             print(service.failure, file=sys.stderr, flush=True)
+            if multiprocessing.parent_process() is not None:
+                os._exit(_NO_ENGINE)  # a worker: another would fail as this one did, and no request can be answered
             begin(signal.SIGTERM)
 
     def when_ready(_: Service) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import gc
 import io
@@ -10,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,8 @@ class Service:
         if not hasattr(model, "results") or not hasattr(model, "deployable"):
             raise LaminaError(
                 f"A {type(model).__name__} came to be served.",
-                "A model that answers pictures with results was expected: a Classifier, a Regressor.",
-                "Serve its members one by one." if hasattr(model, "members") else "Wrap its network in a Classifier.",
+                "A model that answers pictures with results was expected: a Classifier, a Regressor, an Ensemble.",
+                "Wrap its network in a Classifier.",
             )
         engines.check_name(engine)
         self.model, self.name, self.limits = model, name, limits
@@ -63,7 +63,7 @@ class Service:
         self.failure: Exception | None = None
         self.stopping = False
         self.explains = False  # whether the network has maps to look at
-        self.explaining = asyncio.Semaphore(1)  # a second explanation waits: each takes all threads
+        self.explaining = ThreadPoolExecutor(1, "lamina-explain")  # a second one waits: each takes all threads
         self.requests = 0  # accepted and not yet answered
         self.say: Callable[[str], None] = _nothing
         self.when_ready: Callable[[Service], None] = _nothing
@@ -84,6 +84,7 @@ class Service:
     def stop(self) -> None:
         """Ends the threads."""
         self.stopping = True
+        self.explaining.shutdown(wait=False, cancel_futures=True)
         self.batcher.stop()
 
     def card(self) -> dict[str, Any]:

@@ -113,7 +113,8 @@ class SegmentationMap:
     def draw(self, *, alpha: float = drawing.COVER, side_px: int | None = None) -> Image.Image:
         """The picture under its classes' colours, with a legend of the classes and their shares below.
 
-        A class has the same colour in every picture. The longer side is about `side_px`: without it the picture's own, but from 320 to 1600.
+        A class has the same colour in every picture. The longer side is about `side_px`: without it the picture's own, but from 320 to
+        1600.
         """
         _require_alpha(alpha)
         alpha = alpha if self._is_known else 1.0  # nothing to look through at

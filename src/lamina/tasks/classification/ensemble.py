@@ -227,6 +227,10 @@ class Ensemble(Exporting):
         described = {"kind": "ensemble", "classes": list(self.classes), "network": {"name": "ensemble"}}
         return replace(parts[0], net=net, finish=nn.Identity(), description=described)
 
+    def results(self, answers: np.ndarray[Any, Any], sources: Sequence[Any] = ()) -> list[Classification]:
+        """A Classification of each row of probabilities (B K), as Classifier.results."""
+        return decode(answers, self.classes, sources)
+
     @classmethod
     def from_file(cls, contents: file.Contents, *, modules: Mapping[str, Any] | None = None) -> Ensemble:
         """The ensemble that `save` wrote; see `lamina.load`."""
