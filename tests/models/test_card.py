@@ -40,7 +40,7 @@ def test_a_card_says_what_the_model_is_and_what_it_learnt_from(saved):
     assert rows["classes"] == "2: cat, dog"
     assert re.match(r"pets: \d+ pictures, \d+ to \d+ a class", rows["learnt from"])
     assert rows["held out"].startswith("25 % of 24 pictures")
-    assert "val_accuracy" in rows["last epoch"]
+    assert "val_accuracy" in rows["figures"]
     assert f"lamina {lamina.__version__}" in rows["made with"]
     assert len(rows["sha256"]) == 64
     assert str(card.read(path)).splitlines()[0].split() == ["kind", "classifier"]

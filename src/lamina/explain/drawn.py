@@ -7,6 +7,7 @@ import io
 import os
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -27,12 +28,12 @@ INK, RULE, TRAIN, VALIDATION = "#4b4843", "#d9d5cd", "#8a857c", "#b4430f"
 _THEME = {INK: "--ink", RULE: "--rule", TRAIN: "--muted", VALIDATION: "--wrong"}
 
 
-class Drawn:
+class Drawn(ABC):
     """Something with a `figure()`: it shows itself in a notebook, and saves itself as a picture."""
 
+    @abstractmethod
     def figure(self) -> Figure:
         """A matplotlib figure."""
-        raise NotImplementedError
 
     def save(self, path: str | os.PathLike[str], *, dpi: int = _DPI) -> Path:
         """Writes the figure, in the format that the file's ending names (.png, .svg, .pdf); gives the path."""

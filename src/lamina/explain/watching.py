@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
 from lamina.networks import contract
@@ -134,23 +135,19 @@ def maps_of(net: nn.Module, images: Tensor) -> Maps:
 def layer_output(net: nn.Module, images: Tensor, layer: str) -> Tensor:
     """What a layer of a twin gives for prepared pictures, at its last use, without gradients."""
     given: list[Tensor] = []
-    handle = found_layer(net, layer).register_forward_hook(
-        lambda _, __, result: given.append(first_tensor(result, layer))
-    )
-    try:
-        with torch.no_grad():
-            net(images)
-    finally:
-        handle.remove()
-    if not given:
-        raise unused(layer)
-    return given[-1]
+    hear = found_layer(net, layer).register_forward_hook
+    return _last(net, images, layer, given, hear(lambda _, __, result: given.append(first_tensor(result, layer))))
 
 
 def given_to(net: nn.Module, images: Tensor, layer: str) -> Tensor:
     """What a layer of a twin is given for prepared pictures, at its last use, without gradients."""
     given: list[Tensor] = []
-    handle = net.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    hear = net.get_submodule(layer).register_forward_pre_hook
+    return _last(net, images, layer, given, hear(lambda _, inputs: given.append(inputs[0])))
+
+
+def _last(net: nn.Module, images: Tensor, layer: str, given: list[Tensor], handle: RemovableHandle) -> Tensor:
+    """The last tensor that a hook appended to `given` while the network saw the pictures; the hook is taken away."""
     try:
         with torch.no_grad():
             net(images)

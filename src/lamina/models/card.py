@@ -50,7 +50,7 @@ class Card:
             "began with": _weights(told.get("began_with", {})),
             "learnt from": _data(told.get("learnt_from", {})),
             "held out": _held(told.get("split", {})),
-            "last epoch": _figures(told.get("metrics", {})),
+            "figures": _figures(told.get("metrics", {})),
             "licence": self.licence,
             "made with": ", ".join(f"{name} {version}" for name, version in told.get("versions", {}).items()),
             "file": f"{self.path}, {self.size / 1e6:,.1f} MB" if self.path else "",

@@ -299,7 +299,7 @@ class Pictured(Model):
         self.split, self.learnt_from = split, card.told_of_data(train)
 
     def _facts(self) -> dict[str, Any]:
-        """What a file tells of the training: where it began, on what, what was held out, and the last epoch's figures."""
+        """What a file tells of the training: where it began, on what, what was held out, and the newest figures."""
         figures = (
             {} if self.history is None else {name: told[-1] for name, told in self.history.history.items() if told}
         )
