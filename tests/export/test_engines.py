@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -192,3 +195,18 @@ def test_batch_norm_is_folded_into_its_convolution(model):
     assert "Conv" in kinds
     assert "BatchNormalization" not in kinds
     assert not any(isinstance(part, nn.BatchNorm2d) for part in TorchEngine(model.deployable())._module.modules())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_is_heard_after_several_openvino_engines_have_come_and_gone(model):
+    heard, content = [], to_onnx(model.deployable()).SerializeToString()
+    engines = [OpenVinoEngine(content) for _ in range(3)]
+    while engines:
+        engines.pop(0)
+        gc.collect()
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
+    try:
+        os.kill(os.getpid(), signal.SIGINT)  # which would end this process
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard

@@ -79,8 +79,12 @@ class Preprocess:
 
     def host_last(self, image: Picture) -> UInt8[Tensor, "H W C"]:
         """As `host`, with the channels last: as pictures are decoded, and as workers and the cache keep them."""
-        plain = jpeg.decode(image, self.channels) if isinstance(image, str | os.PathLike) else None
-        return self._resized(self._pixels(read(image)) if plain is None else plain)
+        return self._resized(self._decoded(image))
+
+    def host_sized(self, image: Picture) -> tuple[UInt8[Tensor, "C H W"], tuple[int, int]]:
+        """As `host`, and the (height, width) that the upright picture had: what is found in it goes back by data.geometry."""
+        plain = self._decoded(image)
+        return self._resized(plain).permute(2, 0, 1).contiguous(), (plain.shape[0], plain.shape[1])
 
     def from_bytes(self, content: bytes, name: str) -> UInt8[Tensor, "H W C"]:
         """As `host_last`, of the bytes of a picture file that errors call `name`."""
@@ -145,6 +149,10 @@ class Preprocess:
             raise DataError(
                 f"The preprocessing in {os.fspath(path)} cannot be understood ({error}).", expected, remedy
             ) from error
+
+    def _decoded(self, image: Picture) -> UInt8[Tensor, "H W C"]:
+        plain = jpeg.decode(image, self.channels) if isinstance(image, str | os.PathLike) else None
+        return self._pixels(read(image)) if plain is None else plain
 
     def _pixels(self, picture: Image.Image) -> UInt8[Tensor, "H W C"]:
         mode = "L" if self.channels == 1 else "RGB"

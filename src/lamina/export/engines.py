@@ -10,6 +10,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -137,7 +138,10 @@ class OpenVinoEngine:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
-        self._compiled = core.compile_model(core.read_model(model), "CPU", settings)
+        # OpenVINO gives the thread that compiles a stack for signals, which goes with the model and may stay set: the next
+        # Ctrl-C would end the process. So that thread is one that ends.
+        with ThreadPoolExecutor(1) as apart:
+            self._compiled = apart.submit(core.compile_model, core.read_model(model), "CPU", settings).result()
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests: each answers one batch at a time
 
     def __call__(self, *inputs: npt.NDArray[Any]) -> Arrays:

@@ -198,7 +198,7 @@ class Model(Finder, Deploying, Holder):
             weights, drawn = balancing.balanced(data, balance, class_weight)
             feed.refuse_augmenting_channels_last(augment, self.graph)
             feeding: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "augment": augment}
-            train = feed.array_batches(data, step, weights=weights, sample_by=drawn, **feeding)
+            train = self._batches(data, step, weights=weights, sample_by=drawn, **feeding)
         validation = None if held is None else self._in_order(held, PREDICT_BATCH)
         update = objective.update_of(step)
         callbacks = fitting.asked_callbacks(update, callbacks, run=run, log_every=log_every)
@@ -351,7 +351,11 @@ class Model(Finder, Deploying, Holder):
                 return feed.foreign(x, self._ready(self._collect(few, goals, None)))
             data = self._collect(x, y, weights)
         step = self._ready(data)
-        return feed.array_batches(data, step, weights=data.weights, batch_size=batch_size)
+        return self._batches(data, step, weights=data.weights, batch_size=batch_size)
+
+    def _batches(self, data: Arrays, step: SupervisedStep, **feeding: Any) -> Any:
+        """Batches for the step; see feed.array_batches for the arguments."""
+        return feed.array_batches(data, step, **feeding)
 
     # Keeping ------------------------------------------------------------------------------------------------------
 

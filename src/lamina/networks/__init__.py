@@ -1,6 +1,7 @@
 """Architectures, one file a paper. `create(name)` builds one with fresh initial values; all end in logits.
 
 Beside the names of `names()`, "timm/NAME" is a network of timm's, and "FILE.py:Name" or "package.module:Name" somebody's own.
+What stands on another network's maps, such as a detector or a segmenter, is in `names(task)`; `create_on` builds it on weights at hand.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from lamina.networks.deepconvnet import DeepConvNet
 from lamina.networks.fastconvnet import FastConvNet
 from lamina.networks.headlines import HEADLINES
 from lamina.networks.network import Network
+from lamina.networks.trunk import Trunk
 
 __all__ = [
     "Airbench",
@@ -48,11 +50,14 @@ __all__ = [
     "DeepConvNet",
     "FastConvNet",
     "Network",
+    "Trunk",
     "architecture",
     "arguments",
+    "backbone",
     "check_name",
     "class_layers",
     "create",
+    "create_on",
     "default",
     "feature_dims",
     "features",
@@ -83,14 +88,43 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **vgg.VARIANTS,
 }
 
+# By the task: made on a Trunk, and the network that this is of where nobody says.
+_STANDING: dict[str, dict[str, tuple[Callable[..., nn.Module], str]]] = {
+    "detection": {},
+    "segmentation": {},
+}
 
-def names() -> list[str]:
-    """The names of the networks here. `create` knows timm's and paths beside them."""
-    return sorted(_NETWORKS)
+
+def names(task: str = "classification") -> list[str]:
+    """The names of the networks here that end in classes of pictures, or of those for another task, which stand on one of them.
+
+    `create` knows timm's and paths beside them.
+    """
+    if task == "classification":
+        return sorted(_NETWORKS)
+    if task not in _STANDING:
+        raise unknown_name("task of networks", task, ("classification", *_STANDING))
+    return sorted(_STANDING[task])
 
 
-def check_name(name: str) -> None:
+def backbone(name: str) -> str:
+    """The network on whose maps the network of that name stands where nobody says."""
+    return _standing(name)[1]
+
+
+def _standing(name: str) -> tuple[Callable[..., nn.Module], str]:
+    found = next((table[name] for table in _STANDING.values() if name in table), None)
+    if found is None:
+        raise unknown_name("network on another's maps", name, [each for table in _STANDING.values() for each in table])
+    return found
+
+
+def check_name(name: str, task: str = "classification") -> None:
     """Raises UnknownNameError where `create` does not know the name, and LaminaError where a path leads nowhere. Runs no file."""
+    if task != "classification":
+        if name not in names(task):
+            raise unknown_name(f"network for {task}", name, names(task))
+        return
     if name.startswith(from_timm.PREFIX):
         from_timm.check(name)
     elif by_path.is_path(name):
@@ -154,6 +188,10 @@ def create(
     if by_path.is_path(name):
         return _made_by(name, {"in_channels": _COLOURS} | told, arguments or {})
     told |= dict(arguments or {})
+    if any(name in table for table in _STANDING.values()):
+        under = told.pop("backbone", backbone(name))
+        own = {"in_channels": told.pop("in_channels", _COLOURS), **told.pop("backbone_arguments", {})}
+        return create_on(name, create(under, arguments=own), arguments=told)
     if name.startswith(from_timm.PREFIX):
         told.setdefault("in_channels", _COLOURS)
         net = from_timm.create(name, told)
@@ -180,6 +218,28 @@ def create(
     return net
 
 
+def create_on(name: str, net: nn.Module, *, arguments: Mapping[str, Any]) -> nn.Module:
+    """A network that stands on the maps of `net`, which becomes a part of it, with fresh initial values for what is new.
+
+    `name` is one of `names(task)`; `arguments`, among them num_classes, are its own. Raises LaminaError where it takes others.
+    """
+    factory, _ = _standing(name)
+    taken = list(inspect.signature(factory).parameters)[1:]
+    refused = [argument for argument in arguments if argument not in taken]
+    if refused or "num_classes" not in arguments:
+        raise LaminaError(
+            f"The network {name!r} was given {', '.join(arguments) or 'nothing'}.",
+            f"It takes {', '.join(taken)}; num_classes is needed.",
+            f"Leave {' and '.join(refused)} out." if refused else "Say how many classes there are.",
+        )
+    made_from = architecture(net)
+    made = factory(Trunk(net), **arguments)
+    if made_from is not None:  # else it is somebody's own: a model file must not name code
+        under = {"backbone": made_from["name"], "backbone_arguments": dict(made_from["arguments"])}
+        made.architecture = {"name": name, "arguments": {**arguments, **under}}  # type: ignore[assignment]
+    return made
+
+
 def _made_by(path: str, told: Mapping[str, Any], arguments: Mapping[str, Any]) -> nn.Module:
     """Somebody's own network. It has no `architecture`: a model file must not name code."""
     offered = ("num_classes", "in_channels")  # their defaults are ours, so a network need not take them
@@ -197,7 +257,8 @@ def _made_by(path: str, told: Mapping[str, Any], arguments: Mapping[str, Any]) -
 
 def recreate(name: Any, arguments: Any) -> nn.Module:
     """The network that a file describes by `architecture`. Never runs code that a file names: a path is a FileFormatError."""
-    known = isinstance(name, str) and (name in _NETWORKS or name.startswith(from_timm.PREFIX))
+    standing = any(name in table for table in _STANDING.values()) if isinstance(name, str) else False
+    known = isinstance(name, str) and (name in _NETWORKS or standing or name.startswith(from_timm.PREFIX))
     if not known and isinstance(name, str) and not by_path.is_path(name) and ":" not in name:
         check_name(name)  # a network of a later version, or a mistyped one: the nearest are told
     if not known or not isinstance(arguments, Mapping):
