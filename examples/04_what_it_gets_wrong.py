@@ -3,8 +3,11 @@
 import tempfile
 from pathlib import Path
 
+import torch
+
 from lamina import Classifier, data, explain
 
+torch.manual_seed(0)  # the initial values: the same mistakes each time
 digits = data.load("mnist")
 test = digits.test.limit(1000)
 classifier = Classifier("lenet5")

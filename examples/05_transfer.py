@@ -3,9 +3,12 @@
 import tempfile
 from pathlib import Path
 
+import torch
+
 from lamina import Classifier, data
 from lamina.data import ImageDataset
 
+torch.manual_seed(0)  # the initial values of both
 digits = data.load("mnist")
 
 

@@ -50,37 +50,37 @@ def test_train_prints_a_line_an_epoch_the_accuracy_and_the_report(run):
     assert names >= {"config.yaml", "results.csv", "best.safetensors", "last.safetensors", "report.html"}
 
 
-def test_evaluate_predict_and_summary_print_json(run, tmp_path):
-    folder, _ = run
-    figures = json.loads(lamina("evaluate", "runs/quick", "mnist", "--json", cwd=folder).stdout)
+def test_evaluate_predict_and_summary_print_json(run, tmp_path, typed_in):
+    typed = typed_in(run[0])
+    figures = json.loads(typed("evaluate", "runs/quick", "mnist", "--json")[1])
     assert figures["accuracy"] > 0.8
 
     from lamina import data
 
     digit = data.load("mnist").test.images[0, 0].numpy()
     Image.fromarray(digit).save(tmp_path / "seven.png")
-    done = lamina("predict", "runs/quick/best.safetensors", tmp_path / "seven.png", "--json", cwd=folder)
-    (result,) = json.loads(done.stdout)
+    (result,) = json.loads(typed("predict", "runs/quick/best.safetensors", tmp_path / "seven.png", "--json")[1])
     assert result["path"].endswith("seven.png")
     assert len(result["top"]) == 5
-    shown = lamina("predict", "runs/quick", tmp_path / "seven.png", cwd=folder).stdout
+    shown = typed("predict", "runs/quick", tmp_path / "seven.png")[1]
     assert "seven.png: " in shown
     assert len(shown.splitlines()) == 1
 
-    table = json.loads(lamina("summary", "runs/quick", "--json", cwd=folder).stdout)
+    table = json.loads(typed("summary", "runs/quick", "--json")[1])
     assert "62290" in json.dumps(table)
-    assert "62,290" in lamina("summary", "fastconvnet", cwd=folder).stdout
+    assert "62,290" in typed("summary", "fastconvnet")[1]
 
 
-def test_report_is_made_again_from_a_run(run):
+def test_report_is_made_again_from_a_run(run, typed_in):
     folder, _ = run
     (folder / "runs/quick/report.html").unlink()
-    done = lamina("report", "runs/quick", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    code, _, errors = typed_in(folder)("report", "runs/quick")
+    assert code == 0, errors
     assert (folder / "runs/quick/report.html").exists()
 
 
-def test_a_model_may_be_a_function_of_a_file(tmp_path):
+def test_a_model_may_be_a_function_of_a_file(tmp_path, typed_in):
+    typed = typed_in(tmp_path)
     (tmp_path / "mine.py").write_text(
         "from lamina import layers, models\n"
         "def small(num_classes):\n"
@@ -88,24 +88,24 @@ def test_a_model_may_be_a_function_of_a_file(tmp_path):
     )
     done = lamina("train", "mnist", "--model", "mine.py:small", "--limit", 300, "--epochs", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    evaluated = lamina("evaluate", "runs/train", "mnist", cwd=tmp_path)  # opening it needs no mine.py
-    assert "accuracy" in evaluated.stdout
-    unknown = lamina("train", "mnist", "--model", "mine.py:smal", cwd=tmp_path)
-    assert unknown.returncode == 2
-    assert "small" in unknown.stderr
+    assert "accuracy" in typed("evaluate", "runs/train", "mnist")[1]  # opening it needs no mine.py
+    code, _, errors = typed("train", "mnist", "--model", "mine.py:smal")
+    assert code == 2
+    assert "small" in errors
 
 
-def test_trains_on_a_folder_of_pictures_without_a_test_split(tmp_path):
+def test_trains_on_a_folder_of_pictures_without_a_test_split(tmp_path, typed_in):
     rng = np.random.default_rng(0)
     for index, name in enumerate(("dark", "light")):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(12):
             pixels = (rng.random((32, 32)) * 100 + index * 120).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
-    done = lamina("train", "photos", "--model", "fastconvnet", "--epochs", 2, "--batch-size", 4, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "2 classes" in done.stdout
-    accuracy = next(line for line in done.stdout.splitlines() if line.startswith("Validation accuracy:"))
+    options = ["--model", "fastconvnet", "--epochs", 2, "--batch-size", 4]
+    code, shown, errors = typed_in(tmp_path)("train", "photos", *options)
+    assert code == 0, errors
+    assert "2 classes" in shown
+    accuracy = next(line for line in shown.splitlines() if line.startswith("Validation accuracy:"))
     assert accuracy.endswith("% of 2 pictures")  # a tenth of 24, and none of those that it was trained on
 
 
@@ -129,18 +129,24 @@ def test_trains_on_a_folder_of_pictures_without_a_test_split(tmp_path):
         (["nonsense"], 2, "nonsense"),
     ],
 )
-def test_wrong_arguments_print_a_message_and_no_traceback(tmp_path, arguments, code, says):
-    done = lamina(*arguments, cwd=tmp_path)
-    assert done.returncode == code, done.stderr
-    assert says in done.stderr
+def test_wrong_arguments_print_a_message(tmp_path, typed_in, arguments, code, says):
+    ended, _, errors = typed_in(tmp_path)(*arguments)
+    assert ended == code, errors
+    assert says in errors
+
+
+def test_a_wrong_argument_ends_a_process_without_a_traceback(tmp_path):
+    done = lamina("train", "mnits", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'mnist'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_an_existing_run_is_not_written_over(run):
-    folder, _ = run
-    again = lamina("train", "mnist", "--limit", 300, "--epochs", 1, "--output", "runs/quick", cwd=folder)
-    assert again.returncode == 1
-    assert "--resume" in again.stderr
+def test_an_existing_run_is_not_written_over(run, typed_in):
+    options = ["--limit", 300, "--epochs", 1, "--output", "runs/quick"]
+    code, _, errors = typed_in(run[0])("train", "mnist", *options)
+    assert code == 1
+    assert "--resume" in errors
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent the POSIX way")
@@ -180,9 +186,10 @@ def test_help_does_not_wait_for_torch(tmp_path):
     assert "train" in done.stdout
 
 
-def test_env_models_and_datasets_answer(tmp_path):
-    assert "torch" in json.loads(lamina("env", "--json", cwd=tmp_path).stdout)
-    shown = lamina("models", cwd=tmp_path).stdout
+def test_env_models_and_datasets_answer(tmp_path, typed_in):
+    typed = typed_in(tmp_path)
+    assert "torch" in json.loads(typed("env", "--json")[1])
+    shown = typed("models")[1]
     assert "deepconvnet" in shown
     assert "mnist_fast" in shown
-    assert "mnist" in lamina("datasets", cwd=tmp_path).stdout
+    assert "mnist" in typed("datasets")[1]
