@@ -37,6 +37,7 @@ _NAMES = {
     "Classifier": "lamina.tasks.classification",
     "Ensemble": "lamina.tasks.classification",
     "Regressor": "lamina.tasks.regression",
+    "Segmenter": "lamina.tasks.segmentation",
     "Preprocess": "lamina.data.preprocess",
     "cross_validate": "lamina.models.cross_validation",
     "find_label_errors": "lamina.tasks.classification.label_errors",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from lamina.tasks.classification import Ensemble as Ensemble
     from lamina.tasks.classification.label_errors import find_label_errors as find_label_errors
     from lamina.tasks.regression import Regressor as Regressor
+    from lamina.tasks.segmentation import Segmenter as Segmenter
     from lamina.training import callbacks as callbacks
     from lamina.training import tuner as tuner
 

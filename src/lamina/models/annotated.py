@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lamina import networks
 from lamina.core.errors import LaminaError
 from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.augment import sample
 from lamina.data.augment.sample import SampleTransforms
-from lamina.data.prepared import Encode, Prepared
+from lamina.data.prepared import Encode, Prepared, check_whole
 from lamina.data.preprocess import Preprocess
 from lamina.data.workers import WorkerBatches
-from lamina.models import Model, annotated_data, pictures
-from lamina.models.annotated_data import Annotated, Described, Shown
+from lamina.models import annotated_data, borrowed, pictures
+from lamina.models.annotated_data import Annotated, Described, Shown, listed
 from lamina.models.arrays import per_sample
 from lamina.models.pictured import Pictured
 from lamina.structures.annotation import Annotation
@@ -27,6 +29,7 @@ from lamina.training.runtime import evaluating
 from lamina.training.step import SupervisedStep
 
 USUAL = "usual"  # the augmentation that usually helps
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures
 _OF_TORCHVISION = {"boxes": "boxes_xyxy", "iscrowd": "crowd", "area": "area_px"}
 
 
@@ -43,13 +46,36 @@ class AnnotatedModel(Pictured):
 
     def __init__(
         self,
-        network: str | nn.Module | Model,
+        network: str | nn.Module,
         *,
+        backbone: str | None = None,
+        pretrained: borrowed.Pretrained | None = None,
         classes: Sequence[str] | None = None,
         preprocess: Preprocess | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(network, preprocess=preprocess)
         self.classes = None if classes is None else pictures.checked_names("classes", classes)
+        if preprocess is not None:
+            check_whole(preprocess)
+        self._lent: borrowed.Borrowed | None = None
+        self._arguments = dict(arguments or {})
+        if isinstance(network, str):
+            self._backbone = networks.backbone(network) if backbone is None else backbone
+            networks.check_name(self._backbone)
+            if pretrained is not None and pretrained is not False:
+                self._lent = borrowed.borrow(self._backbone, pretrained)
+                self.began_with = self._lent.told()
+            return
+        told = {"backbone": backbone, "pretrained": pretrained or None, "arguments": arguments}
+        given = [name for name, value in told.items() if value is not None]
+        if given:
+            raise LaminaError(
+                f"{type(self).__name__} was given a torch module and {', '.join(given)}.",
+                "They are for networks by name.",
+                f"Leave {' and '.join(given)} out.",
+            )
+        self._net = network
 
     # What a task says ---------------------------------------------------------------------------------------------
 
@@ -58,8 +84,8 @@ class AnnotatedModel(Pictured):
         """From what is known of a picture, in the network's pixels, to the tensor that the loss compares; a picklable object."""
 
     @abstractmethod
-    def _meet(self, dataset: Annotated) -> None:
-        """Takes classes and preprocessing from the first data set, and builds the network; later ones must have the same classes."""
+    def _usual_size(self, dataset: Annotated) -> tuple[int, int]:
+        """The (height, width) that pictures are given where nobody says."""
 
     @abstractmethod
     def _annotations(self, x: Any, y: Any) -> AnnotatedArrays:
@@ -99,6 +125,45 @@ class AnnotatedModel(Pictured):
         self._meet(train)
         self._note(train, split)
         return Described.of(self._prepare_set(train), given.odds), validation
+
+    def _meet(self, dataset: Annotated) -> None:
+        """Takes classes and preprocessing from the first data set, and makes the network; later ones must have the same classes."""
+        if self.classes is not None and tuple(dataset.classes) != self.classes:
+            raise LaminaError(
+                f"The data has the classes {listed(dataset.classes)}.",
+                f"This {type(self).__name__.lower()} knows {listed(self.classes)}, in this order.",
+                "For other classes make a new one.",
+            )
+        self.classes = tuple(dataset.classes)
+        if self.preprocess is None:
+            self._set_preprocess(self._usual_preprocess(dataset))
+        if self._net is None:
+            self._net, self._step = self._made(), None
+
+    def _usual_preprocess(self, dataset: Annotated) -> Preprocess:
+        """Whole pictures in the usual size, with the mean and std that the pretrained backbone wants."""
+        lent = None if self._lent is None else self._lent.preprocess
+        mean, std = (_MEAN, _STD) if lent is None else (lent.mean, lent.std)
+        preprocess = Preprocess(size=self._usual_size(dataset), resize="pad", mean=mean, std=std)
+        if self.runtime.world.is_main:
+            height, width = preprocess.size
+            print(
+                f"{self.name}: Pictures are made {height} x {width} px. preprocess=lamina.Preprocess(size=..., resize='pad') "
+                "(--size) says another size.",
+                file=sys.stderr,
+            )
+        return preprocess
+
+    def _made(self) -> nn.Module:
+        """The network by its name, for the classes that are known."""
+        assert isinstance(self._network, str)
+        preprocess = self._prepared()
+        if self._lent is not None:
+            under, _ = self._lent.create(self._backbone, preprocess=preprocess)
+        else:
+            under = networks.create(self._backbone, in_channels=preprocess.channels)
+        arguments = {"num_classes": len(self.classes or ()), **self._arguments}
+        return networks.create_on(self._network, under, arguments=arguments)
 
     def _prepare_set(self, dataset: Annotated) -> Prepared:
         return Prepared(dataset, self._prepared(), self._encode())

@@ -33,6 +33,8 @@ SEED = 0  # of the hash by which they are chosen
 _SIGNED = 500  # pictures by which a data set is known again
 _CHUNK = 64  # pictures that are decoded before they are answered
 _THREADS = 4
+_LOOKED_AT = 50  # pictures, for their sizes
+_NAMED = 8  # classes in a message
 
 Annotated = AnnotatedDataset | AnnotatedArrays
 
@@ -156,6 +158,26 @@ def signature(dataset: Annotated) -> str:
         else:
             hashed.update(dataset.picture(index).numpy().tobytes())
     return hashed.hexdigest()[:16]
+
+
+def one_size(dataset: Annotated) -> tuple[int, int] | None:
+    """The (height, width) of all pictures, as far as some of them tell; None where they differ."""
+    sizes: set[tuple[int, int]] = set()
+    for index in range(0, len(dataset), max(len(dataset) // _LOOKED_AT, 1)):
+        try:
+            picture = dataset.picture(index)
+        except DataError:
+            continue  # named when it is read
+        sizes.add((picture.shape[1], picture.shape[2]))
+        if len(sizes) > 1:
+            return None
+    return sizes.pop() if sizes else None
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more."""
+    shown = ", ".join(map(str, names[:_NAMED]))
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 def shown(value: Any, preprocess: Preprocess, task: str, on_error: pictures.OnError = "raise") -> Iterator[Shown]:

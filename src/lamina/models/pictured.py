@@ -36,13 +36,14 @@ class Pictured(Model):
     """
 
     answers: ClassVar[str]  # what a deployed network's answers are called
+    _networks: ClassVar[str] = "classification"  # whose names `network` may be one of
     _learnt: ClassVar[tuple[str, ...]] = ("preprocess", "split", "learnt_from", "graph", "_net", "_step")
 
     def __init__(self, network: str | nn.Module | Model, *, preprocess: Preprocess | None) -> None:
         _check_kind(network)
         super().__init__(name=network if isinstance(network, str) else type(network).__name__.lower())
         if isinstance(network, str):
-            networks.check_name(network)
+            networks.check_name(network, self._networks)
         self._network = network
         self.preprocess = preprocess
         self.split: dict[str, Any] = {}

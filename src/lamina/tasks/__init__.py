@@ -10,11 +10,18 @@ from lamina.core.errors import FileFormatError
 from lamina.models import Model, file
 from lamina.tasks.classification import Classifier, Ensemble
 from lamina.tasks.regression import Regressor
+from lamina.tasks.segmentation import Segmenter
 
-__all__ = ["Classifier", "Ensemble", "Regressor", "load"]
+__all__ = ["Classifier", "Ensemble", "Regressor", "Segmenter", "load"]
 
 # By the kind that a file's header names. Nothing outside this table is ever looked up.
-_KINDS: dict[str, Any] = {"model": Model, "classifier": Classifier, "ensemble": Ensemble, "regressor": Regressor}
+_KINDS: dict[str, Any] = {
+    "model": Model,
+    "classifier": Classifier,
+    "ensemble": Ensemble,
+    "regressor": Regressor,
+    "segmenter": Segmenter,
+}
 
 
 def load(path: str | os.PathLike[str], *, modules: Mapping[str, Any] | None = None) -> Any:

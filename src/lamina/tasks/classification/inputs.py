@@ -24,6 +24,7 @@ from lamina.data.looking import refuse_misspelt
 from lamina.data.preprocess import Normalize, Preprocess
 from lamina.data.splits import Splits
 from lamina.models import Model, sizes
+from lamina.models.annotated_data import listed as listed
 from lamina.models.graph import Graph
 from lamina.models.pictures import as_images, in_memory, is_arrays, is_location, refuse_address
 from lamina.models.streams import one_each
@@ -387,9 +388,3 @@ def _look(dataset: FolderDataset) -> tuple[int, tuple[int, int] | None]:
     if height == width and height in _NATIVE_SIDES:
         return (1 if grey else 3), (height, width)
     return (1 if grey else 3), None
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more."""
-    shown = ", ".join(map(str, names[:8]))
-    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
