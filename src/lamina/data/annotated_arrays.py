@@ -26,6 +26,8 @@ class AnnotatedArrays(Cuttable, Dataset[tuple[Tensor, Annotation]]):
     many annotations.
     """
 
+    point_names: tuple[str, ...] = ()
+
     def __init__(
         self, pictures: Sequence[Any], annotations: Sequence[Annotation], classes: Sequence[str], *, task: str
     ) -> None:
