@@ -65,9 +65,9 @@ class _Boxes(Metric):
         if self._parts:
             self.sums = self._parts[0]
 
-    def joined(self, terms: list[Tensor]) -> Tensor:
+    def joined(self, terms: list[Tensor | int]) -> Tensor:
         """The rows of all processes."""
-        return torch.cat(terms)
+        return torch.cat([torch.as_tensor(term) for term in terms])
 
     def reset(self) -> None:
         """Forgets all pictures."""

@@ -102,16 +102,13 @@ class Metric(ABC):
         gathered: list[Any] = [None] * (1 if everybody is None else everybody.size())
         own = tuple(total.detach().cpu() if isinstance(total, Tensor) else total for total in self.sums)
         distributed.all_gather_object(gathered, own)
-        sums = [
-            self.joined([torch.as_tensor(term) for term in terms])
-            for terms in zip(*filter(None, gathered), strict=True)
-        ]
+        sums = [self.joined(list(terms)) for terms in zip(*filter(None, gathered), strict=True)]
         device = next((total.device for total in self.sums if isinstance(total, Tensor)), None)
         self._world = tuple(sums if device is None else [total.to(device) for total in sums])
 
-    def joined(self, terms: list[Tensor]) -> Tensor:
+    def joined(self, terms: list[Tensor | int]) -> Tensor:
         """One of the sums over all processes, from that of each."""
-        return torch.stack(terms).sum(0)
+        return torch.stack([torch.as_tensor(term) for term in terms]).sum(0)
 
     def reset(self) -> None:
         """Forgets all batches."""

@@ -32,9 +32,9 @@ class MeanAveragePrecision(Metric):
         self.sums = tuple(map(torch.cat, zip(self.sums, terms, strict=True))) if self.sums else terms  # type: ignore[arg-type]
         self._world = ()
 
-    def joined(self, terms: list[Tensor]) -> Tensor:
+    def joined(self, terms: list[Tensor | int]) -> Tensor:
         """The samples of all processes."""
-        return torch.cat(terms)
+        return torch.cat([torch.as_tensor(term) for term in terms])
 
     def value(self, *sums: Tensor) -> Float[Tensor, ""]:
         """From scores, targets (N K) and weights (N)."""

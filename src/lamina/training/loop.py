@@ -368,7 +368,7 @@ def _joined(metric: Metric, world: World) -> dict[str, Any]:
     state = metric.state_dict()
     host = tuple(term.cpu() if isinstance(term, torch.Tensor) else term for term in state["sums"])
     everybody = [sums for sums in world.gather(host) if sums]
-    return {**state, "sums": tuple(sum(terms) for terms in zip(*everybody, strict=True))}
+    return {**state, "sums": tuple(metric.joined(list(terms)) for terms in zip(*everybody, strict=True))}
 
 
 def _in_eval_mode(net: torch.nn.Module) -> list[torch.nn.Module]:
