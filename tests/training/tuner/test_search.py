@@ -154,11 +154,13 @@ def test_a_search_in_which_nothing_can_be_trained_ends_with_the_reason():
         search(never, trials=20)
 
 
-def test_a_space_of_which_nothing_can_be_built_ends_with_the_reason():
+def test_a_space_of_which_nothing_can_be_built_ends_with_the_reason(monkeypatch):
+    monkeypatch.setattr(sys.modules[tuner.search.__module__], "_IMPOSSIBLE_IN_A_ROW", 5)
+
     def never(trial):
         raise ShapeError("A kernel of 7 x 7 px meets a picture of 2 x 2.", "", "")
 
-    with pytest.raises(LaminaError, match=r"50 draws in a row could not be built\. The last: A kernel of 7 x 7"):
+    with pytest.raises(LaminaError, match=r"5 draws in a row could not be built\. The last: A kernel of 7 x 7"):
         search(never, trials=2)
 
 
