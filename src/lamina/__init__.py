@@ -35,6 +35,7 @@ _ALIASES = {
 }
 _NAMES = {
     "Classifier": "lamina.tasks.classification",
+    "Detector": "lamina.tasks.detection",
     "Ensemble": "lamina.tasks.classification",
     "Regressor": "lamina.tasks.regression",
     "Segmenter": "lamina.tasks.segmentation",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from lamina.tasks.classification import Classifier as Classifier
     from lamina.tasks.classification import Ensemble as Ensemble
     from lamina.tasks.classification.label_errors import find_label_errors as find_label_errors
+    from lamina.tasks.detection import Detector as Detector
     from lamina.tasks.regression import Regressor as Regressor
     from lamina.tasks.segmentation import Segmenter as Segmenter
     from lamina.training import callbacks as callbacks

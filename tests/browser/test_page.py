@@ -79,7 +79,7 @@ def test_a_seven_drawn_with_the_mouse_is_a_seven(visit: Callable[..., Any], shot
     says(page, "7")
     says(page, "7, ", where=STATUS)
     assert "server" in page.inner_text("#timing")
-    assert "network" in page.inner_text("#timing")
+    assert "transfer" in page.inner_text("#timing")
     shot(page, "drawn")
 
 

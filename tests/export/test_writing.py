@@ -16,6 +16,7 @@ from torch import nn
 
 import lamina
 from lamina import Classifier, Preprocess, Regressor, layers, models, networks
+from lamina.core import progress
 from lamina.core.errors import DataError, FileFormatError, LaminaError, MissingExtraError, ShapeError, UnknownNameError
 from lamina.export import writing
 from lamina.export.engines import OnnxEngine
@@ -248,14 +249,63 @@ def test_answers_that_are_no_numbers_are_an_error(classifier, photos, tmp_path, 
 @pytest.mark.parametrize(
     ("name", "precision"), [("half.safetensors", "float16"), ("full.pt2", "float32"), ("pets.onnx", "int8")]
 )
-def test_too_few_classes_that_agree_are_an_error_where_nobody_named_a_tolerance(
+def test_too_few_classes_that_agree_are_an_error_whatever_the_tolerance(
     classifier, photos, tmp_path, monkeypatch, name, precision
 ):
     monkeypatch.setattr(writing.Reference, "agreement", lambda self, came: 0.98)
     with pytest.raises(LaminaError, match="99 % of the classes") as caught:
-        classifier.export(tmp_path / name, precision=precision, data=photos())
-    tolerance = re.search(r"tolerance=([\d.]+)", caught.value.remedy)
-    classifier.export(tmp_path / name, precision=precision, data=photos(), tolerance=float(tolerance[1]))
+        classifier.export(tmp_path / name, precision=precision, data=photos(), tolerance=1.0)
+    assert "tolerance=" not in caught.value.remedy, "that is not what was exceeded"
+    agreement = re.search(r"agreement=([\d.]+)", caught.value.remedy)
+    classifier.export(tmp_path / name, precision=precision, data=photos(), agreement=float(agreement[1]))
+    with pytest.raises(LaminaError, match="at most 0.001"):
+        spoilt(monkeypatch, 1.5)
+        classifier.export(tmp_path / "other.safetensors", data=photos(), agreement=0.0)
+
+
+class Otherwise:
+    """OpenVINO that rounds so that other classes come out."""
+
+    name, precision = "openvino", "float32"
+
+    def __init__(self, content):
+        self.engine = OnnxEngine(content)
+
+    def __call__(self, *inputs):
+        return tuple(np.roll(value, 1, axis=1) for value in self.engine(*inputs))
+
+
+def test_an_engine_that_answers_otherwise_can_be_left_out(classifier, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "_has_openvino", lambda: True)
+    monkeypatch.setattr(writing, "OpenVinoEngine", Otherwise)
+    with pytest.raises(LaminaError, match=r"[Ll]eave openvino out.*engines=\['onnxruntime'\] \(--engine onnxruntime\)"):
+        classifier.export(tmp_path / "pets.onnx", data=photos())
+    assert list(tmp_path.iterdir()) == []
+    made = classifier.export(tmp_path / "pets.onnx", data=photos(), engines=["onnxruntime"])
+    assert [check.engine for check in made.checks] == ["onnxruntime"]
+
+
+def test_long_work_tells_what_it_is_at(classifier, photos, tmp_path):
+    steps = []
+    with progress.listening(steps.append):
+        classifier.export(tmp_path / "pets.safetensors", data=photos())
+    assert steps[0] == "reading pictures"
+    assert steps[-1] == "comparing in plain torch on 6 pictures of the data"
+    classifier.export(tmp_path / "pets.safetensors", data=photos())
+    assert steps[-1] == "comparing in plain torch on 6 pictures of the data"
+
+
+@pytest.mark.usefixtures("without_openvino")
+def test_open_axes_have_names_that_a_person_knows(classifier, photos, tmp_path):
+    model = onnx.load(classifier.export(tmp_path / "pets.onnx", data=photos()).path)
+    axes = [
+        [length.dim_param or length.dim_value for length in value.type.tensor_type.shape.dim]
+        for value in model.graph.input
+    ]
+    assert axes == [["batch", 3, "height", "width"]]
+    assert model.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    inside = {length.dim_param for value in model.graph.value_info for length in value.type.tensor_type.shape.dim}
+    assert not re.search(r"\bs\d+\b", " ".join(inside))
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(0.47, 0.5), (0.013, 0.02), (0.96, 1.0), (0.5, 0.5), (0.0, 0.0)])
@@ -274,6 +324,10 @@ def test_the_tolerance_that_an_error_names_is_enough(value, wanted):
         ("pets.onnx", {"precision": "int8"}, DataError, "int8 came without data"),
         ("pets.pt2", {"tolerance": -1.0}, LaminaError, "tolerance is -1"),
         ("pets.pt2", {"tolerance": float("nan")}, LaminaError, "tolerance is nan"),
+        ("pets.pt2", {"agreement": 1.5}, LaminaError, "agreement is 1.5"),
+        ("pets.onnx", {"engines": ["onnxruntme"]}, UnknownNameError, "onnxruntime"),
+        ("pets.onnx", {"engines": []}, LaminaError, "at least one"),
+        ("pets.pt2", {"engines": ["onnxruntime"]}, LaminaError, "run by torch"),
         ("pets.pt2", {"data": "no/such/folder"}, LaminaError, "no/such/folder"),
         ("pets.pt2", {"data": "mnits"}, LaminaError, "mnist"),
         ("pets.pt2", {"data": "https://example.org/x.jpg"}, DataError, "is an address"),

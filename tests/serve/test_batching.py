@@ -23,7 +23,7 @@ class Held:
         self.free, self.computing, self.batches = threading.Event(), threading.Event(), []
         self.figures = Figures()
         self.batcher = Batcher(
-            self.decode, self.compute, lambda rows: [int(row) for row in rows],
+            self.decode, self.compute, self.tell,
             limits=Limits(**limits), figures=self.figures, threads=2,
         )  # fmt: skip
         self.batcher.start(lambda: None)
@@ -33,13 +33,17 @@ class Held:
             raise Refused("unreadable", "It is bad.", "A number was expected.", "Send one.")
         if upload.content == "crash":
             raise RuntimeError("crash")
-        return np.full((1, 2, 2), int(upload.content), np.uint8)
+        return np.full((1, 2, 2), int(upload.content), np.uint8), (int(upload.content), 7)
 
     def compute(self, batch):
         self.batches.append(batch[:, 0, 0, 0].tolist())
         self.computing.set()
         assert self.free.wait(20)
         return batch[:, 0, 0, 0].astype(int)
+
+    def tell(self, rows, sizes):
+        assert [size[0] for size in sizes] == [int(row.flat[0]) for row in rows]
+        return [int(row.flat[0]) for row in rows]
 
     def group(self, *contents, until=60.0, after=None):
         group = Group([Upload(content, content) for content in contents], until=time.monotonic() + until, after=after)
@@ -175,10 +179,10 @@ def test_what_is_made_of_an_answer_is_made_in_a_decoding_thread(held):
     one = held()
     one.free.set()
 
-    def after(upload, row):
-        if upload.content == "2":
+    def after(picture):
+        if picture.upload.content == "2":
             raise RuntimeError("no ink")
-        return f"{upload.content} drawn, {row}, {threading.current_thread().name}"
+        return f"{picture.upload.content} drawn, {picture.answer}, {threading.current_thread().name}"
 
     async def go():
         group = one.group("1", "2", after=after)

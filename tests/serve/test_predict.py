@@ -158,7 +158,7 @@ def test_requests_that_come_together_are_computed_together(started, picture):
 def test_what_is_no_number_in_json_is_a_failure_that_is_told(started, model, picture, monkeypatch):
     client = started().ready()
     service = client.app.state.service
-    monkeypatch.setattr(service.batcher, "_tell", lambda rows: [{"value": float("nan")} for _ in rows])
+    monkeypatch.setattr(service.batcher, "_tell", lambda rows, sizes: [{"value": float("nan")} for _ in rows])
     answer = client.send(picture(1))
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -93,7 +94,7 @@ def running(path):
     """One server for the tests that leave it alive; that it ends well afterwards is a test too."""
     one = Running(path, "--timeout", str(TIMEOUT_S), "--max-mb", "1")
     yield one
-    assert one.stop() == (0, "")
+    assert one.stop() == (0, "Stopping.\n")
 
 
 def test_it_says_where_and_what_answers(running, path):
@@ -246,7 +247,7 @@ def test_a_stop_finishes_what_was_accepted_and_refuses_what_is_new(path, picture
         status, told = answered(accepted)
         assert status == 200
         assert told["results"][0]["label"] in ("red", "green", "blue")
-    assert one.ended() == (0, "")
+    assert one.ended() == (0, "Stopping; 1 accepted request may take 20 s more. Ctrl-C again ends at once.\n")
 
 
 @pytest.mark.slow
@@ -292,7 +293,7 @@ def test_a_worker_that_dies_is_told_and_replaced(path, picture):
             break
     assert f"Worker {worker} died (exit code -9); another takes its place." in said
     assert {one.post(picture(seed))[0] for seed in range(8)} == {200}
-    assert one.stop() == (0, "")
+    assert one.stop() == (0, "Stopping; what was accepted is finished first.\n")
 
 
 @pytest.mark.slow
@@ -342,6 +343,24 @@ def test_a_free_port_is_bound_and_a_taken_one_is_refused():
             pass
     with server.bound("127.0.0.1", taken):  # and is free again
         pass
+
+
+def test_an_address_that_cannot_be_is_told_at_once_and_warned_of_by_nobody(typed, path, monkeypatch):
+    monkeypatch.setattr(server.socket, "getaddrinfo", None)  # which may ask a name server, for seconds
+    for host in ("300.1.2.3", "1.2.3", "1.2.3.4.5", "10.0.0.256"):
+        code, said = typed(path, "--host", host, "--port", 0)
+        assert code == 1
+        assert f"{host} cannot be listened at" in said
+        assert "no token" not in said
+
+
+def test_a_large_picture_leaves_no_line_in_the_log(running):
+    from PIL import Image
+
+    written = io.BytesIO()
+    Image.new("1", (10_000, 9_000)).save(written, "PNG")  # Pillow warns above 89 megapixels
+    status, told = running.post(written.getvalue(), kind="image/png")
+    assert (status, told["error"]["code"]) == (413, "too_many_pixels")  # what it said is looked at when it stops
 
 
 @pytest.mark.parametrize("host", ["256.1.1.1", "no such host", "203.0.113.7"])

@@ -66,11 +66,22 @@ def _option(topic: str, text: str, *names: str, metavar: str | None = None, **li
     return typer.Option(*names, help=text, rich_help_panel=topic, metavar=metavar, **limits)
 
 
-@app.command(cls=ByTopic, short_help="Train a classifier; curves, models and report into --output.")
+@app.command(cls=ByTopic, short_help="Train a model; curves, models and report into --output.")
 def train(
     context: typer.Context,
     data: Annotated[str | None, typer.Argument(metavar="DATA", help=_DATA + _HELD_OUT)] = None,
-    model: Annotated[str | None, _option(_MODEL, f"{NETWORKS} [deepconvnet]", metavar="NAME")] = None,
+    model: Annotated[
+        str | None, _option(_MODEL, f"{NETWORKS} [deepconvnet; retinanet of boxes, unet of maps]", metavar="NAME")
+    ] = None,
+    task: Annotated[
+        str | None,
+        _option(
+            _MODEL, "What to learn: classification, detection, segmentation. [as DATA is annotated]", metavar="NAME"
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None, _option(_MODEL, "The network below a detector or segmenter. [its usual one]", metavar="NAME")
+    ] = None,
     recipe: Annotated[
         str | None,
         _option(_MODEL, "Tuned settings, in place of --model, --optimizer, --lr ...", metavar="NAME"),
@@ -98,7 +109,7 @@ def train(
         _option(
             _MODEL,
             "Change pictures anew each epoch; some of flip, crop, zoom, rotate, affine, color, grayscale, erase, cutout, "
-            "mixup, cutmix, trivial, rand, augmix, with commas between. [none]",
+            "mixup, cutmix, trivial, rand, augmix, with commas between; with boxes and maps also mosaic, or usual alone. [none]",
             metavar="NAMES",
         ),
     ] = None,
@@ -122,7 +133,8 @@ def train(
         int | None, _option(_STEPS, "Passes over the data. [5, or the recipe's]", metavar="N", min=1)
     ] = None,
     batch_size: Annotated[
-        int | None, _option(_STEPS, "Pictures an update. [128, of --pretrained 32]", metavar="N", min=1)
+        int | None,
+        _option(_STEPS, "Pictures an update. [128, of --pretrained 32, of boxes and maps 16]", metavar="N", min=1),
     ] = None,
     lr: Annotated[float | None, _option(_STEPS, "Learning rate. [the optimizer's]", metavar="RATE")] = None,
     optimizer: Annotated[
@@ -189,7 +201,7 @@ def train(
         _option(_SEVERAL, "Go on from the last checkpoint so often when one is lost.", metavar="N", min=0),
     ] = 0,
 ) -> None:
-    """Train a classifier; writes config, curves, best and last model and a report into --output."""
+    """Train a classifier, detector or segmenter; writes config, curves, best and last model and a report into --output."""
     from lamina.cli import launch
 
     sources = {name: context.get_parameter_source(name) for name in context.params}
@@ -203,6 +215,8 @@ def train(
 
         options = TrainOptions(
             model=model,
+            task=task,
+            backbone=backbone,
             recipe=recipe,
             pretrained=pretrained,
             weights=weights,
@@ -288,7 +302,7 @@ def tune(
     tuning.tune(options)
 
 
-@app.command(short_help="Loss and accuracy of a model on pictures.")
+@app.command(short_help="Figures of a model on pictures.")
 def evaluate(
     path: ModelFile,
     data: Annotated[
@@ -305,67 +319,27 @@ def evaluate(
     model: Function = None,
     as_json: Json = False,
 ) -> None:
-    """Loss and accuracy of a model on pictures that it was not trained on."""
+    """Loss and accuracy of a model on pictures that it was not trained on.
+
+    Of a detector COCO's twelve numbers, a table of the classes and what went wrong; of a segmenter IoU and accuracy of each class.
+    """
     from lamina.cli import work
 
     figures = work.evaluate(path, data, split=split, format=format, model=model, tta=tta)
+    beside = figures.pop("beside", None)
     if as_json:
-        typer.echo(json.dumps(figures))
+        typer.echo(json.dumps(figures if beside is None else {**figures, **beside.to_dict()}))
         return
     held = ", held out by training" if figures.pop("held_out") else ""
     told, count = f"{figures.pop('split')}{held}", f"{figures.pop('pictures'):,}"
     typer.echo(f"{'split':12s} {told}: {count}" + " pictures" * ("pictures" not in told))
+    if beside is not None:
+        typer.echo(str(beside))
     if tta is not None:
         typer.echo(str(work.beside(tta, figures)))
         return
     for name, value in figures.items():
         typer.echo(f"{name:12s} {100 * value:.2f} %" if "accuracy" in name else f"{name:12s} {value:.4f}")
-
-
-@app.command(short_help="The class of each picture, with its probability.")
-def predict(
-    path: ModelFile,
-    images: Annotated[list[str], typer.Argument(help="Pictures, or folders of pictures.")],
-    threshold: Annotated[
-        float | None,
-        typer.Option(help='Below this probability the answer is "none of these". [for several labels: 0.5]'),
-    ] = None,
-    model: Function = None,
-    as_json: Json = False,
-) -> None:
-    """The class of each picture, with its probability and the next most probable ones of at least 1 %, a line a picture.
-
-    MODEL may be an ensemble, or tell several labels or numbers of a picture. --json tells the five most probable.
-    A picture that cannot be read is named on stderr, the others are answered, and the exit code is 1.
-    """
-    from lamina.cli import work
-
-    listed, broken = [], 0
-    for source, answer in work.predict(path, images, model=model, threshold=threshold):
-        failed = isinstance(answer, Exception)
-        broken += failed
-        if as_json:
-            listed.append({"path": source, "error": str(answer)} if failed else answer.to_dict())
-        elif failed:
-            typer.echo(str(answer), err=True)
-        else:
-            typer.echo(str(answer))
-    if as_json:
-        typer.echo(json.dumps(listed, indent=2))
-    if broken:
-        raise typer.Exit(1)
-
-
-@app.command(short_help="Write report.html into a run's folder.")
-def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    data: Annotated[str | None, typer.Argument(help="Other data than the run's own.")] = None,
-    format: Format = None,
-) -> None:
-    """Write report.html into a run's folder: mistakes, confusion, scores, curves."""
-    from lamina.cli import work
-
-    typer.echo(work.report(run, data, format=format))
 
 
 # Commands of their own files, which need the app.
@@ -379,6 +353,7 @@ from lamina.cli import (  # noqa: E402, F401
     export,
     find_lr,
     listings,
+    predict,
     profile,
     serve,
     shards,

@@ -46,7 +46,7 @@ def explain(
     model: Function = None,
 ) -> None:
     """Pictures of what a model looks at: heat over each PICTURE by default, as PICTURE-grad-cam.png in this folder."""
-    from lamina.cli import opening
+    from lamina.cli import patience
     from lamina.core.errors import UnknownNameError, unknown_name
 
     if what not in WHATS:
@@ -60,20 +60,23 @@ def explain(
         )
     if output is not None:
         check_ending(output)
-    opened = opening.open_model(path, model)
-    if what in _OF_PICTURES:
-        _of_pictures(opened, named, what, layer, label, output)
-        return
-    drawn = _of_data(
-        opened, path, what, {"layer": layer, "channel": channel, "method": method, "limit": limit}, data, format
-    )
-    typer.echo(drawn.save(output or Path(f"{_stem(path)}-{what}.png")))
+    with patience.told():
+        from lamina.cli import opening
+
+        opened = opening.open_model(path, model)
+        if what in _OF_PICTURES:
+            _of_pictures(opened, named, what, layer, label, output)
+            return
+        told = {"layer": layer, "channel": channel, "method": method, "limit": limit}
+        drawn = _of_data(opened, path, what, told, data, format)
+        typer.echo(drawn.save(output or Path(f"{_stem(path)}-{what}.png")))
 
 
 def _of_pictures(
     model: Any, named: list[str], what: str, layer: str | None, label: str | None, output: Path | None
 ) -> None:
     from lamina import explain
+    from lamina.core import progress
     from lamina.core.errors import DataError, LaminaError
     from lamina.core.files import replacing
     from lamina.models import pictures
@@ -87,7 +90,7 @@ def _of_pictures(
     if what == "occlusion" and layer is not None:
         raise LaminaError(f"--layer {layer} came.", "Occlusion covers the picture itself.", "Leave it out.")
     taken, heats, failed = set[Path](), list[explain.Heat](), 0
-    for file in files:
+    for file in progress.counted(f"explaining ({what})", files, len(files)):
         try:
             if what == "features":
                 depth = int(layer) if layer is not None and layer.isdecimal() and not _is_layer(model, layer) else layer
@@ -138,12 +141,6 @@ def _of_data(model: Any, path: Path, what: str, told: dict[str, Any], data: str 
         raise LaminaError(
             f"--what {what} came without data.", "It looks at many pictures.", "Name some: --data photos/."
         )
-    if what == "exciting" and told["layer"] is None:
-        raise LaminaError(
-            "--what exciting came without a layer.",
-            f"It has: {', '.join(name for name, _ in model.net.named_modules() if name)}.",
-            "Name one: --layer NAME --channel 3.",
-        )
     if data is None:
         assert run is not None
         splits = opening.run_data(run, opening.read_config(run), command="explain")
@@ -151,7 +148,10 @@ def _of_data(model: Any, path: Path, what: str, told: dict[str, Any], data: str 
         splits = opening.open_data(data, format)
     _, part = opening.part_of(splits, model)
     if what == "exciting":
-        return explain.exciting(model, part, told["layer"], told["channel"], limit=told["limit"])
+        found = explain.exciting(model, part, told["layer"], told["channel"], limit=told["limit"])
+        if told["layer"] is None:
+            typer.echo(f"The layer is {found.layer}, the last with maps; --layer names another.", err=True)
+        return found
     return explain.embeddings(model, part, told["method"], layer=told["layer"], limit=told["limit"])
 
 

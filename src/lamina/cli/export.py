@@ -32,8 +32,18 @@ def export(
         float | None,
         typer.Option(
             min=0.0,
-            help="Largest difference of the answers. "
-            "[default: 1e-3; float16 0.02, bfloat16 0.1, int8 0.5, and 99 % of the classes agree]",
+            help="Largest difference of the answers. [default: 1e-3; float16 0.02, bfloat16 0.1, int8 0.5]",
+        ),
+    ] = None,
+    agreement: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Least share of the pictures that keep their class. [default: 0.99]"),
+    ] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Compare an .onnx in this alone: onnxruntime or openvino; may be given twice. [default: all that are installed]",
         ),
     ] = None,
     fixed_size: Annotated[
@@ -44,13 +54,25 @@ def export(
 ) -> None:
     """Write a file that runs without lamina; it is run, and compared with the network on pictures.
 
-    Where its answers lie farther apart than --tolerance, nothing is written, and the exit code is 1.
+    Where its answers lie farther apart than --tolerance, or fewer classes agree than --agreement, nothing is written, and the
+    exit code is 1.
     """
-    from lamina.cli import opening
+    from lamina.cli import patience
 
-    opened = opening.open_model(model, function)
-    tried = _run_data(model, needed=precision == "int8") if data is None else data
-    made = opened.export(out, precision=precision, data=tried, tolerance=tolerance, any_size=not fixed_size)
+    with patience.told():
+        from lamina.cli import opening
+
+        opened = opening.open_model(model, function)
+        tried = _run_data(model, needed=precision == "int8") if data is None else data
+        made = opened.export(
+            out,
+            precision=precision,
+            data=tried,
+            tolerance=tolerance,
+            agreement=agreement,
+            any_size=not fixed_size,
+            engines=engine or None,
+        )
     typer.echo(json.dumps(made.to_dict(), indent=2) if as_json else str(made))
 
 

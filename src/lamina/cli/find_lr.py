@@ -40,7 +40,7 @@ def find_lr(
     import torch
 
     from lamina import optimizers
-    from lamina.cli import opening
+    from lamina.cli import dense, opening
     from lamina.cli.options import check_name, parse_size
     from lamina.data.balance import BALANCES
     from lamina.tasks import Classifier
@@ -52,6 +52,7 @@ def find_lr(
         check_picture(plot)
     asked = None if size is None else parse_size(size)
     splits = opening.limited(opening.open_data(data, format), limit)
+    dense.refuse(splits.task, "lamina find-lr")
     inputs.refuse_annotated(splits)
     some = splits.train or splits.validation or splits.test
     torch.manual_seed(seed)

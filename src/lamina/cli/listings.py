@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,19 +13,36 @@ from lamina.cli.commands import Json, app
 
 
 @app.command()
-def models() -> None:
+def models(
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="classification, detection or segmentation. [all]")
+    ] = None,
+) -> None:
     """The networks that --model knows by name, and the recipes."""
     from lamina import networks, recipes
     from lamina.cli import opening
+    from lamina.cli.options import ANNOTATED, USUAL, check_name
 
-    width = max(map(len, [*networks.names(), *recipes.names()]))
+    check_name("task", task, USUAL)
+    tasks = tuple(USUAL) if task is None else (task,)
+    known = recipes.names() if "classification" in tasks else []
+    width = max(map(len, [*(name for each in tasks for name in networks.names(each)), *known]))
     room = max(shutil.get_terminal_size().columns - width - 15, 20)
-    typer.echo(f"{'network':{width}s}  {'parameters':>11s}  (for the usual pictures and classes)")
-    for name in networks.names():
-        told = textwrap.shorten(networks.headline(name), room, placeholder=" ...")
-        typer.echo(f"{name:{width}s}  {opening.parameters_of(name):>11s}  {told}")
-    typer.echo(f"\n{'recipe':{width}s}  (settings with a measured result)")
-    for name in recipes.names():
+    if "classification" in tasks:
+        typer.echo(f"{'network':{width}s}  {'parameters':>11s}  (for the usual pictures and classes)")
+        for name in networks.names():
+            told = textwrap.shorten(networks.headline(name), room, placeholder=" ...")
+            typer.echo(f"{name:{width}s}  {opening.parameters_of(name):>11s}  {told}")
+    for number, each in enumerate(each for each in tasks if each in ANNOTATED):
+        typer.echo(
+            "\n" * (number > 0 or task is None) + f"{f'for {each}':{width}s}  {'parameters':>11s}  (with 10 classes)"
+        )
+        for name in networks.names(each):
+            under = f"on {networks.backbone(name)}; --backbone puts it on another"
+            typer.echo(f"{name:{width}s}  {opening.parameters_of(name):>11s}  {under}")
+    if known:
+        typer.echo(f"\n{'recipe':{width}s}  (settings with a measured result)")
+    for name in known:
         recipe = recipes.get(name)
         typer.echo(f"{name:{width}s}  {recipe.network} on {recipe.data}, {recipe.epochs} epochs")
     typer.echo("\nAlso timm/NAME, a network of timm's; FILE.py:NAME, your own class or function.")

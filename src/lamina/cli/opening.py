@@ -17,7 +17,8 @@ from lamina import layers, networks
 from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError
 from lamina.data import archive
 from lamina.layers.torch_module import qualified_name
-from lamina.models import Model, file
+from lamina.models import Model, annotated_data, file
+from lamina.models.annotated import AnnotatedModel
 from lamina.networks import by_path
 from lamina.tasks import load
 from lamina.tasks.classification import inputs
@@ -26,9 +27,11 @@ from lamina.training.checkpoint import CONFIG
 PARTS = ("train", "validation", "test")
 
 
-def open_data(name: str, format: str | None) -> Any:
-    """The splits of a named data set or a path."""
-    return datasets.open(name, format) if format is not None else inputs.resolve(name)
+def open_data(name: str, format: str | None, task: str | None = None) -> Any:
+    """The splits of a named data set or a path; where it is annotated for several tasks, for this one, or the usual one."""
+    if format is not None:
+        return datasets.open(name, format, task=task)
+    return inputs.resolve(name) if task is None else annotated_data.resolve(name, task)
 
 
 def lasting_data(name: str) -> str:
@@ -52,7 +55,8 @@ def is_multi_label(splits: Any) -> bool:
 def strict(splits: Any) -> Any:
     """The splits, of which a picture that cannot be read ends the training."""
     parts = {name: getattr(splits, name) for name in PARTS}
-    files = {name: part.strict() for name, part in parts.items() if isinstance(part, datasets.FolderDataset)}
+    kinds = (datasets.FolderDataset, datasets.AnnotatedDataset)
+    files = {name: part.strict() for name, part in parts.items() if isinstance(part, kinds)}
     return replace(splits, **files)
 
 
@@ -85,11 +89,17 @@ def part_of(splits: Any, model: Any, wanted: str | None = None) -> tuple[str, An
     What training held out is called validation, where the data has no such part of its own.
     """
     split = getattr(model, "split", {})
+    annotated = isinstance(model, AnnotatedModel)
+
+    def measured(some: Any) -> tuple[str, Any]:
+        return model.measured(some) if annotated else inputs.measured(some, split)
+
     if wanted is None:
-        return inputs.measured(splits, split)
+        return measured(splits)
     there = {name: getattr(splits, name) for name in PARTS if getattr(splits, name) is not None}
-    if "train" in there and "validation" not in there and inputs.was_split(there["train"], split):
-        there["validation"] = None
+    if "train" in there and "validation" not in there:
+        known = split.get("of") == len(there["train"]) if annotated else inputs.was_split(there["train"], split)
+        there |= {"validation": None} if known and (not annotated or "held_out" in split) else {}
     if wanted not in there:
         raise UnknownNameError(
             f"{splits.name or 'The data'} has no split {wanted!r}.",
@@ -97,7 +107,7 @@ def part_of(splits: Any, model: Any, wanted: str | None = None) -> tuple[str, An
             f"Use --split {next(iter(there))}, or leave it out.",
         )
     if there[wanted] is None:
-        return inputs.measured(replace(splits, test=None), split)
+        return measured(replace(splits, test=None))
     return wanted, there[wanted]
 
 
@@ -114,14 +124,7 @@ def is_held_out(name: str, splits: Any) -> bool:
 
 def model_file(path: Path) -> Path:
     """The file itself; of a run's folder the best model, or the last where no validation said which is best."""
-    if not path.is_dir():
-        return path
-    for name in ("best.safetensors", "last.safetensors"):
-        if (path / name).exists():
-            return path / name
-    raise LaminaError(
-        f"{path} holds no model.", "A run's folder has last.safetensors.", "Train first: lamina train DATA."
-    )
+    return file.located(path) if path.is_dir() else path
 
 
 def open_model(path: Path, spec: str | None = None) -> Any:
@@ -179,7 +182,8 @@ def parameters_of(name: str) -> str:
     """How many parameters a named network has for 10 classes, with commas; "-" where only its data can say."""
     try:
         with torch.device("meta"):
-            net = networks.create(name)
+            standing = any(name in networks.names(task) for task in ("detection", "segmentation"))
+            net = networks.create(name, num_classes=10 if standing else None)
     except Exception:  # a network may draw or look at its initial values, which are not there
         return "-"
     return f"{sum(parameter.numel() for parameter in net.parameters()):,}"
@@ -213,5 +217,6 @@ def run_data(run: Path, config: dict[str, Any], *, command: str = "report") -> A
             "A run of `lamina train` remembers what it was trained on, and one that Python began does not.",
             f"Name it: lamina {command} {run} DATA.",
         )
-    splits = limited(open_data(config["data"], config.get("format")), config.get("limit"))
+    opened = open_data(config["data"], config.get("format"), config.get("task"))
+    splits = limited(opened, config.get("limit"))
     return fold_of(splits, config["fold"], config["folds"]) if "fold" in config else splits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lamina import networks, optimizers, recipes
 from lamina.cli import opening
 from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
 from lamina.data.augment import AUGMENTATIONS
+from lamina.data.augment.sample import SAMPLE_AUGMENTATIONS
 from lamina.data.balance import BALANCES
 from lamina.data.formats import FORMATS
 from lamina.training.averaging import AVERAGES
@@ -20,10 +21,27 @@ from lamina.training.checkpoint import CHECKPOINT, CONFIG, PREVIOUS
 from lamina.training.runtime import PRECISIONS, Runtime, lacks
 from lamina.training.runtime import devices as devices_here
 
-_SAID_BY_A_RECIPE = ("model", "batch_size", "lr", "optimizer", "schedule", "accumulate", "clip_norm", "average", "size")
+_OF_SAMPLES = ("usual", *SAMPLE_AUGMENTATIONS, "mosaic")
+_SAID_BY_A_RECIPE = (
+    "model",
+    "task",
+    "backbone",
+    "batch_size",
+    "lr",
+    "optimizer",
+    "schedule",
+    "accumulate",
+    "clip_norm",
+    "average",
+    "size",
+)
 
 
 DEFAULT_MODEL = "deepconvnet"
+# By the task of the data: the network where nobody names one.
+USUAL = {"classification": DEFAULT_MODEL, "detection": "retinanet", "segmentation": "unet"}
+ANNOTATED = ("detection", "segmentation")
+_NOT_ANNOTATED = ("recipe", "freeze_epochs", "balance", "folds")  # options that only classifiers have
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,8 @@ class TrainOptions:
     """The options of `lamina train`; None where nobody said."""
 
     model: str | None = None
+    task: str | None = None
+    backbone: str | None = None
     recipe: str | None = None
     pretrained: bool = False
     weights: str | None = None
@@ -98,6 +118,7 @@ class TrainOptions:
     def check(self, *, processes: int = 1) -> None:
         """Raises UnknownNameError for an option that means nothing, LaminaError for a folder that cannot take the run."""
         self._check_recipe()
+        check_name("task", self.task, USUAL)
         if self.model is not None:
             if opening.is_function(self.model):
                 networks.by_path.find(self.model)
@@ -105,14 +126,19 @@ class TrainOptions:
                 networks.check_name(self.model)
             elif "network" not in self.tuned:
                 remedy = "`lamina models` lists them all; timm/NAME is one of timm's, FILE.py:NAME one of your own."
-                check_name("model", self.model, networks.names(), remedy)
+                tasks = USUAL if self.task is None else (self.task,)
+                known = [name for task in tasks for name in networks.names(task)]
+                check_name("model", self.model, known, remedy)
         self._check_pretrained()
         if self.optimizer is not None:
             check_name("optimizer", self.optimizer.lower(), optimizers.OPTIMIZERS)
         check_name("schedule", self.schedule, optimizers.schedules.SCHEDULES)
         check_name("average", self.average, AVERAGES)
+        if self.backbone is not None:
+            networks.check_name(self.backbone)
         for name in self.augmentations() or ():
-            check_name("augment", name, AUGMENTATIONS, f"Name some of {', '.join(AUGMENTATIONS)}, with commas between.")
+            all_names = dict.fromkeys([*AUGMENTATIONS, *_OF_SAMPLES])
+            check_name("augment", name, all_names, f"Name some of {', '.join(AUGMENTATIONS)}, with commas between.")
         check_name("balance", self.balance, BALANCES)
         check_name("format", self.format, FORMATS)
         check_name("on_bad", self.on_bad, ("raise", "replace"))
@@ -129,6 +155,40 @@ class TrainOptions:
             raise UnknownNameError(came, expected, f"Pass --batch-size {processes} or more, or fewer --devices.")
         check_device(self.device)
         self._check_output()
+
+    def known_task(self) -> str | None:
+        """The task that was asked for, or that the named network is for; None where only the data says."""
+        if self.task is not None or self.model is None:
+            return self.task
+        return next((task for task in ANNOTATED if self.model in networks.names(task)), None)
+
+    def for_task(self, task: str) -> TrainOptions:
+        """The options with the task's usual network. Raises UnknownNameError for those that mean nothing for it."""
+        made = replace(self, model=self.model or USUAL.get(task)) if self.recipe is None else self
+        if task not in ANNOTATED:
+            names = self.augmentations() or ()
+            given = {"backbone": self.backbone, "augment": next((n for n in names if n not in AUGMENTATIONS), None)}
+            expected = "It is for detectors and segmenters, and this data is for classification."
+        else:
+            given = {name: getattr(self, name) for name in _NOT_ANNOTATED} | {"config": "..." if self.tuned else None}
+            given |= {"augment": next((n for n in self.augmentations() or () if n not in _OF_SAMPLES), None)}
+            expected = f"It is for classification, and this data is for {task}."
+        for name, value in given.items():
+            if value is not None:
+                raise UnknownNameError(f"--{name.replace('_', '-')} {value} came.", expected, "Leave it out.")
+        if made.model is not None and not self.tuned and self.recipe is None:
+            standing = made.model if task in ANNOTATED and not opening.is_function(made.model) else None
+            there = networks.names(task) if task in ANNOTATED else None
+            if standing is not None and standing not in (there or ()):
+                raise UnknownNameError(
+                    f"--model {standing} came, and this data is for {task}.",
+                    f"Networks for it are {', '.join(there or ())}.",
+                    f"Name one of these; --backbone {standing} puts it below one."
+                    if standing in networks.names()
+                    else "Name one of these.",
+                )
+        made._check_pretrained()
+        return made
 
     def _check_recipe(self) -> None:
         if self.recipe is None:
@@ -165,6 +225,8 @@ class TrainOptions:
                 "Weights are for a network by name.",
                 "Leave out one of the two.",
             )
+        if self.model is None and self.task != "classification":
+            return  # the data says which network it is; see for_task
         name = self.model or DEFAULT_MODEL
         if isinstance(told, str) and Path(told).is_file():
             return  # it is read after the pictures
@@ -180,7 +242,8 @@ class TrainOptions:
                 "Published weights are for networks by name.",
                 "Name a file of its weights: --weights FILE.",
             )
-        networks.weights.get(name, told)
+        standing = any(name in networks.names(task) for task in ANNOTATED)
+        networks.weights.get(self.backbone or networks.backbone(name) if standing else name, told)
 
     def _check_output(self) -> None:
         if self.output.exists() and not self.output.is_dir():

@@ -42,13 +42,13 @@ def serve(options: ServeOptions) -> int:
     """Serves until it is stopped; returns the exit code. What is wrong with the model is told before anything is answered."""
     limits = Limits(**options.limits)
     engines.check_name(options.engine)
-    if options.token is None and not server.is_local(options.host):
-        print(
-            f"Warning: {options.host} can be reached from other machines, and there is no token: whoever reaches it may use the "
-            "model. Pass --token-file FILE, or leave --host out.",
-            file=sys.stderr,
-        )
     with server.bound(options.host, options.port) as listening:  # a port in use is told before a model is opened
+        if options.token is None and not server.is_local(options.host):
+            print(
+                f"Warning: {options.host} can be reached from other machines, and there is no token: whoever reaches it may use "
+                "the model. Pass --token-file FILE, or leave --host out.",
+                file=sys.stderr,
+            )
         made = opened(options)
         make: Any = options  # which makes a model for each worker
         if options.workers == 1:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import yaml
 
-from lamina.cli import opening
+from lamina.cli import dense, opening
 from lamina.cli.options import TrainOptions, check_device, parse_size
 from lamina.core.errors import DataError, LaminaError, UnknownNameError, nearest_names
 from lamina.core.files import replacing
@@ -58,6 +58,7 @@ def tune(options: TuneOptions) -> Study:
     asked = _asked(options)
     shape = (None, None, None) if asked["size"] is None else (None, *parse_size(asked["size"]))
     splits = opening.limited(opening.open_data(asked["data"], asked["format"]), asked["limit"])
+    dense.refuse(splits.task, "lamina tune")
     train, held = inputs.training_sets(splits, None, None, None)
     if opening.is_multi_label(splits):
         raise DataError(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,21 @@ from typing import Any
 import torch
 import yaml
 
-import lamina
 from lamina import explain, recipes
-from lamina.cli import launch, opening
-from lamina.cli.options import DEFAULT_MODEL, parse_size
+from lamina.cli import dense, launch, opening
+from lamina.cli.answering import predict as predict
+from lamina.cli.machine import environment as environment
+from lamina.cli.options import ANNOTATED, parse_size
 from lamina.cli.options import TrainOptions as TrainOptions
-from lamina.core.errors import DataError, LaminaError, UnknownNameError
+from lamina.core.errors import LaminaError, UnknownNameError
 from lamina.core.files import replacing
-from lamina.models import pictures
 from lamina.models import tta as views
+from lamina.models.annotated import AnnotatedModel
 from lamina.models.comparison import Comparison
-from lamina.models.model import PREDICT_BATCH
-from lamina.structures.results import check_threshold
-from lamina.tasks import Classifier, Ensemble, Regressor
+from lamina.tasks import Classifier
 from lamina.tasks.classification import inputs, tunable_cnn
 from lamina.training import Callback, RunFolder
 from lamina.training.checkpoint import CHECKPOINT, CONFIG
-from lamina.training.runtime import Runtime, has_bfloat16, processor_flags
 from lamina.training.world import World
 
 REPORT = "report.html"
@@ -103,38 +100,43 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
         )
     if name is None:
         raise UnknownNameError("train came without DATA.", "It trains on pictures.", "Try: lamina train mnist.")
-    model = recipe.network if recipe else opening.lasting_model(options.model or DEFAULT_MODEL)
+    splits = opening.limited(opening.open_data(name, options.format, options.known_task()), options.limit)
+    splits = opening.strict(splits) if options.on_bad == "raise" else splits
+    asked, options = options, options.for_task(splits.task)
+    annotated = splits.task in ANNOTATED
+    model = recipe.network if recipe else opening.lasting_model(str(options.model))
     facts = {
         "data": opening.lasting_data(name),
         "format": options.format,
+        "task": splits.task if annotated else None,
         "size": options.size,
         "limit": options.limit,
         "folds": options.folds,
         "fold": options.fold,
         "recipe": options.recipe,
         "model": model,
-        "asked": options.told()
-        | ({} if options.model is None else {"model": model})
-        | ({} if options.weights is None else {"weights": options.borrows()}),
+        "backbone": options.backbone,
+        "asked": asked.told()
+        | ({} if asked.model is None else {"model": model})
+        | ({} if asked.weights is None else {"weights": asked.borrows()}),
     }
     if began:
         began["data"] = opening.lasting_data(str(began.get("data")))
         began["model"] = opening.lasting_model(str(began.get("model")))
-    for fact in ("data", "size", "limit", "folds", "fold", "recipe", "model"):
+    for fact in ("data", "task", "size", "limit", "folds", "fold", "recipe", "model", "backbone"):
         if began and began.get(fact) != facts[fact]:
             raise UnknownNameError(
                 f"The run in {options.output} has {fact} {began.get(fact)!r}, and {facts[fact]!r} came.",
                 "A run goes on with what it began with.",
                 "Give the same, or another --output.",
             )
-    splits = opening.limited(opening.open_data(name, options.format), options.limit)
-    splits = opening.strict(splits) if options.on_bad == "raise" else splits
     print(f"Data: {name}: {_counts(splits)}")
-    inputs.refuse_annotated(splits)
+    if not annotated:
+        inputs.refuse_annotated(splits)
     if opening.is_multi_label(splits):
         _refuse_one_label(options)
         print("The pictures have several labels each: a network of a yes or no for each class.")
-    if options.limit is not None and options.limit < len(splits.classes):
+    if options.limit is not None and options.limit < len(splits.classes) and not annotated:
         raise UnknownNameError(
             f"--limit {options.limit} came, and {name} has {len(splits.classes)} classes.",
             "Training needs at least one picture of each class.",
@@ -157,6 +159,8 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
             checkpoint_every=options.checkpoint_every,
             log_every=options.log_every,
         )
+    elif annotated:
+        dense.train(splits, replace(options, model=model), remember)
     else:
         _train(splits, model, options, remember)
     return splits
@@ -165,11 +169,13 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
 def _tell(splits: Any, options: TrainOptions) -> None:
     """Prints what the trained model reaches, and writes the report."""
     classifier = opening.open_model(options.output)
+    if isinstance(classifier, AnnotatedModel):
+        _tell_annotated(classifier, splits, options)
+        return
     balanced = options.balance is not None and not classifier.multi_label
     own: Any = ["accuracy", "balanced_accuracy"] if balanced else ()
     classifier.compile(metrics=own, device=options.device, precision=options.precision)
-    best = opening.model_file(options.output)
-    print(f"Model: {best}, {'the epoch with the lowest val_loss' if best.stem == 'best' else 'the last epoch'}")
+    _name_model(options)
     split, held = opening.part_of(splits, classifier)
     label = "Training" if split == "train" else split.capitalize()
     figures = classifier.evaluate(held)
@@ -183,6 +189,20 @@ def _tell(splits: Any, options: TrainOptions) -> None:
         share = f"balanced accuracy: {100 * figures['balanced_accuracy']:.2f} % ({share.replace(':', '')})"
     print(f"{label} {share} of {len(held):,} pictures")
     print(report(options.output, None, format=None, classifier=classifier, splits=splits))
+
+
+def _tell_annotated(model: AnnotatedModel, splits: Any, options: TrainOptions) -> None:
+    model.compile(device=options.device, precision=options.precision)
+    _name_model(options)
+    split, held = opening.part_of(splits, model)
+    beside = explain.beside_truth(model, held)
+    print(dense.told(split, beside))
+    print(report(options.output, None, format=None, classifier=model, splits=splits, beside=beside))
+
+
+def _name_model(options: TrainOptions) -> None:
+    best = opening.model_file(options.output)
+    print(f"Model: {best}, {'the epoch with the lowest val_loss' if best.stem == 'best' else 'the last epoch'}")
 
 
 def as_begun(data: str | None, options: TrainOptions, *, given: Container[str]) -> tuple[str | None, TrainOptions]:
@@ -276,7 +296,7 @@ def evaluate(
         splits = opening.run_data(run, told_by, command="evaluate")
         data = str(config["data"])
     else:
-        splits = opening.open_data(data, format)
+        splits = opening.open_data(data, format, getattr(opened, "task", None))
     if config:  # a run on some of the data held out some of those
         trained_on = opening.limited(splits, config.get("limit"))
         held_out = opening.is_held_out(opening.part_of(trained_on, opened)[0], trained_on)
@@ -285,7 +305,13 @@ def evaluate(
             splits = trained_on
     name, part = opening.part_of(splits, opened, split)
     told = {"split": opening.label_of(name, splits), "held_out": opening.is_held_out(name, splits)}
-    told |= {"pictures": len(part), **opened.evaluate(part)}
+    if isinstance(opened, AnnotatedModel) and tta is None:
+        return {**told, "pictures": len(part), "beside": explain.beside_truth(opened, part)}
+    told |= (
+        {"pictures": len(part)}
+        if isinstance(opened, AnnotatedModel)
+        else {"pictures": len(part), **opened.evaluate(part)}
+    )
     if tta is None:
         return told
     if not hasattr(opened, "predict_probs"):
@@ -302,85 +328,27 @@ def beside(tta: str, told: Mapping[str, Any]) -> Comparison:
     return Comparison(["one view", tta], [{name: told[name] for name in several}, several])
 
 
-def predict(
-    path: Path, images: list[str], *, model: str | None, threshold: float | None = None
-) -> Iterator[tuple[str, Any]]:
-    """Each picture, folders searched, and what the model says of it, or the error that says why it cannot be read.
-
-    `images` are texts: as a Path, an address has lost a slash and is none.
-    """
-    if threshold is not None:
-        check_threshold(threshold)
-    opened = opening.open_model(path, model)
-    if not isinstance(opened, Classifier | Ensemble | Regressor):
-        raise LaminaError(
-            f"{path} holds a {type(opened).__name__}.",
-            "predict needs a model of pictures: a classifier, an ensemble or a regressor.",
-            "Train one: lamina train DATA.",
-        )
-    if threshold is not None and isinstance(opened, Regressor):
-        raise UnknownNameError(
-            f"--threshold {threshold} came, and {path} holds a Regressor.",
-            "Numbers have no probability.",
-            "Leave it out.",
-        )
-    told = {} if threshold is None else {"threshold": threshold}
-    for image in images:
-        try:
-            named = pictures.files(image) or []
-        except DataError as error:
-            yield image, error
-            continue
-        for start in range(0, len(named), PREDICT_BATCH):  # a folder may hold more than fits in memory
-            some = named[start : start + PREDICT_BATCH]
-            yield from zip(map(str, some), _answers(opened, some, told), strict=True)
-
-
-def _answers(model: Any, files: list[Any], told: Mapping[str, Any]) -> list[Any]:
-    """The answer to each file, or its error: halves are asked again until an unreadable picture stands alone."""
-    try:
-        return list(model.predict(files, **told))
-    except DataError as error:
-        if len(files) == 1:
-            return [error]
-    half = len(files) // 2
-    return _answers(model, files[:half], told) + _answers(model, files[half:], told)
-
-
-def report(run: Path, data: str | None, *, format: str | None, classifier: Any = None, splits: Any = None) -> Path:
+def report(
+    run: Path, data: str | None, *, format: str | None, classifier: Any = None, splits: Any = None, beside: Any = None
+) -> Path:
     """Writes a run's report.html; returns its path."""
     config = opening.read_config(run)
-    if splits is None:
-        splits = opening.run_data(run, config) if data is None else opening.open_data(data, format)
     classifier = opening.open_model(run) if classifier is None else classifier
+    if splits is None:
+        task = getattr(classifier, "task", None)
+        splits = opening.run_data(run, config) if data is None else opening.open_data(data, format, task)
     split, part = opening.part_of(splits, classifier)
     curves, name = run / "results.csv", opening.lasting_data(data or config.get("data", "data"))
     return explain.report(
         classifier,
-        classifier.memorised(part),
+        part if isinstance(classifier, AnnotatedModel) else classifier.memorised(part),
         path=run / REPORT,
         history=curves if curves.exists() else None,
         title=f"{classifier.name} on {Path(name).name} ({opening.label_of(split, splits)})",
         settings=config,
         run=run,
+        beside=beside,
     )
-
-
-def environment() -> dict[str, Any]:
-    """Facts of this machine and installation."""
-    runtime = Runtime()
-    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16", "asimd")
-    return {
-        "lamina": lamina.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.platform(),
-        "processor": [flag for flag in wanted if flag in processor_flags()],
-        "threads": torch.get_num_threads(),
-        "device": str(runtime.device),
-        "precision": runtime.precision,
-        "bfloat16": "in hardware" if has_bfloat16(runtime.device) else "emulated (not used)",
-    }
 
 
 def _counts(splits: Any) -> str:

@@ -65,6 +65,7 @@ class AnnotatedDataset(Cuttable, Dataset[tuple[Tensor, Annotation]]):
         self.point_names, self.frequencies = tuple(point_names), tuple(frequencies)
         self.skeleton = tuple((int(one), int(other)) for one, other in skeleton)
         self.change: Change | None = None
+        self.is_strict = False
         counts = {name: len(column) for name, column in self.columns.items()}
         if origins is not None:
             counts["origins"] = len(origins)
@@ -142,6 +143,10 @@ class AnnotatedDataset(Cuttable, Dataset[tuple[Tensor, Annotation]]):
         if count < 1:
             raise DataError(f"The limit is {count}.", "At least one sample was expected.", "Pass 1 or more.")
         return self if count >= len(self) else self.subset(torch.arange(count) * len(self) // count)
+
+    def strict(self) -> Self:
+        """The same samples, of which one that cannot be read ends a training, and is not replaced by another."""
+        return self._with(is_strict=True)
 
     def few_shot(self, k: int, *, seed: int = 0) -> Self:
         """For each class k pictures that hold at least one object of it, drawn by the seed; those of a smaller k are among them.

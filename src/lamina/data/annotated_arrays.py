@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any, Self
 
 import torch
@@ -52,6 +53,20 @@ class AnnotatedArrays(Cuttable, Dataset[tuple[Tensor, Annotation]]):
         if isinstance(given, Tensor) and given.dtype == torch.uint8 and given.dim() == 3 and len(given) in (1, 3):
             return given
         return pixels(read(given))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is known of the pictures, as the fields of Annotation are called."""
+        first = self.annotations[0]
+        return tuple(each.name for each in fields(first) if getattr(first, each.name) is not None)
+
+    def annotation(self, index: int) -> Annotation:
+        """What is known of one picture."""
+        return self.annotations[index]
+
+    def origin(self, index: int) -> str:
+        """What errors call a sample."""
+        return f"y[{index}]"
 
     def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """The samples at these positions, in this order, or where a mask (N) is true."""

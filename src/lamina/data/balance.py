@@ -15,6 +15,7 @@ from torch import Tensor
 from lamina.core import random
 from lamina.core.errors import DataError
 from lamina.data.annotated import AnnotatedDataset
+from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.structures.annotation import IGNORED
 
 BETA = 0.999  # of the effective number, of Cui's 0.9, 0.99, 0.999 and 0.9999
@@ -48,12 +49,12 @@ class PixelCounts(NamedTuple):
     around: Int64[np.ndarray, " K"]
 
 
-def pixel_counts(dataset: AnnotatedDataset) -> PixelCounts:
+def pixel_counts(dataset: AnnotatedDataset | AnnotatedArrays) -> PixelCounts:
     """Counts the pixels of each class in a data set with maps of classes, reading every map once, without augmentation.
 
     Pixels without a class, IGNORED, count nowhere. Raises DataError where there are no maps, and for a value that is no class.
     """
-    if "class_map" not in getattr(dataset, "columns", {}):
+    if "class_map" not in getattr(dataset, "columns", ()):
         raise DataError(
             f"{dataset!r} has no maps of classes.",
             "Pixels are counted in the class_map of each picture.",

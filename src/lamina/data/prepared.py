@@ -56,13 +56,28 @@ class Prepared(Dataset[tuple[Tensor, Tensor]]):
         """The names of the classes."""
         return tuple(self.dataset.classes)
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether a sample that cannot be read ends a training."""
+        return getattr(self.dataset, "is_strict", False)
+
     def augmented(self, augment: SampleTransforms | None) -> Self:
         """The same samples, changed as training sees them."""
         return type(self)(self.dataset, self.preprocess, self.encode, augment=augment)
 
 
 def fitted(picture: Picture, annotation: Annotation, preprocess: Preprocess) -> tuple[Picture, Annotation]:
-    """The picture as `preprocess.host` makes it, and what is known of it in its pixels: boxes, masks, map of classes, points."""
+    """The picture as `preprocess.host` makes it, and what is known of it in its pixels: boxes, masks, map of classes, points.
+
+    Raises DataError where the map of classes has another size than the picture.
+    """
+    if annotation.class_map is not None and annotation.class_map.shape != picture.shape[1:]:
+        (height, width), (tall, wide) = annotation.class_map.shape, picture.shape[1:]
+        raise DataError(
+            f"A map of classes has {width} x {height} pixels, and its picture {wide} x {tall}.",
+            "Both have the same size.",
+            "Resize the map by nearest neighbour, so that no values are mixed.",
+        )
     if len(picture) != preprocess.channels:
         picture = _in_channels(picture, preprocess.channels)
     if preprocess.interpolation != "bilinear":

@@ -88,8 +88,12 @@ class Preprocess:
 
     def from_bytes(self, content: bytes, name: str) -> UInt8[Tensor, "H W C"]:
         """As `host_last`, of the bytes of a picture file that errors call `name`."""
-        plain = jpeg.decode_bytes(content, self.channels)
-        return self._resized(self._pixels(read_bytes(content, name)) if plain is None else plain)
+        return self._resized(self._decoded_bytes(content, name))
+
+    def from_bytes_sized(self, content: bytes, name: str) -> tuple[UInt8[Tensor, "C H W"], tuple[int, int]]:
+        """As `host_sized`, of the bytes of a picture file that errors call `name`."""
+        plain = self._decoded_bytes(content, name)
+        return self._resized(plain).permute(2, 0, 1).contiguous(), (plain.shape[0], plain.shape[1])
 
     def stack(self, images: Sequence[Picture]) -> UInt8[Tensor, "B C H W"]:
         """The pictures of a list as one batch."""
@@ -153,6 +157,10 @@ class Preprocess:
     def _decoded(self, image: Picture) -> UInt8[Tensor, "H W C"]:
         plain = jpeg.decode(image, self.channels) if isinstance(image, str | os.PathLike) else None
         return self._pixels(read(image)) if plain is None else plain
+
+    def _decoded_bytes(self, content: bytes, name: str) -> UInt8[Tensor, "H W C"]:
+        plain = jpeg.decode_bytes(content, self.channels)
+        return self._pixels(read_bytes(content, name)) if plain is None else plain
 
     def _pixels(self, picture: Image.Image) -> UInt8[Tensor, "H W C"]:
         mode = "L" if self.channels == 1 else "RGB"

@@ -13,12 +13,14 @@
 | what these look through | lens (a model as they need it), watching (hooks on a twin of its network), seen (pictures of a data set) |
 | time and memory of layers | layer_profile (measured), ledger (who spent it), profile_table (table and chart) |
 | wrong labels | label_errors, confident (the mathematics), out_of_sample (answers of folds), suspects (gallery) |
+| boxes and maps, beside the truth | beside (counted), found_sections (of a detector), mapped_sections (of a segmenter) |
 | the report | page (the list of sections), subject (what it is about), sections, labellings (several labels), inside, cells |
 | how all that looks | drawn (figures), html (pieces of a page), report.css |
 """
 
 from lamina.explain import label_errors
 from lamina.explain.answers import Labelled, class_probs
+from lamina.explain.beside import FoundBeside, MappedBeside, beside_truth
 from lamina.explain.calibrated import Calibration, Temperature, calibration, fit_temperature
 from lamina.explain.confusion import Confusion, confusion_figure, confusion_matrix, most_confused
 from lamina.explain.curves import Curve, curves_figure, learning_curves
@@ -50,12 +52,14 @@ __all__ = [
     "Exciting",
     "FeatureMaps",
     "Filters",
+    "FoundBeside",
     "GradientRecord",
     "Heat",
     "LabelErrors",
     "Labelled",
     "LayerMaps",
     "LayerTime",
+    "MappedBeside",
     "Mistake",
     "Points",
     "Profile",
@@ -63,6 +67,7 @@ __all__ = [
     "Scores",
     "Suspect",
     "Temperature",
+    "beside_truth",
     "calibration",
     "class_probs",
     "class_scores",

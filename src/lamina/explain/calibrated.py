@@ -88,8 +88,9 @@ class Temperature:
 
     def __str__(self) -> str:
         return (
-            f"temperature {self.value:.3f}: expected calibration error {100 * self.before.ece:.2f} % -> {100 * self.after.ece:.2f} %, "
-            f"log-likelihood {-self.before.nll:.4f} -> {-self.after.nll:.4f}"
+            f"temperature {self.value:.3f}, fitted to {self.before.count:,} pictures; crosswise, each half of them with the temperature "
+            f"of the other: expected calibration error {100 * self.before.ece:.2f} % -> {100 * self.after.ece:.2f} %, "
+            f"log-likelihood {-self.before.nll:.4f} -> {-self.after.nll:.4f}; measure the error that stays on other pictures"
         )
 
 

@@ -19,7 +19,7 @@ from lamina.explain.drawn import INK, RULE, TRAIN, VALIDATION
 
 _NOT_CURVES = {"epoch", "lr", "learning_rate", "seconds", "time", "images_per_second"}
 _SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "squared", "absolute", "hinge", "divergence", "crossentropy")
-_SHARES = ("accuracy", "precision", "recall", "f1")
+_SHARES = ("accuracy", "precision", "recall", "f1", "iou", "AP")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
+from lamina.core import progress
 from lamina.core.errors import DataError, LaminaError
 from lamina.explain import watching
 from lamina.explain.drawn import Drawn
@@ -88,21 +89,28 @@ def draw_name(one: Excited) -> str:
     return f"{told[:15]}{'…' if len(told) > 15 else ''} " if told else ""
 
 
-def exciting(model: Any, data: Any, layer: str, channel: int, *, count: int = 12, limit: int = 2000) -> Exciting:
+def exciting(
+    model: Any, data: Any, layer: str | None = None, channel: int = 0, *, count: int = 12, limit: int = 2000
+) -> Exciting:
     """The `count` pictures of the data in which one channel of a layer is strongest, and where in them.
 
     The frame holds the pixels on which the strongest place depends, found by its gradient: its receptive field, or what of it
     reached the place; activations that are flat there (a ReLU below 0, a ReLU6 above 6) count as if they were not. `data` is
-    whatever the model's `predict` takes; at most `limit` pictures of it are looked at, evenly. Raises UnknownNameError, which
+    whatever the model's `predict` takes; at most `limit` pictures of it are looked at, evenly. `layer` is by default the last map
+    before the class layer. Raises UnknownNameError, which
     lists the layers, DataError for a channel that is not there.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise LaminaError(f"count is {count!r}.", "A number of pictures was expected.", "Pass 12.")
     lens = Lens.of(model, _one(data))
-    watching.found_layer(lens.net, layer)
+    if layer is not None:
+        watching.found_layer(lens.net, layer)
     some = seen(model, lens, data, limit=limit)
+    if layer is None:
+        layer = watching.maps_of(lens.net, lens.prepared(some.images[:1])).last(lens.net)[0]
     strongest: list[tuple[float, int]] = []
     for start, images in some.batches():
+        progress.step(f"looking at pictures: {start:,} of {len(some):,}")
         value = watching.layer_output(lens.net, lens.prepared(images), layer)
         _check(channel, value, layer)
         tops = value[:, channel].reshape(len(value), -1).amax(1).tolist()

@@ -26,7 +26,7 @@ from lamina.explain.lens import Lens
 from lamina.explain.mistakes import find_mistakes
 from lamina.explain.saliency import cams_of
 from lamina.explain.seen import drawable
-from lamina.explain.subject import Subject, fitting
+from lamina.explain.subject import About, Subject, fitting
 from lamina.explain.watching import given_to
 from lamina.networks import contract
 from lamina.structures import draw
@@ -39,7 +39,7 @@ _BYTES = 1_000_000
 _ODD = 8
 
 
-def first_filters(subject: Subject) -> str:
+def first_filters(subject: About) -> str:
     """The filters of the first convolution, and where the run's seed tells it, what they were."""
     net = getattr(subject.model, "net", None)
     if not isinstance(net, nn.Module) or not _has_maps(net):
@@ -52,7 +52,7 @@ def first_filters(subject: Subject) -> str:
     return f'<p class="quiet">{escape(note)}</p>{_image(found, "Filters of the first convolution", dpi=110)}'
 
 
-def _with_beginning(subject: Subject) -> Filters:
+def _with_beginning(subject: About) -> Filters:
     """With the initial values, where the settings tell a seed and the network did not begin with weights from elsewhere."""
     seed = subject.settings.get("seed")
     borrowed = any(subject.settings.get(name) for name in ("pretrained", "weights")) or bool(

@@ -9,11 +9,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from lamina.core import progress
 from lamina.core.errors import LaminaError
 from lamina.core.files import replacing
-from lamina.explain import html, inside, labellings, sections
-from lamina.explain.answers import Labelled, arrays, checked, checked_several, class_probs, named, refuse_values
-from lamina.explain.subject import Subject
+from lamina.explain import found_sections, html, inside, labellings, mapped_sections, sections
+from lamina.explain.answers import arrays, checked, checked_several, class_probs, named, refuse_values
+from lamina.explain.beside import FoundBeside, MappedBeside, beside_truth
+from lamina.explain.subject import Scene, Subject
 
 Section = Callable[[Subject], str]
 
@@ -54,12 +56,41 @@ SEVERAL_LABELS: tuple[tuple[str, Section], ...] = (
     ("How it was made", sections.made),
 )
 
+# Of a detector and of a segmenter, whose sections are functions of a Scene; `made` is what stands below both.
+SceneSection = Callable[[Scene], str]
+_OF_THE_RUN: tuple[tuple[str, SceneSection], ...] = (
+    ("Learning curves", sections.curves),
+    ("Gradients", sections.gradients),
+    ("First filters", inside.first_filters),
+    ("Layers", lambda scene: sections.layers_of(scene.model, ())),
+    ("How it was made", lambda scene: html.facts(_facts_of(scene))),
+)
+OF_SCENES: dict[type, tuple[tuple[str, SceneSection], ...]] = {
+    FoundBeside: (
+        ("", found_sections.headline),
+        ("Worst pictures", found_sections.worst),
+        ("Kinds of error", found_sections.kinds_of_error),
+        ("Small and large", found_sections.by_size),
+        ("Per class", found_sections.per_class),
+        ("Precision and recall", found_sections.curves),
+        *_OF_THE_RUN,
+    ),
+    MappedBeside: (
+        ("", mapped_sections.headline),
+        ("Worst pictures", mapped_sections.worst),
+        ("Per class", mapped_sections.per_class),
+        ("Confusion by class", mapped_sections.confusion),
+        *_OF_THE_RUN,
+    ),
+}
+
+TASKS = ("detection", "segmentation")
 PAGE_BYTES = 9_900_000  # 10 MB with head and style
 
 
 def report(
     model: Any,
-    data: Labelled,
+    data: Any,
     *,
     path: str | os.PathLike[str] = "report.html",
     history: Any = None,
@@ -67,15 +98,19 @@ def report(
     settings: Mapping[str, Any] | None = None,
     shown: int = 300,
     run: str | os.PathLike[str] | None = None,
+    beside: FoundBeside | MappedBeside | None = None,
 ) -> Path:
     """Writes the report of `model` on `data` and returns its path; the file needs nothing but itself, and has at most 10 MB.
 
-    The labels are one a picture (N), or 0 and 1 for each class (N K), of which the report tells other things.
+    The labels are one a picture (N), or 0 and 1 for each class (N K), of which the report tells other things; of a detector or a
+    segmenter `data` is its data set, or what `beside_truth` gave for it is `beside`.
     `model` answers `predict_probs` or `predict`; `history` is as for `learning_curves`; `settings` are noted under "How it
     was made"; at most `shown` mistakes are drawn; `run` is the folder of the training run, whose records are drawn too. Raises
     DataError or ShapeError where model and data do not fit, LaminaError for a model whose answers are no classes.
     """
-    refuse_values(model)
+    scenes = getattr(model, "task", "") in TASKS
+    if not scenes:
+        refuse_values(model)
     target = Path(path)
     if target.is_dir():
         raise LaminaError(
@@ -85,6 +120,12 @@ def report(
         )
     if isinstance(shown, bool) or not isinstance(shown, int) or shown < 0:
         raise LaminaError(f"shown is {shown!r}.", "A number of mistakes, 0 or more, was expected.", "Pass shown=300.")
+    about = f"{getattr(model, 'name', '') or type(model).__name__}"
+    if scenes:
+        made = beside_truth(model, data) if beside is None else beside
+        named_by = None if run is None else Path(run)
+        scene = Scene(model, data, made, run=named_by, history=history, settings=settings or {}, shown=shown)
+        return _write(target, title or f"{about} on {data.name}", scene, OF_SCENES[type(made)], count=len(made.rows))
     if hasattr(model, "memorised"):  # a classifier reads a path, a folder or a named data set itself
         data = model.memorised(data)
     images, labels, classes = arrays(data)
@@ -104,23 +145,35 @@ def report(
         settings=settings or {},
         shown=shown,
     )
-    model_name = str(getattr(model, "name", "") or type(model).__name__)
     data_name = str(getattr(data, "name", ""))
-    heading = title or (f"{model_name} on {data_name}" if data_name else model_name)
-    subtitle = f"{len(images):,} samples, {len(classes):,} classes · {datetime.now().astimezone():%d %B %Y}"
-    page = html.document(
-        heading, subtitle=subtitle, sections=_written(subject, SEVERAL_LABELS if several else SECTIONS)
-    )
+    heading = title or (f"{about} on {data_name}" if data_name else about)
+    return _write(target, heading, subject, SEVERAL_LABELS if several else SECTIONS, count=len(images))
+
+
+def _write(target: Path, heading: str, subject: Any, parts: Sequence[tuple[str, Any]], *, count: int) -> Path:
+    """The page into its file."""
+    classes = len(subject.beside.classes if isinstance(subject, Scene) else subject.classes)
+    kind = "picture" if isinstance(subject, Scene) else "sample"
+    subtitle = f"{count:,} {kind}s, {classes:,} classes · {datetime.now().astimezone():%d %B %Y}"
+    page = html.document(heading, subtitle=subtitle, sections=_written(subject, parts))
     with replacing(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target
 
 
-def _written(subject: Subject, parts: Sequence[tuple[str, Section]]) -> list[tuple[str, str]]:
+def _facts_of(scene: Scene) -> dict[str, Any]:
+    size = "" if scene.model.preprocess is None else " x ".join(map(str, scene.model.preprocess.size))
+    return sections.made_of(
+        f"{len(scene.beside.rows):,}, made {size} for the network", scene.beside.classes, scene.settings
+    )
+
+
+def _written(subject: Any, parts: Sequence[tuple[str, Any]]) -> list[tuple[str, str]]:
     """Heading and content of each section that has something to say and finds room."""
     written: list[tuple[str, str]] = []
     room = PAGE_BYTES
     for heading, section in parts:
+        progress.step(f"report, {heading.lower() or 'headline'}")
         try:
             content = section(subject)
         except LaminaError as error:

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from lamina.core import progress
 from lamina.core.errors import DataError, LaminaError
 from lamina.data.pictures import Picture
 from lamina.explain import watching
@@ -154,6 +155,7 @@ def occlusion(
     corners = [(top, left) for top in tops for left in lefts]
     falls = np.empty(len(corners), np.float32)
     for start in range(0, len(corners), _BATCH):
+        progress.step(f"covering parts of the picture: {start:,} of {len(corners):,}")
         some = corners[start : start + _BATCH]
         falls[start : start + len(some)] = (
             float(whole[place]) - _covered(lens, looked.image, some, patch)[:, place].numpy()

@@ -29,7 +29,7 @@ from lamina.explain.ranking import means, rankings
 from lamina.explain.ranking_figures import precision_recall_figure, roc_figure
 from lamina.explain.reliability import reliability_figure, sureness_figure
 from lamina.explain.scores import class_scores, top_accuracy
-from lamina.explain.subject import Subject
+from lamina.explain.subject import About, Subject
 from lamina.models.summary import Summary
 from lamina.structures.results import percent
 from lamina.training.gradient_norms import GRADIENTS
@@ -146,14 +146,14 @@ def per_class(subject: Subject) -> str:
     return html.score_table(class_scores(confusion_matrix(subject.probs, subject.labels), classes=subject.classes))
 
 
-def curves(subject: Subject) -> str:
+def curves(subject: About) -> str:
     """Loss and metrics over the epochs."""
     drawn = learning_curves(subject.history) if subject.history is not None else ()
     panels = "".join(html.curve_panel(curve) for curve in drawn)
     return f'<div class="panels">{panels}</div>' if panels else ""
 
 
-def gradients(subject: Subject) -> str:
+def gradients(subject: About) -> str:
     """Gradient norms by depth, where the run has them."""
     if subject.run is None or not (subject.run / GRADIENTS).is_file():
         return ""
@@ -171,16 +171,22 @@ def gradients(subject: Subject) -> str:
 
 def layers(subject: Subject) -> str:
     """The network's layers."""
-    summary = _summary(subject.model, subject.images.shape[1:])
+    return layers_of(subject.model, subject.images.shape[1:])
+
+
+def layers_of(model: Any, image_shape: tuple[int, ...]) -> str:
+    """The layers of a model for pictures of this shape (C H W)."""
+    summary = _summary(model, image_shape)
     return "" if summary is None else html.layer_table(summary)
 
 
 def made(subject: Subject) -> str:
     """Settings, data and versions."""
-    return html.facts(_made(subject.images, subject.classes, subject.settings))
+    images = f"{len(subject.images):,} of {' x '.join(str(size) for size in subject.images.shape[1:])}"
+    return html.facts(made_of(images, subject.classes, subject.settings))
 
 
-def _made(images: np.ndarray, classes: tuple[str, ...], settings: Mapping[str, Any]) -> dict[str, Any]:
+def made_of(images: str, classes: tuple[str, ...], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings first, then data and versions: what somebody needs to get the same numbers again."""
     try:
         version = importlib.metadata.version("lamina")
@@ -192,7 +198,7 @@ def _made(images: np.ndarray, classes: tuple[str, ...], settings: Mapping[str, A
     }
     return {
         **plain,
-        "images": f"{len(images):,} of {' x '.join(str(size) for size in images.shape[1:])}",
+        "images": images,
         "classes": len(classes),
         "report written": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         "lamina": version,

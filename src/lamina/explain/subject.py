@@ -1,14 +1,34 @@
-"""What a report is about. Each of its sections is a function of a Subject that gives HTML."""
+"""What a report is about. Each of its sections is a function of a Subject, or of a Scene, that gives HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
+
+
+class About(Protocol):
+    """What the sections about a run need, whatever its model answers."""
+
+    @property
+    def model(self) -> Any:
+        """The model."""
+
+    @property
+    def run(self) -> Path | None:
+        """The folder of the training run."""
+
+    @property
+    def history(self) -> Any:
+        """As for `learning_curves`, or None."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the run was begun with."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,19 @@ class Subject:
     classes: tuple[str, ...]
     multi_label: bool = False
     sources: Sequence[str] = ()
+    run: Path | None = None
+    history: Any = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shown: int = 300
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A detector or a segmenter, its answers beside the truth of a data set, and the run that it comes from; the rest as of Subject."""
+
+    model: Any
+    data: Any
+    beside: Any
     run: Path | None = None
     history: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from lamina.export import boxes_apart
 from lamina.export.deployable import Deployable
 from lamina.export.engines import Arrays, Engine
 from lamina.export.samples import Samples, larger
@@ -21,6 +22,8 @@ BATCH = 16  # samples a batch, when it is checked and when it is timed
 # they were tried on few networks.
 TOLERANCES: Mapping[str, float] = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.5}
 LEAST_AGREEMENT = 0.99  # of the classes, for a file as for an engine
+DETECTIONS = "detections"  # the name of answers that are boxes (B D 6), which are compared one by one
+_HALF = 0.5
 TIE = 1e-3  # two classes are equally probable below it, and neither is wrong
 _TIMED_S = 0.2  # for each of the two
 _FEWEST_RUNS = 2
@@ -60,11 +63,11 @@ class ModuleEngine:
 
 
 class Reference:
-    """The network's own answers to some samples, in torch and float32."""
+    """The network's own answers to some samples, in torch and float32; or those of an engine that is known to give the same."""
 
-    def __init__(self, deployable: Deployable, samples: Samples) -> None:
+    def __init__(self, deployable: Deployable, samples: Samples, *, engine: Engine | None = None) -> None:
         self.deployable, self.samples = deployable, samples
-        self.engine = ModuleEngine("torch", deployable.module().to(memory_format=torch.channels_last))
+        self.engine = engine or ModuleEngine("torch", deployable.module().to(memory_format=torch.channels_last))
         try:
             self.answers = self.ask(self.engine)
         except Exception as error:  # whatever the network raises
@@ -100,6 +103,10 @@ class Reference:
         """The largest difference of the answers: infinite where one is not finite, or of another shape."""
         largest = 0.0
         for name, a, b in zip(self.deployable.answers, wanted, came, strict=True):
+            if name == DETECTIONS:
+                apart, share = boxes_apart.apart(a, b, least_score=self._least_score)
+                largest = max(largest, apart if share > _HALF else float("inf"))  # how large the share is, `agreement` tells
+                continue
             if a.shape != b.shape:
                 return float("inf")
             scale = 1.0 if name == "probs" else max(float(np.abs(a).max(initial=0)), 1e-12)
@@ -108,7 +115,10 @@ class Reference:
         return largest
 
     def agreement(self, came: Arrays) -> float | None:
-        """The share of samples with the same class; classes that are as probable to within TIE are the same."""
+        """The share of samples with the same class; classes that are as probable to within TIE are the same. Of boxes that of those
+        which both found."""
+        if self.deployable.answers == (DETECTIONS,):
+            return boxes_apart.apart(self.answers[0], came[0], least_score=self._least_score)[1]
         if self.deployable.answers != ("probs",):
             return None
         wanted, probs = self.answers[0], came[0]
@@ -118,6 +128,10 @@ class Reference:
             chosen = np.take_along_axis(wanted, probs.argmax(1)[:, None], 1)[:, 0]
             same = chosen > wanted.max(1) - TIE
         return float(same.mean())
+
+    @property
+    def _least_score(self) -> float:
+        return float(self.deployable.description.get("suppression", {}).get("least_score", 0.0))
 
     def _at_another_size(self) -> tuple[Arrays, Arrays]:
         if self._larger is None:

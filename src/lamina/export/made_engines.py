@@ -87,7 +87,6 @@ class Maker:
                 "Bring some 128 of them.",
             )
         calibration = self.tried.halves()[0]
-        content: bytes = int8.quantise(
-            self._model, Reference(self.deployable, calibration), calibration
-        ).SerializeToString()
+        own = Reference(self.deployable, calibration, engine=OnnxEngine(self._onnx))
+        content: bytes = int8.quantise(self._model, own, calibration).SerializeToString()
         return content

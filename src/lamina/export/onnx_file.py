@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,12 +16,14 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from lamina.core.errors import LaminaError, MissingExtraError
+from lamina.export import translations
 from lamina.export.deployable import Deployable
 from lamina.export.program import program
 
 _DIVISOR = 6  # the place of divisor_override among the arguments of avg_pool2d
 _MATRIX = 2  # axes that a tensor of weights has at least
 _MOST_GB = 2  # of a protobuf message
+_AXES = ("batch", "channels", "height", "width")
 
 
 def to_onnx(deployable: Deployable, *, any_size: bool = True, precision: str = "float32") -> Any:
@@ -49,6 +52,7 @@ def to_onnx(deployable: Deployable, *, any_size: bool = True, precision: str = "
                 verbose=False,
                 input_names=list(deployable.inputs),
                 output_names=list(deployable.answers),
+                custom_translation_table=translations.table(),
             )
     except Exception as error:  # the exporter raises nearly anything
         raise LaminaError(
@@ -57,7 +61,8 @@ def to_onnx(deployable: Deployable, *, any_size: bool = True, precision: str = "
             "Export it as a torch program instead: a path that ends in .pt2.",
         ) from error
     assert told is not None
-    return in_bfloat16(told.model_proto) if precision == "bfloat16" else told.model_proto
+    model = with_named_axes(told.model_proto)
+    return in_bfloat16(model) if precision == "bfloat16" else model
 
 
 def _why(error: BaseException) -> str:
@@ -176,6 +181,24 @@ def in_bfloat16(model: Any) -> Any:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
+    return model
+
+
+def with_named_axes(model: Any) -> Any:
+    """The open axes of an onnx.ModelProto as batch, height and width, in place: the exporter calls them s21, s54."""
+    names: dict[str, str] = {}
+    for value in model.graph.input:
+        lengths = value.type.tensor_type.shape.dim
+        for length, name in zip(lengths, _AXES if len(lengths) == len(_AXES) else _AXES[:1], strict=False):
+            if length.dim_param:
+                names.setdefault(length.dim_param, name)
+    if not names:
+        return model
+    old = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in names))
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for length in value.type.tensor_type.shape.dim:
+            if length.dim_param:  # or what is computed of them: (s54 - 1)//2 + 1
+                length.dim_param = old.sub(lambda found: names[found[0]], length.dim_param)
     return model
 
 

@@ -12,17 +12,18 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from lamina.core.errors import DataError, LaminaError, unknown_name
+from lamina.core import progress
+from lamina.core.errors import DataError, LaminaError, MissingExtraError, unknown_name
 from lamina.core.files import replacing
 from lamina.export import int8, metadata, onnx_file, samples
-from lamina.export.checking import LEAST_AGREEMENT, TOLERANCES, ModuleEngine, Reference
+from lamina.export.checking import LEAST_AGREEMENT, TOLERANCES, Check, ModuleEngine, Reference
 from lamina.export.deployable import Deployable
 from lamina.export.engines import Engine, OnnxEngine, OpenVinoEngine
 from lamina.export.exported import Exported
@@ -32,6 +33,7 @@ from lamina.export.samples import Samples
 
 FORMATS = {".onnx": "ONNX", ".pt2": "torch program", ".safetensors": "weights for plain torch"}
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+ENGINES = ("onnxruntime", "openvino")  # that run an .onnx; each of the other formats is run by torch
 EXTRA_FILE = "lamina.json"  # in a .pt2
 
 
@@ -42,7 +44,9 @@ def write(
     precision: str = "float32",
     tried: Samples | None = None,
     tolerance: float | None = None,
+    agreement: float | None = None,
     any_size: bool = True,
+    engines: Sequence[str] | None = None,
 ) -> Exported:
     """Writes the network into a file of the format that the path's ending names, if it answers there as it does in torch.
 
@@ -51,10 +55,12 @@ def write(
     `quantise`), for which real samples are needed: half of those `tried` give the ranges, and the other half is compared.
 
     `tolerance` is the largest difference allowed: absolute for probabilities, for other answers a share of the largest. Without it, it is
-    1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8, and 99 % of the classes have to agree. Raises
+    1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8. `agreement` is the least share of classes that stay, without it
+    0.99. `engines` (of ENGINES) are those that an .onnx is compared in; without it all that are installed. Raises
     LaminaError, and leaves what was there, where the network cannot be expressed or the file answers otherwise.
     """
-    target = _checked(path, precision, tolerance)
+    target = _checked(path, precision, tolerance, agreement)
+    chosen = _chosen(target, engines)
     if target.suffix == ".safetensors" and deployable.description.get("kind") == "ensemble":
         raise LaminaError(
             f"{target} would hold the weights of several networks.",
@@ -74,6 +80,7 @@ def write(
     texts = metadata.texts(deployable, precision=precision)
     try:
         with replacing(target) as temporary:  # at once, so that a folder that cannot be written to costs no minutes
+            progress.step(f"asking the network in torch about {len(compared)} {compared.told}")
             reference = Reference(deployable, compared)
             if target.suffix == ".onnx":
                 content, sizes = _onnx(deployable, reference, calibration, precision, any_size=any_size, texts=texts)
@@ -82,12 +89,14 @@ def write(
             else:
                 content, sizes = _weights(deployable, precision, texts), ""
             temporary.write_bytes(content)
-            engines = _opened(deployable, temporary, target.suffix)
-            checks = tuple(reference.check(engine, other_size=sizes == "any size") for engine in engines)
+            checks = []
+            for engine in _opened(deployable, temporary, target.suffix, chosen):
+                progress.step(f"comparing in {engine.name} on {len(compared)} {compared.told}")
+                checks.append(reference.check(engine, other_size=sizes == "any size"))
             told = f"{len(compared)} {compared.told}"
             limit = TOLERANCES[precision] if tolerance is None else tolerance
-            made = Exported(target, FORMATS[target.suffix], precision, len(content), sizes, told, limit, checks)
-            _require(made, agreement=LEAST_AGREEMENT if tolerance is None else 0.0)
+            made = Exported(target, FORMATS[target.suffix], precision, len(content), sizes, told, limit, tuple(checks))
+            _require(made, agreement=LEAST_AGREEMENT if agreement is None else agreement)
     except OSError as error:
         raise LaminaError(
             f"{target} could not be written ({error.strerror or error}).",
@@ -97,7 +106,7 @@ def write(
     return made
 
 
-def _checked(path: str | os.PathLike[str], precision: str, tolerance: float | None) -> Path:
+def _checked(path: str | os.PathLike[str], precision: str, tolerance: float | None, agreement: float | None) -> Path:
     target = Path(path)
     if target.suffix not in FORMATS:
         known = ", ".join(f"{suffix} ({name})" for suffix, name in FORMATS.items())
@@ -116,7 +125,32 @@ def _checked(path: str | os.PathLike[str], precision: str, tolerance: float | No
         )
     if tolerance is not None and not tolerance >= 0:
         raise LaminaError(f"tolerance is {tolerance}.", "0 or more was expected.", "Leave it out for the usual one.")
+    if agreement is not None and not 0 <= agreement <= 1:
+        raise LaminaError(
+            f"agreement is {agreement}.",
+            "A share of the classes, 0 to 1, was expected.",
+            f"Leave it out for {LEAST_AGREEMENT}.",
+        )
     return target
+
+
+def _chosen(target: Path, engines: Sequence[str] | None) -> Sequence[str] | None:
+    """The engines to compare in, each once; None for all that are installed."""
+    if engines is None:
+        return None
+    named = list(dict.fromkeys([engines] if isinstance(engines, str) else engines))
+    for name in named:
+        if name not in ENGINES:
+            raise unknown_name("engine for ONNX", name, ENGINES)
+    if target.suffix != ".onnx" or not named:
+        raise LaminaError(
+            f"engines={named} came with {target}.",
+            f"Of {', '.join(ENGINES)}, which run an .onnx, at least one was expected; other files are run by torch.",
+            "Leave engines (--engine) out.",
+        )
+    if "openvino" in named and not _has_openvino():  # before minutes are spent
+        raise MissingExtraError("OpenVINO", "openvino")
+    return named
 
 
 def _onnx(
@@ -130,18 +164,22 @@ def _onnx(
 ) -> tuple[bytes, str]:
     """The bytes, and the sizes of pictures that they take: open ones are tried, for a converter may have fixed them inside."""
     arithmetic = precision if precision != "int8" else "float32"
+    progress.step("writing ONNX")
     model = onnx_file.to_onnx(deployable, any_size=any_size, precision=arithmetic)
     if onnx_file.is_open(model):
+        progress.step("trying another size of pictures")
         engine = OnnxEngine(onnx_file.with_texts(model, texts))
         if not reference.takes_other_sizes(engine, tolerance=TOLERANCES[arithmetic]):
             model = onnx_file.to_onnx(deployable, any_size=False, precision=arithmetic)
     sizes = _sizes(deployable, is_open=onnx_file.is_open(model))
     if precision == "int8":
-        model = int8.quantise(model, Reference(deployable, calibration), calibration)
+        own = Reference(deployable, calibration, engine=OnnxEngine(model.SerializeToString()))  # several times as fast
+        model = int8.quantise(model, own, calibration)
     return onnx_file.with_texts(model, texts), sizes
 
 
 def _program(deployable: Deployable, precision: str, *, any_size: bool, texts: Mapping[str, str]) -> tuple[bytes, str]:
+    progress.step("writing a torch program")
     made = program(deployable, any_size=any_size, precision=precision)
     stream = io.BytesIO()
     with warnings.catch_warnings():
@@ -167,11 +205,12 @@ def _sizes(deployable: Deployable, *, is_open: bool) -> str:
     return "any size" if is_open else f"{height} x {width} px"
 
 
-def _opened(deployable: Deployable, path: Path, suffix: str) -> list[Engine]:
-    """Whatever is here that runs the file, which is read from the disk again."""
+def _opened(deployable: Deployable, path: Path, suffix: str, chosen: Sequence[str] | None) -> list[Engine]:
+    """What runs the file, which is read from the disk again: of an .onnx the chosen engines, or whatever is here."""
     content = path.read_bytes()
     if suffix == ".onnx":
-        return [OnnxEngine(content), *([OpenVinoEngine(content)] if _has_openvino() else [])]
+        names = [name for name in ENGINES if name != "openvino" or _has_openvino()] if chosen is None else chosen
+        return [OpenVinoEngine(content) if name == "openvino" else OnnxEngine(content) for name in names]
     if suffix == ".pt2":
         return [ModuleEngine("torch.export", torch.export.load(io.BytesIO(content)).module())]
     module = deployable.module()
@@ -185,20 +224,39 @@ def _opened(deployable: Deployable, path: Path, suffix: str) -> list[Engine]:
 
 def _require(made: Exported, *, agreement: float) -> None:
     """Raises LaminaError where the answers lie too far from the network's, or too few classes agree."""
-    if made.largest_difference <= made.tolerance and (made.agreement is None or made.agreement >= agreement):
+    failed = [check for check in made.checks if not _is_close(check, made.tolerance, agreement)]
+    if not failed:
         return
     checks = "; ".join(map(str, made.checks))
-    least = f", and {100 * agreement:.0f} % of the classes," if agreement and made.agreement is not None else ""
+    least = f", and {100 * agreement:g} % of the classes," if agreement and made.agreement is not None else ""
     ways = ["export it in float32"] if made.precision != "float32" else []
+    good = [check.engine for check in made.checks if check not in failed]
+    if good:  # of several that run an .onnx
+        ways.append(f"leave {failed[0].engine} out, if it is not to run there, by engines={good} (--engine {good[0]})")
     if math.isfinite(made.largest_difference):
-        enough = f"{max(made.tolerance, _rounded_up(made.largest_difference)):g}"
-        ways.append(f"allow it by tolerance={enough} (--tolerance {enough}), which asks nothing of the classes")
+        ways.append(f"allow it by {_allowing(made, agreement)}")
     remedy = ", or ".join(ways) or "look into the network for what gives no finite numbers"
     raise LaminaError(
         f"In {made.precision} {made.path} answers otherwise than the network, on {made.tried_on} ({checks}).",
         f"Differences of at most {made.tolerance:g}{least} were expected; the file was not written.",
         f"{remedy[0].upper()}{remedy[1:]}.",
     )
+
+
+def _is_close(check: Check, tolerance: float, agreement: float) -> bool:
+    return check.largest_difference <= tolerance and (check.agreement is None or check.agreement >= agreement)
+
+
+def _allowing(made: Exported, agreement: float) -> str:
+    """The settings that would let it pass."""
+    ways = []
+    if made.largest_difference > made.tolerance:
+        enough = f"{_rounded_up(made.largest_difference):g}"
+        ways.append(f"tolerance={enough} (--tolerance {enough})")
+    if made.agreement is not None and made.agreement < agreement:
+        enough = f"{math.floor(100 * made.agreement) / 100:g}"
+        ways.append(f"agreement={enough} (--agreement {enough})")
+    return " and ".join(ways)
 
 
 def _rounded_up(value: float) -> float:

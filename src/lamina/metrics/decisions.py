@@ -37,7 +37,7 @@ def decide(
         predicted, actual = outputs > 0.5, targets > 0.5
     else:
         axis = class_axis(outputs.dim())
-        predicted = outputs.argmax(dim=axis)
+        predicted = outputs.max(dim=axis).indices  # on a processor several times faster than argmax
         actual = targets.argmax(dim=axis) if targets.shape == outputs.shape else targets
     if predicted.shape != actual.shape:
         raise ShapeError(

@@ -142,9 +142,7 @@ class AnnotatedModel(Pictured):
 
     def _usual_preprocess(self, dataset: Annotated) -> Preprocess:
         """Whole pictures in the usual size, with the mean and std that the pretrained backbone wants."""
-        lent = None if self._lent is None else self._lent.preprocess
-        mean, std = (_MEAN, _STD) if lent is None else (lent.mean, lent.std)
-        preprocess = Preprocess(size=self._usual_size(dataset), resize="pad", mean=mean, std=std)
+        preprocess = whole(self._usual_size(dataset), like=None if self._lent is None else self._lent.preprocess)
         if self.runtime.world.is_main:
             height, width = preprocess.size
             print(
@@ -199,6 +197,14 @@ class AnnotatedModel(Pictured):
     def _augmentation(self, augment: Any, dataset: Annotated) -> SampleTransforms | None:
         """What changes single pictures in training, from what `fit` was given."""
         size = self._prepared().size
+        listed = augment if isinstance(augment, list | tuple) else [augment]
+        of_batches = [type(one).__name__ for one in listed if hasattr(one, "draws")]
+        if of_batches:
+            raise LaminaError(
+                f"augment holds {', '.join(of_batches)} of lamina.data.augment, which change batches of pictures.",
+                f"For {self.task} what stands in a picture moves with it: transforms of single pictures were expected.",
+                'Pass "usual", names such as "flip,crop", or those of lamina.data.augment.sample.',
+            )
         if augment is None or isinstance(augment, SampleTransforms):
             return augment
         if augment == USUAL:
@@ -256,6 +262,12 @@ class AnnotatedModel(Pictured):
             "Its classes, its preprocessing and its weights come from training or from a file.",
             'Call fit("data/") first, or open a file with lamina.load.',
         )
+
+
+def whole(size: tuple[int, int], *, like: Preprocess | None = None) -> Preprocess:
+    """The usual preprocessing: whole pictures within (height, width) px, with the mean and std of `like`, or of ImageNet's pictures."""
+    mean, std = (_MEAN, _STD) if like is None else (like.mean, like.std)
+    return Preprocess(size=size, resize="pad", mean=mean, std=std)
 
 
 def annotation(told: Annotation | Mapping[str, Any]) -> Annotation:

@@ -25,7 +25,8 @@ from lamina.data.dataset import FolderDataset
 from lamina.data.looking import refuse_misspelt
 from lamina.data.preprocess import Preprocess
 from lamina.data.splits import Splits
-from lamina.models import pictures
+from lamina.data.video import is_video
+from lamina.models import pictures, videos
 from lamina.models.arrays import Arrays
 
 HELD_OUT = 0.1  # of the training pictures, where neither the data nor the caller brings validation
@@ -181,11 +182,16 @@ def listed(names: Sequence[str]) -> str:
 
 
 def shown(value: Any, preprocess: Preprocess, task: str, on_error: pictures.OnError = "raise") -> Iterator[Shown]:
-    """The pictures of whatever `predict` was given, some at a time: a file, a folder, files, arrays, Pillow pictures, a data set.
+    """The pictures of whatever `predict` was given, some at a time: a file, a folder, files, arrays, Pillow pictures, a data set, a video.
 
     Unreadable ones among several raise a DataError that names them, or are left out with a warning where on_error="skip".
     """
-    each = _one_by_one(value, preprocess, task)
+    if is_video(value):
+        for frames in videos.together(videos.opened(value)):
+            sized = [preprocess.host_sized(frame) for frame in frames]
+            yield Shown(torch.stack([image for image, _ in sized]), list(frames), [size for _, size in sized])
+        return
+    each = one_by_one(value, preprocess, task)
     faults: list[str] = []
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(each), _CHUNK):
@@ -213,7 +219,7 @@ def _tried(preprocess: Preprocess, picture: Any) -> tuple[Tensor, tuple[int, int
         return error
 
 
-def _one_by_one(value: Any, preprocess: Preprocess, task: str) -> Sequence[Any]:
+def one_by_one(value: Any, preprocess: Preprocess, task: str) -> Sequence[Any]:
     """Pictures, each as `Preprocess.host_sized` takes it."""
     pictures.refuse_address(value)
     if not pictures.is_location(value) and pictures.is_single(value, preprocess.channels):

@@ -50,7 +50,8 @@ class Card:
             "began with": _weights(told.get("began_with", {})),
             "learnt from": _data(told.get("learnt_from", {})),
             "held out": _held(told.get("split", {})),
-            "figures": _figures(told.get("metrics", {})),
+            "figures": _figures(told.get("metrics", {}), told.get("epoch")),
+            "calibrated": _calibrated(told),
             "licence": self.licence,
             "made with": ", ".join(f"{name} {version}" for name, version in told.get("versions", {}).items()),
             "file": f"{self.path}, {self.size / 1e6:,.1f} MB" if self.path else "",
@@ -89,7 +90,8 @@ class Card:
             head["pipeline_tag"] = _PIPELINES[told["kind"]]
         if self.licence:  # which is of weights and data; that of the model is for who publishes it to say
             head |= {"license": "other", "license_name": "see-card"}
-        if name := told.get("learnt_from", {}).get("name"):
+        name = told.get("learnt_from", {}).get("name")
+        if name in datasets.names():  # that of a folder would lead to whoever's data has that name on the Hub
             head["datasets"] = [name]
         return head
 
@@ -111,7 +113,7 @@ def read(path: str | os.PathLike[str]) -> Card:
     count = contents.description.get("parameters")  # which files of the first version do not tell
     if count is None:
         count = sum(value.numel() for name, value in contents.tensors.items() if not name.endswith(_STATISTICS))
-    return Card(described, count, str(path), os.stat(path).st_size, contents.digest)
+    return Card(described, count, str(contents.path), os.stat(contents.path).st_size, contents.digest)
 
 
 def told_of_data(dataset: Any) -> dict[str, Any]:
@@ -171,8 +173,21 @@ def _held(told: Mapping[str, Any]) -> str:
     return f"{100 * told['held_out']:g} % of {told['of']:,} pictures, by {told['by']}" if "held_out" in told else ""
 
 
-def _figures(told: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in told.items() if isinstance(value, int | float))
+def _figures(told: Mapping[str, Any], epoch: int | None) -> str:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in told.items() if isinstance(value, int | float))
+    return f"{figures} (epoch {epoch})" if figures and epoch else figures
+
+
+def _calibrated(told: Mapping[str, Any]) -> str:
+    """The temperature, and what it does to the expected calibration error, where that was told."""
+    temperature, how = told.get("temperature"), told.get("calibrated", {})
+    if temperature is None:
+        return ""
+    error = ""
+    if {"before", "after", "pictures"} <= how.keys():
+        before, after = (f"{100 * how[name]:.2f} %" for name in ("before", "after"))
+        error = f"; expected calibration error {before} -> {after} on {how['pictures']:,} pictures, each half by the other's"
+    return f"temperature {temperature:.3f}{error}"
 
 
 def _cell(text: str) -> str:

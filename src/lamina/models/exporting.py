@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lamina import data as datasets
+from lamina.core import progress
 from lamina.core.errors import DataError
 from lamina.data.archive import is_archive
 from lamina.data.dataset import FolderDataset, ImageDataset
@@ -34,7 +35,9 @@ class Exporting:
         data: Any = None,
         example: Any = None,
         tolerance: float | None = None,
+        agreement: float | None = None,
         any_size: bool = True,
+        engines: Sequence[str] | None = None,
     ) -> Exported:
         """Writes a file that runs without this library, and gives back how its answers compare; `str` of that is a few lines.
 
@@ -48,13 +51,24 @@ class Exporting:
         A model of other things than pictures takes arrays, and where it is a torch module an `example`: a batch of two.
 
         `tolerance` is the largest difference allowed: absolute for probabilities, for other answers a share of the largest. Without it
-        1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8, and 99 % of the classes have to agree; where one is given,
-        nothing is asked of them. Raises LaminaError, and leaves what was there, where it answers otherwise or cannot be expressed;
-        MissingExtraError without "export".
+        1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8. `agreement` is the least share of pictures that keep their class,
+        without it 0.99. An .onnx is compared in ONNX Runtime and, where it is installed, OpenVINO; `engines` ("onnxruntime",
+        "openvino") names those that are to run it. Raises LaminaError, and leaves what was there, where it answers otherwise or
+        cannot be expressed; MissingExtraError without "export".
         """
         shipped: Deployable = self.deployable(example)
+        progress.step("reading pictures")
         tried = None if data is None else _tried(shipped, data, samples.CHECKED * (2 if precision == "int8" else 1))
-        return write(shipped, path, precision=precision, tried=tried, tolerance=tolerance, any_size=any_size)
+        return write(
+            shipped,
+            path,
+            precision=precision,
+            tried=tried,
+            tolerance=tolerance,
+            agreement=agreement,
+            any_size=any_size,
+            engines=engines,
+        )
 
 
 def _tried(shipped: Deployable, data: Any, count: int) -> samples.Samples:

@@ -29,6 +29,7 @@ from lamina.networks.load import fill as fill
 from lamina.training.world import is_spread, whole
 
 VERSION = "1"
+OF_RUN = ("best.safetensors", "last.safetensors")  # models in a run's folder, the one to take first
 _READABLE = ("1",)
 _KEYS = {"format", "version", "model", "sha256"}
 _PLAIN = "it holds weights for plain torch, for net.load_state_dict(safetensors.torch.load_file(path))"
@@ -71,17 +72,33 @@ def take(net: nn.Module, description: Mapping[str, Any]) -> Callable[[str | os.P
     return write_taken
 
 
-def read(path: str | os.PathLike[str]) -> Contents:
-    """Reads and checks a model file. A foreign, truncated or damaged one is a FileFormatError that says which it is."""
+def located(path: str | os.PathLike[str]) -> Path:
+    """The file itself; of a run's folder the best model, or the last where no validation said which is best.
+
+    Raises FileFormatError where there is neither.
+    """
     source = Path(path)
-    if not source.is_file():
+    if source.is_file():
+        return source
+    if not source.is_dir():
         raise FileFormatError(
-            f"There is no file {source}.",
-            "A model file written by save was expected.",
-            "Check the path."
-            if not source.is_dir()
-            else "It is a folder: name the file in it, such as best.safetensors.",
+            f"There is no file {source}.", "A model file written by save was expected.", "Check the path."
         )
+    models = [source / name for name in OF_RUN if (source / name).is_file()]
+    if models:
+        return models[0]
+    others = sorted(path.name for path in source.glob("*.safetensors"))
+    raise FileFormatError(
+        f"{source} is a folder without {' or '.join(OF_RUN)}.",
+        "A model file, or the folder of a run that has trained for an epoch, was expected.",
+        f"Name the file in it: {source / others[0]}." if others else "Train first: lamina train DATA --output FOLDER.",
+    )
+
+
+def read(path: str | os.PathLike[str]) -> Contents:
+    """Reads and checks a model file, of a run's folder its best. A foreign, truncated or damaged one is a FileFormatError that
+    says which it is."""
+    source = located(path)
     data = source.read_bytes()
     header = header_of(data)
     if source.suffix in _EXPORTED or "lamina export" in (header or {}):

@@ -119,7 +119,7 @@ def _fed(
         feed.refuse_augmenting_channels_last(augment, model.graph)
         weights, drawn = balancing.balanced(data, balance, class_weight)
         feeding: dict[str, Any] = {"batch_size": batch_size, "shuffle": True, "seed": seed, "augment": augment}
-        batches = feed.array_batches(data, step, weights=weights, sample_by=drawn, **feeding)
+        batches = model._batches(data, step, weights=weights, sample_by=drawn, **feeding)
     objective.update_of(step)  # raises where nothing is trainable
     return step, batches
 
@@ -129,6 +129,8 @@ def guessing_loss(step: SupervisedStep, batches: Any) -> float | None:
 
     It can for one output (B K) with a cross-entropy of logits or a regression: other losses may take no constant, or have no least.
     """
+    if not step.targets:  # its losses are its own
+        return None
     target, world = step.targets[0], World.current()
     shape = target.output_shape
     known = target.takes_logits or isinstance(target.loss, MeanSquaredError | MeanAbsoluteError | Huber)

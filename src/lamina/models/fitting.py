@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lamina import optimizers
 from lamina.core.errors import LaminaError, unknown_name
 from lamina.core.warnings import warn
@@ -98,6 +100,12 @@ def resized(train: Any, resize: ProgressiveResize | None, step: SupervisedStep, 
             "Pass arrays or a data set.",
         )
     few = next(iter(train.epoch(0)))
+    if isinstance(few.targets, Tensor) and few.targets.dim() > 2:
+        raise LaminaError(
+            f"resize came with targets of the shape {tuple(few.targets.shape)}.",
+            "It makes pictures smaller, and what is known of places in them stays as it is.",
+            "Leave it out; a smaller preprocess=lamina.Preprocess(size=...) makes both small.",
+        )
     with evaluating(step.net):
         resize.check(lambda images: step.forward(few._replace(inputs=images)), step.runtime.put(few.inputs))
     return ResizedBatches(train, resize, epochs=epochs, first=first)

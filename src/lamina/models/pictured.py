@@ -50,6 +50,7 @@ class Pictured(Model):
         self._engines = Engines()
         self.began_with: dict[str, Any] = {}  # weights from elsewhere: their source, data and licence
         self.learnt_from: dict[str, Any] = {}  # the last training data: its name and counts
+        self._figures: dict[str, Any] = {}  # of the file that it was loaded from: metrics, epoch
 
     def fit(
         self,
@@ -301,14 +302,17 @@ class Pictured(Model):
 
     def _facts(self) -> dict[str, Any]:
         """What a file tells of the training: where it began, on what, what was held out, and the newest figures."""
-        figures = (
-            {} if self.history is None else {name: told[-1] for name, told in self.history.history.items() if told}
-        )
+        figures = self._figures
+        if self.history is not None and self.history.epoch:
+            newest = {name: told[-1] for name, told in self.history.history.items() if told}
+            figures = {"metrics": newest, "epoch": self.history.epoch[-1] + 1}
         told = {"began_with": self.began_with, "learnt_from": self.learnt_from}
-        return {**{name: value for name, value in told.items() if value}, "split": self.split, "metrics": figures}
+        told_of = {name: value for name, value in told.items() if value}
+        return {**told_of, "split": self.split, "metrics": {}, **figures}
 
     def _recall(self, described: Mapping[str, Any]) -> None:
-        """Takes back what `_facts` told, but the figures."""
+        """Takes back what `_facts` told; the figures stand until training gives others."""
+        self._figures = {name: described[name] for name in ("metrics", "epoch") if described.get(name)}
         self.split = described.get("split", {})
         self.began_with, self.learnt_from = described.get("began_with", {}), described.get("learnt_from", {})
 

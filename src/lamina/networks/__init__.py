@@ -21,8 +21,12 @@ from lamina.networks import (
     by_path,
     cifar_resnet,
     deepconvnet,
+    deeplab,
     densenet,
     fastconvnet,
+    faster_rcnn,
+    fcn,
+    fcos,
     from_timm,
     googlenet,
     googlenet_2014,
@@ -32,7 +36,11 @@ from lamina.networks import (
     nin,
     preact_resnet,
     resnet,
+    retinanet,
+    segnet,
     squeezenet,
+    ssdlite,
+    unet,
     vgg,
 )
 from lamina.networks.airbench import Airbench
@@ -85,13 +93,14 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **mobilenet_v2.VARIANTS,
     **nin.VARIANTS,
     **squeezenet.VARIANTS,
+    **unet.VARIANTS,
     **vgg.VARIANTS,
 }
 
 # By the task: made on a Trunk, and the network that this is of where nobody says.
 _STANDING: dict[str, dict[str, tuple[Callable[..., nn.Module], str]]] = {
-    "detection": {},
-    "segmentation": {},
+    "detection": {**faster_rcnn.STANDING, **fcos.STANDING, **retinanet.STANDING, **ssdlite.STANDING},
+    "segmentation": {**deeplab.STANDING, **fcn.STANDING, **segnet.STANDING, **unet.STANDING},
 }
 
 

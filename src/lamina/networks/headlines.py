@@ -49,6 +49,7 @@ HEADLINES: Mapping[str, str] = {
     "resnet152": "He 2016: bottlenecks, 152 layers",
     "squeezenet1_0": "Iandola 2016: 50 times less than AlexNet",
     "squeezenet1_1": "Iandola 2016: 2.4 times less work than 1.0",
+    "unet_encoder": "Ronneberger 2015: U-Net's contracting path",
     "vgg11": "Simonyan 2014: configuration A",
     "vgg11_bn": "Simonyan 2014: A with BatchNorm",
     "vgg13": "Simonyan 2014: configuration B",

@@ -3,19 +3,23 @@
 from lamina.nn.activation import Exponential, PReLU
 from lamina.nn.arrangement import Permute, Reshape
 from lamina.nn.channels import ChannelPad2d
+from lamina.nn.conv_norm import ConvNorm
 from lamina.nn.convolution import SameConv2d, padded_conv2d
 from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d
-from lamina.nn.padding import SamePad2d, same_padding
+from lamina.nn.padding import SamePad2d, pad_to_multiple, same_padding
 from lamina.nn.pixels import GaussianNoise, Rescaling
 from lamina.nn.pooling import GlobalAvgPool2d, GlobalMaxPool2d, SameAvgPool2d
+from lamina.nn.pyramid import Pyramid
 from lamina.nn.response_norm import LocalResponseNorm
 from lamina.nn.stages import Stages
 from lamina.nn.sync_batchnorm import synchronise
+from lamina.nn.unpooling import switches, unpool
 
 __all__ = [
     "BiasedBatchNorm1d",
     "BiasedBatchNorm2d",
     "ChannelPad2d",
+    "ConvNorm",
     "Exponential",
     "GaussianNoise",
     "GlobalAvgPool2d",
@@ -23,13 +27,17 @@ __all__ = [
     "LocalResponseNorm",
     "PReLU",
     "Permute",
+    "Pyramid",
     "Rescaling",
     "Reshape",
     "SameAvgPool2d",
     "SameConv2d",
     "SamePad2d",
     "Stages",
+    "pad_to_multiple",
     "padded_conv2d",
     "same_padding",
+    "switches",
     "synchronise",
+    "unpool",
 ]

@@ -38,3 +38,9 @@ class SamePad2d(nn.Module):
     def extra_repr(self) -> str:
         text = f"kernel_size={self.kernel_size}, stride={self.stride}, dilation={self.dilation}"
         return f"{text}, value={self.value}" if self.value else text
+
+
+def pad_to_multiple(images: Float[Tensor, "B C H W"], multiple: int) -> Float[Tensor, "B C H2 W2"]:
+    """Zeros below and to the right, so that height and width are multiples of `multiple`: of 0 pixels up to one less."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % multiple, 0, -height % multiple))

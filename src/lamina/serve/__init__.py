@@ -9,6 +9,7 @@
 | batching | threads that decode, a queue, one thread that computes |
 | service, engines | the model at work, whether it is ready; the engine that is chosen |
 | explaining | Grad-CAM for the page |
+| telling | results as JSON, and drawn |
 | answers, refusals | JSON; errors, their codes and status (no web framework is imported there) |
 | limits, metrics | settings; figures for Prometheus |
 | page | the page's files (page.html, .css, .js) and their headers |

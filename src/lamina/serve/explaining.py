@@ -49,7 +49,8 @@ def can_explain(service: Service) -> bool:
     from lamina.core.errors import LaminaError
     from lamina.explain.saliency import grad_cam
 
-    assert service.preprocess is not None
+    if service.without_heat() is not None:
+        return False
     height, width = service.preprocess.size
     try:
         grad_cam(service.deployable, Image.new("RGB", (width, height)))

@@ -1,7 +1,8 @@
 // The page's wiring: pictures come in by drop, paste, file, drawing or camera; each goes to the server; what it says is shown.
 
 import { ask, hasToken, reason, Refusal, setToken } from "./page_ask.js";
-import { described, drawHeat, facts, make, mark, summary } from "./page_answer.js";
+import { described, drawHeat, facts, make, summary } from "./page_answer.js";
+import { mark } from "./page_found.js";
 import { makePad } from "./page_draw.js";
 
 const at = (id) => document.getElementById(id);
@@ -40,12 +41,13 @@ async function learn() {
   if (card.engine === null) setTimeout(learn, AGAIN_MS); // it is still starting
 }
 
-// What a person may want to know of the model; its layers are too many to read here.
+// What a person may want to know of the model, in words; its layers are too many to read here.
 function about() {
-  const { name, network, classes, engine: by, explains, batch_ms, ...told } = card;
-  const known = typeof network === "object" ? network?.name ?? (network?.made_of && `made of ${network.made_of}`) : network;
-  const all = { file: name, network: known, engine: by, classes: classes?.length && `${classes.length}: ${classes.join(", ")}`, ...told };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value && (typeof value !== "object" || Object.keys(value).length)));
+  const { name, about: told = {}, limits, batch_ms } = card;
+  const { file, sha256, "made with": versions, ...known } = told;
+  const takes = limits && [`${limits.max_pictures} pictures at once`, `${limits.max_mb} MB`, `${limits.max_megapixels} megapixels a picture`, `${limits.timeout_s} s`];
+  const rows = { name, ...known, "answers with": engine() && `${engine()}${batch_ms ? `, ${Math.round(batch_ms)} ms a full batch` : ""}`, "takes up to": takes?.join(", "), "made with": versions };
+  return Object.fromEntries(Object.entries(rows).filter(([, value]) => value));
 }
 
 const engine = () => (typeof card.engine === "object" ? card.engine?.name : card.engine);
@@ -129,7 +131,7 @@ function show(face, entry) {
   if (face !== "frame") return;
   const image = at("shown");
   const [frame, mine] = [at("frame"), entry.url];
-  mark(frame, null, [], [1, 1]);
+  mark(frame, null, card, [1, 1]);
   at("chip").textContent = "";
   at("heat").hidden = true;
   frame.style.width = "";
@@ -150,8 +152,8 @@ function show(face, entry) {
 
 function drawOn(entry) {
   const image = at("shown");
-  const { short, spoken, none } = summary(entry.result, card.classes);
-  mark(at("frame"), entry.result, card.classes ?? [], [image.naturalWidth, image.naturalHeight]);
+  const { short, spoken, none } = summary(entry.result, card);
+  mark(at("frame"), entry.result, card, [image.naturalWidth, image.naturalHeight]);
   at("chip").textContent = short;
   at("chip").classList.toggle("none", Boolean(none));
   image.alt = `${entry.name}: ${spoken}`;
@@ -160,19 +162,21 @@ function drawOn(entry) {
 
 function answer(entry) {
   current = entry;
-  const { spoken } = summary(entry.result, card.classes);
-  at("answer").replaceChildren(...described(entry.result, card.classes ?? []));
+  const tell = (isLast) => {
+    if (!at("frame").hidden && at("shown").src === entry.url && at("shown").complete) drawOn(entry);
+    if (isLast) at("status").textContent = `${summary(entry.result, card).spoken}.`;
+  };
+  at("answer").replaceChildren(...described(entry.result, card, tell));
   at("timing").textContent = timing(entry);
-  at("status").textContent = `${spoken}.`;
   at("answer-tools").hidden = !card.explains;
   at("look").setAttribute("aria-pressed", "false");
-  if (!at("frame").hidden && at("shown").src === entry.url && at("shown").complete) drawOn(entry);
+  tell(true);
   list();
 }
 
 function timing({ all_ms, server_ms, engine: by }) {
   const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
-  const parts = server_ms === undefined ? [`${ms(all_ms)} in all`] : [`server ${ms(server_ms)}`, `network ${ms(Math.max(all_ms - server_ms, 0))}`];
+  const parts = server_ms === undefined ? [`${ms(all_ms)} in all`] : [`server ${ms(server_ms)}`, `transfer ${ms(Math.max(all_ms - server_ms, 0))}`];
   return [...parts, by].filter(Boolean).join(" · ");
 }
 
@@ -185,7 +189,7 @@ function keep(entry) {
 function list() {
   at("last-part").hidden = !entries.length;
   at("last").replaceChildren(...entries.map((entry) => {
-    const { short, spoken, named = short || spoken } = summary(entry.result, card.classes);
+    const { short, spoken, named = short || spoken } = summary(entry.result, card);
     const button = make("button", { type: "button", "aria-current": entry === current ? "true" : undefined },
       make("img", { src: entry.url, alt: entry.name }), make("span", {}, named));
     button.addEventListener("click", () => {

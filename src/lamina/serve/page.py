@@ -32,6 +32,7 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page_ask.js": ("page_ask.js", "text/javascript; charset=utf-8"),
     "/page_answer.js": ("page_answer.js", "text/javascript; charset=utf-8"),
+    "/page_found.js": ("page_found.js", "text/javascript; charset=utf-8"),
     "/page_draw.js": ("page_draw.js", "text/javascript; charset=utf-8"),
 }
 

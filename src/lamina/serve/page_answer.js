@@ -1,8 +1,10 @@
 // The answer: what a result's JSON says, as text, as a table, and as marks on its picture. It asks what is there, not which task it was.
 
-const COLOURS = ["#ffb000", "#4cc9f0", "#f15bb5", "#9be15d", "#c8a2ff", "#ff7a3d", "#2ec4b6", "#ffe45c"];
+import { found, locates, told } from "./page_found.js";
+
 const KNOWN = new Set(["path", "label", "index", "probability", "threshold", "top", "labels", "values", "caption", "text",
-  "boxes_xyxy", "scores", "masks", "size"]);
+  "detections", "areas", "height", "width", "unlabelled_px"]);
+const ENDLESS = 24; // characters of a word that may break where it must, for no line of a phone holds it
 const DETAILS = 12; // of what no other rule shows
 
 export function make(tag, attributes = {}, ...children) {
@@ -23,29 +25,22 @@ export function percent(share) {
 }
 
 const number = (value) => new Intl.NumberFormat("en", { maximumSignificantDigits: 5 }).format(value);
-const count = (many, noun) => `${many} ${noun}${many === 1 ? "" : "s"}`;
+export const count = (many, noun, plural = "s") => `${many} ${noun}${many === 1 ? "" : plural}`;
+const words = (text) => text.split(/[\s\-–—]+/);
 
-function objects(result, classes) {
-  const many = (result.boxes_xyxy ?? result.masks ?? []).length;
-  const name = (label) => (typeof label === "number" ? classes[label] ?? `class ${label}` : String(label ?? "object"));
-  return Array.from({ length: many }, (_, row) => ({
-    label: name(Array.isArray(result.labels) ? result.labels[row] : undefined),
-    score: result.scores?.[row],
-    box: result.boxes_xyxy?.[row],
-    mask: result.masks?.[row],
-    colour: COLOURS[row % COLOURS.length],
-  }));
+// An element with a name in it, which breaks between words, after _ / . and :, and inside no word that fits a line.
+export function named(tag, attributes, text, ...before) {
+  const parts = text.split(/(?<=[_/.:])/).flatMap((part, place) => (place ? [make("wbr"), part] : [part]));
+  const longest = Math.max(...words(text).flatMap((word) => word.split(/[_/.:]/)).map(({ length }) => length));
+  const kind = [attributes.class, longest > ENDLESS && "endless"].filter(Boolean).join(" ");
+  return make(tag, { ...attributes, class: kind || undefined }, ...before, ...parts);
 }
 
 // { short: on the picture, named: below a small one, spoken: for a screen reader, none: nothing was recognised }
-export function summary(result, classes = []) {
+export function summary(result, card = {}) {
   const asked = Object.entries(result.values ?? {});
   if (typeof (result.caption ?? result.text) === "string") return { short: "", spoken: result.caption ?? result.text };
-  if (result.boxes_xyxy || result.masks) {
-    const found = objects(result, classes);
-    const spoken = found.length ? `${count(found.length, "object")}: ${found.map(({ label }) => label).join(", ")}` : "Nothing found";
-    return { short: found.length ? "" : "nothing found", spoken, none: !found.length };
-  }
+  if (locates(result)) return told(result, card);
   if (asked.length) {
     const told = asked.map(([name, value]) => `${name} ${number(value)}`).join(", ");
     return { short: asked.length > 2 ? "" : told, spoken: told };
@@ -62,20 +57,22 @@ export function summary(result, classes = []) {
 }
 
 // The right-hand side: the elements that say all of the result.
-export function described(result, classes = []) {
+export function described(result, card = {}, changed = () => {}) {
   const parts = [];
-  const told = result.caption ?? result.text;
-  if (typeof told === "string") parts.push(make("blockquote", {}, told));
+  const text = result.caption ?? result.text;
+  if (typeof text === "string") parts.push(make("blockquote", {}, text));
   if (result.top) parts.push(...bars(result));
   if (result.values) parts.push(...values(result.values));
-  if (result.boxes_xyxy || result.masks) parts.push(...found(objects(result, classes)));
+  if (locates(result)) parts.push(...found(result, card, changed));
   const rest = Object.entries(result).filter(([name]) => !KNOWN.has(name)).slice(0, DETAILS);
   if (rest.length) parts.push(facts(Object.fromEntries(rest)));
   return parts;
 }
 
-function headline(text, below) {
-  return [make("p", { class: `headline${text.length > 12 ? " long" : ""}` }, text), make("p", { class: "sure" }, below)];
+export function headline(text, below) {
+  const head = named("p", { class: `headline${text.length > 12 ? " long" : ""}` }, text);
+  head.style.setProperty("--longest", Math.max(...words(text).map(({ length }) => length))); // so large that no word breaks
+  return [head, make("p", { class: "sure" }, below)];
 }
 
 function bars({ label, index, probability, threshold, top, labels }) {
@@ -95,7 +92,7 @@ function bars({ label, index, probability, threshold, top, labels }) {
       bar.append(line);
     }
     const kind = [below && "below", several && chosen.includes(row.label) && "is"].filter(Boolean).join(" ");
-    return make("tr", { class: kind || undefined }, make("th", { scope: "row" }, row.label),
+    return make("tr", { class: kind || undefined }, named("th", { scope: "row" }, row.label),
       make("td", { class: "line", "aria-hidden": "true" }, bar), make("td", { class: "number" }, percent(row.probability)));
   });
   const title = several ? "Probability of each label" : "Most probable classes";
@@ -108,20 +105,8 @@ function bars({ label, index, probability, threshold, top, labels }) {
 function values(named) {
   const pairs = Object.entries(named);
   if (pairs.length === 1) return headline(number(pairs[0][1]), pairs[0][0]);
-  const rows = pairs.map(([name, value]) => make("tr", { class: "below" }, make("th", { scope: "row" }, name), make("td", { class: "number" }, number(value))));
+  const rows = pairs.map(([name, value]) => make("tr", { class: "below" }, named("th", { scope: "row" }, name), make("td", { class: "number" }, number(value))));
   return [make("table", { "aria-label": "Numbers" }, make("tbody", {}, ...rows))];
-}
-
-function found(list) {
-  const head = headline(list.length ? count(list.length, "object") : "nothing found", "");
-  if (!list.length) return head;
-  const rows = list.map(({ label, score, colour }, row) => {
-    const tag = make("span", { class: "tag" }, String(row + 1));
-    tag.style.background = colour;
-    return make("tr", { class: "below" }, make("th", { scope: "row" }, tag, label), make("td", { class: "number" }, score === undefined ? "" : percent(score)));
-  });
-  const titles = make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Object"), make("th", { scope: "col", class: "number" }, "Score")));
-  return [...head, make("table", { "aria-label": "Objects found" }, titles, make("tbody", {}, ...rows))];
 }
 
 export function facts(pairs) {
@@ -133,67 +118,6 @@ export function facts(pairs) {
   const short = (words) => (words.length > 600 ? `${words.slice(0, 600)} …` : words);
   const rows = Object.entries(pairs).map(([name, value]) => make("div", {}, make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, short(text(value)))));
   return make("dl", { class: "facts" }, ...rows);
-}
-
-// Boxes and masks on the picture, in its own pixels.
-export function mark(frame, result, classes, [width, height]) {
-  const [svg, sheet] = [frame.querySelector("svg"), frame.querySelector("#masks")];
-  frame.querySelectorAll(".tag").forEach((tag) => tag.remove());
-  svg.replaceChildren();
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  const list = objects(result ?? {}, classes);
-  sheet.hidden = !list.some(({ mask }) => mask);
-  if (!sheet.hidden) drawMasks(sheet, list, width, height);
-  list.forEach(({ box, colour, label }, row) => {
-    if (!box) return;
-    const [x, y, x1, y1] = box;
-    const place = { x, y, width: Math.max(x1 - x, 0), height: Math.max(y1 - y, 0) };
-    svg.append(make("rect", { ...place, class: "under" }), make("rect", { ...place, stroke: colour }));
-    const tag = make("span", { class: "tag", "aria-hidden": "true" }, `${row + 1} ${label}`);
-    Object.assign(tag.style, { inset: "auto", left: `${(100 * x) / width}%`, top: `${(100 * y) / height}%`, background: colour, margin: "0" });
-    frame.append(tag);
-  });
-}
-
-function drawMasks(sheet, list, width, height) {
-  const scale = Math.min(1, 1600 / Math.max(width, height));
-  [sheet.width, sheet.height] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
-  const context = sheet.getContext("2d");
-  for (const { mask, colour } of list) {
-    context.fillStyle = colour;
-    if (Array.isArray(mask)) outline(context, mask, scale);
-    else if (Array.isArray(mask?.counts)) context.drawImage(runs(mask, colour), 0, 0, sheet.width, sheet.height);
-  }
-}
-
-function outline(context, polygons, scale) {
-  context.beginPath();
-  for (const line of polygons) {
-    for (let at = 0; at + 1 < line.length; at += 2) context[at ? "lineTo" : "moveTo"](line[at] * scale, line[at + 1] * scale);
-    context.closePath();
-  }
-  context.fill();
-}
-
-// COCO's runs: how many pixels are outside, inside, outside ... down the columns from the left.
-function runs({ size: [height, width], counts }, colour) {
-  const sheet = make("canvas");
-  [sheet.width, sheet.height] = [width, height];
-  const context = sheet.getContext("2d");
-  context.fillStyle = colour;
-  let at = 0;
-  counts.forEach((run, turn) => {
-    for (let left = turn % 2 ? run : 0, from = at; left > 0;) {
-      const [column, row] = [Math.floor(from / height), from % height];
-      const tall = Math.min(left, height - row);
-      context.fillRect(column, row, 1, tall);
-      from += tall;
-      left -= tall;
-    }
-    at += run;
-  });
-  return sheet;
 }
 
 // { map: rows of 0 .. 1, box_xyxy: where they lie on the picture, in its pixels; all of it if it is not told }

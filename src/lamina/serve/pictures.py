@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import re
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +24,19 @@ _SCANS = 100  # of a JPEG; cameras and programs write some ten. Each goes over a
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of those that bring their length, and the end (d9)
 
 
-def pixels(content: bytes, name: str, preprocess: Preprocess, limits: Limits) -> npt.NDArray[np.uint8]:
-    """The picture (C H W) as `predict` reads it: upright, of animations the first frame. Raises Refused."""
+def pixels(
+    content: bytes, name: str, preprocess: Preprocess, limits: Limits
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """The picture (C H W) as `predict` reads it, upright, of animations the first frame; and its own (height, width).
+
+    Raises Refused.
+    """
     check(content, name, limits)
     try:
-        picture: Any = preprocess.from_bytes(content, name).permute(2, 0, 1).contiguous().numpy()
+        picture, size = preprocess.from_bytes_sized(content, name)
     except DataError as error:
         raise Refused("unreadable", error.came, error.expected, error.remedy) from None
-    return np.asarray(picture)
+    return np.asarray(picture.numpy()), size
 
 
 def check(content: bytes, name: str, limits: Limits) -> None:

@@ -137,6 +137,9 @@ async def _explained(request: Request, service: Service, uploads: list[Upload], 
         raise Refused(
             "too_many_pictures", f"{len(uploads)} pictures came.", "One is explained at a time.", "Send it alone."
         )
+    refused = service.without_heat()
+    if refused is not None:
+        raise refused
     began = time.monotonic()
     (upload,) = uploads
     asked = request.query_params

@@ -1,12 +1,13 @@
 """Running the application: one process or several, a port, a stop that finishes what was accepted, clients that are too slow.
 
-On SIGTERM or Ctrl-C `/ready` turns 503 and new pictures are refused, while accepted requests are finished, for as long as the
-time limit of a request. Then the processes end, and the exit code is 0. A second Ctrl-C ends them at once.
+On SIGTERM or Ctrl-C, which is said in a line, `/ready` turns 503 and new pictures are refused, while accepted requests are finished,
+for as long as the time limit of a request. Then the processes end, and the exit code is 0. A second Ctrl-C ends them at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import errno
 import ipaddress
@@ -14,12 +15,16 @@ import logging
 import math
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from lamina.core.errors import LaminaError, MissingExtraError
 from lamina.serve.limits import Limits
@@ -65,7 +70,7 @@ def run(make: Callable[[], FastAPI], listening: socket.socket, *, where: str, wo
         server = uvicorn.Server(config)
         with _quiet_signals():
             server.run(sockets=[listening])
-        return int(not server.started or failed())
+        return _ending(int(not server.started or failed()))
     with tempfile.TemporaryDirectory(prefix="lamina-metrics-") as folder:
         os.environ[SHARED] = folder
         try:
@@ -73,9 +78,22 @@ def run(make: Callable[[], FastAPI], listening: socket.socket, *, where: str, wo
             several.run()
         finally:
             del os.environ[SHARED]
-        return int(
-            any(process.exitcode not in (0, None, -signal.SIGTERM, -signal.SIGINT) for process in several.processes)
-        )
+        good = (0, None, -signal.SIGTERM, -signal.SIGINT)
+        return _ending(int(any(process.exitcode not in good for process in several.processes)))
+
+
+def _ending(code: int) -> int:
+    """The exit code, with which the process will end at once: all is answered, and to take torch apart costs seconds of work."""
+
+    def end() -> None:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+    atexit.register(end)
+    return code
 
 
 def _workers(config: Any, listening: socket.socket) -> Any:
@@ -84,6 +102,10 @@ def _workers(config: Any, listening: socket.socket) -> Any:
     from uvicorn.supervisors import Multiprocess
 
     class Workers(Multiprocess):
+        def terminate_all(self) -> None:
+            print("Stopping; what was accepted is finished first.", file=sys.stderr, flush=True)
+            super().terminate_all()
+
         def keep_subprocess_alive(self) -> None:
             for process in self.processes:
                 if process.exitcode not in (None, _NO_ENGINE) and process.pid is not None:
@@ -101,6 +123,14 @@ def _workers(config: Any, listening: socket.socket) -> Any:
 @contextlib.contextmanager
 def bound(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens there; port 0 is any free one. Raises LaminaError where it cannot."""
+    if re.fullmatch(r"[0-9.]*\.[0-9.]*", host) and not _is_address(
+        host
+    ):  # for seconds a name server would be asked for it
+        raise LaminaError(
+            f"{host} cannot be listened at (it is no address).",
+            "Four numbers from 0 to 255 were expected, or a name.",
+            "Leave --host out, or pass 0.0.0.0 for all networks.",
+        )
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         made = socket.create_server((host, port), family=family, backlog=2048)
@@ -134,12 +164,15 @@ def address(host: str, listening: socket.socket) -> str:
 
 def is_local(host: str) -> bool:
     """Whether nobody but this machine can reach what listens there."""
-    if host == "localhost":
-        return True
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _is_address(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
         return False
+    return True
 
 
 _FAILED: list[bool] = []  # in this process, whether its engine could not be made
@@ -154,6 +187,9 @@ def prepare(service: Service) -> None:
     """Once the event loop runs: signals finish what was accepted first, and an engine that cannot be made ends the server."""
     loop = asyncio.get_running_loop()
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # or strangers' broken forms fill the log
+    warnings.filterwarnings(
+        "ignore", category=Image.DecompressionBombWarning
+    )  # so would large pictures: Limits judges them
     before: dict[int, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
     stopping: list[asyncio.Task[None]] = []
     told = service.when_ready
@@ -169,6 +205,8 @@ def prepare(service: Service) -> None:
     def begin(number: int) -> None:
         if not stopping:
             service.stopping = True
+            if multiprocessing.parent_process() is None and service.failure is None:
+                print(_stopping(service), file=sys.stderr, flush=True)
             stopping.append(loop.create_task(finish(number)))
 
     async def finish(number: int) -> None:
@@ -196,6 +234,14 @@ def prepare(service: Service) -> None:
     for number in _SIGNALS:
         signal.signal(number, stop)
     service.when_ready = when_ready
+
+
+def _stopping(service: Service) -> str:
+    count = service.requests
+    if not count:
+        return "Stopping."
+    accepted = f"{count} accepted request{'s' * (count != 1)}"
+    return f"Stopping; {accepted} may take {service.limits.timeout_s:g} s more. Ctrl-C again ends at once."
 
 
 def _call(handler: Any, number: int, frame: Any) -> None:

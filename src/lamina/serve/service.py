@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import gc
-import io
 import logging
 import threading
 import time
@@ -17,19 +15,20 @@ import numpy.typing as npt
 import torch
 
 from lamina.core.errors import LaminaError
-from lamina.data.pictures import read_bytes
 from lamina.export.engines import Engine
 from lamina.models import file
+from lamina.models.card import Card
 from lamina.serve import engines, pictures
-from lamina.serve.batching import Batcher, Pixels
+from lamina.serve.batching import WAITING_BYTES, Batcher, Picture, Pixels, Size
 from lamina.serve.explaining import can_explain
 from lamina.serve.incoming import Ledger, Upload
 from lamina.serve.limits import Limits
 from lamina.serve.metrics import Figures
 from lamina.serve.refusals import Refused
+from lamina.serve.telling import Teller
 
 log = logging.getLogger("lamina.serve")
-_DRAWN_PX = 640  # the longer side of a drawn picture
+_NOT_TOLD = ("compiled", "split", "versions")  # of a model's description: a client has no use for it
 
 
 class Service:
@@ -44,17 +43,25 @@ class Service:
         if not hasattr(model, "results") or not hasattr(model, "deployable"):
             raise LaminaError(
                 f"A {type(model).__name__} came to be served.",
-                "A model that answers pictures with results was expected: a Classifier, a Regressor, an Ensemble.",
-                "Wrap its network in a Classifier.",
+                "A model that answers pictures with results was expected: a Classifier, a Detector, a Segmenter ...",
+                "Wrap its network in one of them.",
             )
         engines.check_name(engine)
         self.model, self.name, self.limits = model, name, limits
         self.deployable = model.deployable()
+        assert self.deployable.preprocess is not None
         self.preprocess = self.deployable.preprocess
+        self._parameters = sum(value.numel() for value in self.deployable.net.parameters())
         self._wanted, self.threads = engine, threads or engines.cores()
         self.figures, self.ledger = Figures(), Ledger(limits.buffered_bytes)
+        self.teller = Teller(model, self.deployable.description)
         self.batcher = Batcher(
-            self._pixels, self._compute, self._told, limits=limits, figures=self.figures, threads=max(self.threads, 1)
+            self._pixels,
+            self._compute,
+            self.teller.told,
+            limits=limits,
+            figures=self.figures,
+            threads=max(self.threads, 1),
         )
         self.engine: Engine | None = None
         self.batch_s = 0.0  # that a whole batch took at the start
@@ -90,12 +97,14 @@ class Service:
     def card(self) -> dict[str, Any]:
         """What the model is and how it is run: JSON."""
         told = self.deployable.description
-        about = {key: value for key, value in told.items() if key not in ("compiled", "split", "versions")}
+        described = {key: value for key, value in told.items() if key not in _NOT_TOLD}
         engine = None if self.engine is None else engines.described(self.engine, self.threads)
         versions = {**file.versions(), **told.get("versions", {})}
         return {
             "name": self.name,
-            **about,
+            **described,
+            **({"colours": self.teller.colours} if self.teller.colours else {}),
+            "about": Card({**told, "versions": versions}, self._parameters).rows,
             "engine": engine,
             "explains": self.explains,
             "batch_ms": round(1000 * self.batch_s, 2),
@@ -103,24 +112,18 @@ class Service:
             "versions": versions,
         }
 
-    def drawn(self, upload: Upload, row: Any) -> dict[str, Any]:
-        """The result of one row of answers with the picture it was drawn on, as a PNG in base64."""
-        image = read_bytes(upload.data(), upload.name)
-        image.thumbnail((_DRAWN_PX, _DRAWN_PX))
-        (result,) = self.model.results(row[None], sources=[image])
-        written = io.BytesIO()
-        result.draw().save(written, "PNG")
-        return {**result.to_dict(), "drawn": base64.b64encode(written.getvalue()).decode()}
+    def drawn(self, picture: Picture) -> dict[str, Any]:
+        """What is told of a picture that has its answer, with the picture it was drawn on, as a PNG in base64."""
+        assert picture.answer is not None
+        (told,) = self.teller.told(picture.answer[None], [picture.size])
+        return {**told, "drawn": self.teller.drawn(picture.answer, picture.upload)}
 
-    def _pixels(self, upload: Upload) -> Pixels:
+    def _pixels(self, upload: Upload) -> tuple[Pixels, Size]:
         return pictures.pixels(upload.data(), upload.name, self.preprocess, self.limits)
 
     def _compute(self, batch: Pixels) -> npt.NDArray[Any]:
         assert self.engine is not None
         return np.array(self.engine(batch)[0])  # a copy: an engine may give the same memory again
-
-    def _told(self, rows: Any) -> list[dict[str, Any]]:
-        return [result.to_dict() for result in self.model.results(rows)]
 
     def _prepare(self) -> Refused | None:
         """Makes the engine and runs it on a batch and a single picture, so that the first client does not wait for that."""
@@ -133,12 +136,15 @@ class Service:
             gc.collect()  # what making it left behind
             shape = tuple(self.deployable.example[0].shape[1:])
             batch = np.random.default_rng(0).integers(0, 256, (self.limits.batch, *shape), np.uint8)
-            for pictures_of in (batch[:1], batch):
-                answers = np.array(engine(pictures_of)[0])
+            answer = np.array(engine(batch[:1])[0])
+            fitting = WAITING_BYTES // answer.nbytes  # maps of many classes are large
+            batch = batch[: max(min(fitting, self.limits.batch), 1)]
+            self.batcher.batch = len(batch)
+            engine(batch)
             began = time.perf_counter()
             engine(batch)
             self.batch_s = time.perf_counter() - began
-            self.example = self.model.results(answers[:1])[0].to_dict()
+            self.example = self.teller.example(answer[0])
             self.explains = can_explain(self)
             self.engine = engine
         except Exception as error:
@@ -147,6 +153,17 @@ class Service:
                 log.exception("the engine could not be made")
         self.when_ready(self)
         return None if self.failure is None else self.not_ready()
+
+    def without_heat(self) -> Refused | None:
+        """Why there is no heat map for this kind of model; None where there may be one."""
+        if not self.teller.locates:
+            return None
+        return Refused(
+            "not_built_in",
+            f"This model is a {self.teller.kind}: its answer says itself where in the picture things are.",
+            "Maps of heat are there for answers about whole pictures.",
+            "Ask /predict, with draw=1 for the drawn picture.",
+        )
 
     def not_ready(self) -> Refused | None:
         """Why the server would not answer a picture now; None where it would."""

@@ -108,6 +108,12 @@ class Detections:
             self._picture(), annotation, classes=self.classes, names=names, caption=self._told(), side_px=side_px
         )
 
+    def overlay(self) -> Image.Image:
+        """The picture in its own size with a named and scored box around each. Raises ShapeError without a picture."""
+        annotation = Annotation(labels=torch.from_numpy(self.labels), boxes_xyxy=torch.from_numpy(self.boxes_xyxy))
+        names = [f"{each.label} {brief_score(each.score)}" for each in self]
+        return drawing.boxed(self._picture(), annotation, classes=self.classes, names=names)
+
     def to_dict(self) -> dict[str, Any]:
         """What JSON needs: path (if known) and `detections`, each with label, index, score and box_xyxy in pixels."""
         where = {} if self.path is None else {"path": str(self.path)}

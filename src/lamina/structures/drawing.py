@@ -106,6 +106,26 @@ def annotated(
     return _below(shown, caption, annotation.captions or (), legend, side_px)
 
 
+def boxed(
+    image: Picture,
+    annotation: Annotation,
+    *,
+    classes: Sequence[str],
+    names: Sequence[str],
+    shades: Sequence[Colour] | None = None,
+) -> Image.Image:
+    """The picture in its own size with a box around each object, in the colours of `annotated` or these; one with a name is named."""
+    shown = picture(image).convert("RGB")
+    _boxed(ImageDraw.Draw(shown), annotation, names, shades or _shades(annotation, classes), 1.0)
+    return shown
+
+
+def with_legend(image: Picture, classes: Sequence[str]) -> Image.Image:
+    """The picture on paper, and below it all classes with their colours: of one size for all pictures of one size."""
+    shown = picture(image).convert("RGB")
+    return _below(shown, "", (), [(name, colour(number)) for number, name in enumerate(classes)], shown.width)
+
+
 def _shades(annotation: Annotation, classes: Sequence[str]) -> list[Colour]:
     """A colour for each object. Of several classes one has the same colour in every picture."""
     if annotation.labels is None or (len(classes) < 2 and len(set(annotation.labels.tolist())) < 2):

@@ -9,15 +9,17 @@ from typing import Any
 from lamina.core.errors import FileFormatError
 from lamina.models import Model, file
 from lamina.tasks.classification import Classifier, Ensemble
+from lamina.tasks.detection import Detector
 from lamina.tasks.regression import Regressor
 from lamina.tasks.segmentation import Segmenter
 
-__all__ = ["Classifier", "Ensemble", "Regressor", "Segmenter", "load"]
+__all__ = ["Classifier", "Detector", "Ensemble", "Regressor", "Segmenter", "load"]
 
 # By the kind that a file's header names. Nothing outside this table is ever looked up.
 _KINDS: dict[str, Any] = {
     "model": Model,
     "classifier": Classifier,
+    "detector": Detector,
     "ensemble": Ensemble,
     "regressor": Regressor,
     "segmenter": Segmenter,

@@ -154,7 +154,7 @@ class Loop:
             if update.average is not None:
                 update.average.join(self.world)
         self._means.reduce(self.world)
-        logs = self._means.compute() | self._metrics()
+        logs = self._means.compute() | self._metrics(training=True)
         if validation is not None:
             self._ends(now=True)  # for a long validation would be waited for
             held = None
@@ -225,7 +225,8 @@ class Loop:
 
     def figures(self) -> dict[str, float]:
         """The means and metrics of the epoch so far, of this process; waits for the device."""
-        return self._means.compute() | {name: float(metric.compute()) for name, metric in self.step.metrics.items()}
+        metrics = self.step.metrics if _scores_training(self.step) else {}
+        return self._means.compute() | {name: float(metric.compute()) for name, metric in metrics.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a run needs to go on from between two updates, under any number of processes.
@@ -291,9 +292,11 @@ class Loop:
         for metric in self.step.metrics.values():
             metric.reset()
 
-    def _metrics(self) -> dict[str, float]:
+    def _metrics(self, *, training: bool = False) -> dict[str, float]:
         """Over all processes, so every one must call it: at the end of an epoch, never in its midst."""
-        computed = {}
+        computed: dict[str, float] = {}
+        if training and not _scores_training(self.step):
+            return computed
         for name, metric in self.step.metrics.items():
             metric.reduce()
             computed[name] = float(metric.compute())
@@ -373,6 +376,11 @@ def _joined(metric: Metric, world: World) -> dict[str, Any]:
 
 def _in_eval_mode(net: torch.nn.Module) -> list[torch.nn.Module]:
     return [module for module in net.modules() if not module.training]
+
+
+def _scores_training(step: Step) -> bool:
+    """Whether the step's metrics see what it trains on: what is costly to decode, such as boxes, is measured in validation alone."""
+    return bool(getattr(step, "scores_training", True))
 
 
 def _overrides(callback: Callback, moment: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ class Calibrating:
     """The part of a Classifier that keeps a temperature."""
 
     temperature: float = 1.0  # logits are divided by it; 1 until `calibrate`, and again after `fit`
+    _calibrated: Mapping[str, Any] = MappingProxyType({})  # what a file tells of the calibration beside the temperature
 
     def calibrate(self: Any, data: Any) -> Temperature:
         """Fits the temperature to pictures that were not trained on, and keeps it: in `predict`, in the file, in exports.
@@ -42,7 +44,26 @@ class Calibrating:
             before = found.value
         finally:
             self.temperature = before
+        self._calibrated = {
+            "temperature": found.value,
+            "pictures": len(seen.labels),
+            "before": found.before.ece,
+            "after": found.after.ece,
+        }
         return found
+
+    def _told_temperature(self: Any) -> dict[str, Any]:
+        """What a file tells of it; of a calibration only while its temperature stands."""
+        if self.temperature == 1:
+            return {}
+        known = self._calibrated.get("temperature") == self.temperature
+        how = {name: value for name, value in self._calibrated.items() if name != "temperature"} if known else {}
+        return {"temperature": self.temperature, **({"calibrated": how} if how else {})}
+
+    def _take_temperature(self: Any, described: Mapping[str, Any]) -> None:
+        """Takes back what `_told_temperature` told."""
+        self.temperature = described.get("temperature", 1.0)
+        self._calibrated = {"temperature": self.temperature, **described.get("calibrated", {})}
 
 
 def _held_out(data: Any, split: Mapping[str, Any]) -> Any:

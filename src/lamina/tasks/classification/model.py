@@ -376,7 +376,7 @@ class Classifier(Calibrating, Pictured):
             "network": self._described(),
             "classes": list(self.classes or ()),
             **({"multi_label": True} if self.multi_label else {}),
-            **({"temperature": self.temperature} if self.temperature != 1 else {}),
+            **self._told_temperature(),
             "preprocess": self._prepared().to_dict(),
             **self._facts(),
         }
@@ -393,7 +393,7 @@ class Classifier(Calibrating, Pictured):
             classifier._adopt(graph)
         classifier.name = described["network"].get("name", classifier.name)
         classifier._recall(described)
-        classifier.temperature = described.get("temperature", 1.0)
+        classifier._take_temperature(described)
         if described.get("compiled"):
             classifier.compile(**objective.recall(described["compiled"]))
         return classifier

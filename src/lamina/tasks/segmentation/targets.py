@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from lamina.core.errors import DataError
+from lamina.data.maps import stored
 from lamina.structures.annotation import IGNORED, Annotation
+
+_COLOURED = ("RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,11 @@ class ClassMaps:
 
 
 def as_maps(y: object) -> list[UInt8[Tensor, "H W"]]:
-    """Maps from an integer array (N H W) or a list of arrays (H W). Raises DataError for colours and for numbers that are no labels."""
-    maps = [torch.as_tensor(each) for each in y]  # type: ignore[attr-defined]
+    """Maps from an integer array (N H W), or a list of arrays (H W), Pillow pictures or paths; palettes give their indices.
+
+    Raises DataError for colours, for numbers that are no labels, and where no pixel of all has a class.
+    """
+    maps = [_values(each, number) for number, each in enumerate(y)]  # type: ignore[var-annotated, arg-type]
     for number, each in enumerate(maps):
         if each.dim() != 2 or each.is_floating_point():
             told = f"{str(each.dtype).removeprefix('torch.')} of shape {tuple(each.shape)}"
@@ -54,4 +64,32 @@ def as_maps(y: object) -> list[UInt8[Tensor, "H W"]]:
                 f"Classes are 0 to {IGNORED - 1}, and {IGNORED} is no class.",
                 "Number the classes from 0.",
             )
+    if maps and all(bool((each == IGNORED).all()) for each in maps):
+        raise DataError(
+            f"No pixel of the {len(maps):,} maps has a class: all hold {IGNORED}.",
+            "That value is ignored, and nothing would be learnt.",
+            "Where it stands for the object, as in black and white masks, divide by 255: y // 255.",
+        )
     return [each.to(torch.uint8) for each in maps]
+
+
+def _values(given: Any, number: int) -> Tensor:
+    """What is stored in a map. Raises DataError for a picture of colours."""
+    if isinstance(given, str | os.PathLike):
+        values, colours = stored(os.fspath(given))
+        if colours:
+            raise _coloured(f"The mask {os.fspath(given)}")
+        return torch.from_numpy(values)
+    if isinstance(given, Image.Image):
+        if given.mode in _COLOURED:
+            raise _coloured(f"y[{number}]")
+        return torch.from_numpy(np.array(given))
+    return torch.as_tensor(given)
+
+
+def _coloured(what: str) -> DataError:
+    return DataError(
+        f"{what} holds colours.",
+        "The class of each pixel was expected: a grey or a palette picture.",
+        "Open the folder instead, lamina.data.open(path), beside a classes.txt with lines 'name red green blue'.",
+    )

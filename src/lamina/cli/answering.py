@@ -1,0 +1,137 @@
+"""What `lamina predict` does: any model on pictures, folders of them and videos."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lamina.cli import opening
+from lamina.core.errors import DataError, LaminaError, UnknownNameError
+from lamina.data.video import is_video
+from lamina.models import pictures, videos
+from lamina.models.annotated import AnnotatedModel
+from lamina.models.model import PREDICT_BATCH
+from lamina.models.result_files import ResultFiles
+from lamina.structures.results import check_threshold
+from lamina.tasks import Classifier, Ensemble, Regressor
+from lamina.tasks.detection import Detector
+
+_AT_ONCE = 16  # pictures whose maps or boxes are in memory
+
+
+def predict(
+    path: Path,
+    images: list[str],
+    *,
+    model: str | None,
+    threshold: float | None = None,
+    output: Path | None = None,
+    forms: tuple[str, ...] = ("drawn",),
+) -> Iterator[tuple[str, Any]]:
+    """Each picture, folders searched, and what the model says of it, or the error that says why it cannot be read.
+
+    `images` are texts: as a Path, an address has lost a slash and is none. Of a video each frame, and None at the end of one that
+    broke off. Results of pictures are written into the folder `output` in these forms (see ResultFiles); a video as `output` is made of
+    the one that was named, and is the one answer.
+    """
+    if threshold is not None:
+        check_threshold(threshold)
+    opened = opening.open_model(path, model)
+    if isinstance(opened, AnnotatedModel):
+        yield from _annotated(opened, images, _asked(opened, threshold), output, forms)
+        return
+    if not isinstance(opened, Classifier | Ensemble | Regressor):
+        raise LaminaError(
+            f"{path} holds a {type(opened).__name__}.",
+            "predict needs a model of pictures: a classifier, an ensemble, a regressor, a detector or a segmenter.",
+            "Train one: lamina train DATA.",
+        )
+    for given, value, why in (
+        ("--threshold", threshold if isinstance(opened, Regressor) else None, "Numbers have no probability."),
+        ("--output", output, "Detectors and segmenters draw their results."),
+    ):
+        if value is not None:
+            raise UnknownNameError(
+                f"{given} {value} came, and {path} holds a {type(opened).__name__}.", why, "Leave it out."
+            )
+    told = {} if threshold is None else {"threshold": threshold}
+    for image in images:
+        yield from _answered(opened, image, told, PREDICT_BATCH)
+
+
+def _answered(model: Any, image: str, told: Mapping[str, Any], at_once: int) -> Iterator[tuple[str, Any]]:
+    """The pictures of a file or folder, each with the model's answer or its error."""
+    try:
+        named = pictures.files(image) or []
+    except DataError as error:
+        yield image, error
+        return
+    for start in range(0, len(named), at_once):  # a folder may hold more than fits in memory
+        some = named[start : start + at_once]
+        yield from zip(map(str, some), _answers(model, some, told), strict=True)
+
+
+def _answers(model: Any, files: list[Any], told: Mapping[str, Any]) -> list[Any]:
+    """The answer to each file, or its error: halves are asked again until an unreadable picture stands alone."""
+    try:
+        return list(model.predict(files, **told))
+    except DataError as error:
+        if len(files) == 1:
+            return [error]
+    half = len(files) // 2
+    return _answers(model, files[:half], told) + _answers(model, files[half:], told)
+
+
+def _annotated(
+    model: AnnotatedModel, sources: list[str], told: Mapping[str, Any], output: Path | None, forms: tuple[str, ...]
+) -> Iterator[tuple[str, Any]]:
+    filmed = [source for source in sources if is_video(source)]
+    if output is not None and is_video(output):
+        if len(sources) != 1 or not filmed:
+            raise UnknownNameError(
+                f"--output {output} came with {', '.join(sources[:3])}.",
+                "A video is made of one video.",
+                "Name one video, or a folder as --output, into which pictures are drawn.",
+            )
+        made = videos.film(model, sources[0], output, asked=told)
+        yield sources[0], made
+        if made.broken:
+            yield sources[0], None
+        return
+    if output is not None and filmed:
+        raise UnknownNameError(
+            f"{filmed[0]} came with --output {output}.",
+            "Into a folder pictures are drawn.",
+            f"Name a video to write: --output {Path(filmed[0]).stem}-found.mp4.",
+        )
+    with ResultFiles(output, forms) if output is not None else contextlib.nullcontext() as written:
+        for source in sources:
+            if source in filmed:
+                try:
+                    video = videos.opened(source)
+                except DataError as error:
+                    yield source, error
+                    continue
+                yield from ((source, frame) for frame in videos.frames(model, video, asked=told))
+                if video.broken:  # of which a warning told
+                    yield source, None
+                continue
+            for path, result in _answered(model, source, told, _AT_ONCE):
+                if written is not None and not isinstance(result, Exception):
+                    written.add(result, path)
+                yield path, result
+
+
+def _asked(model: AnnotatedModel, threshold: float | None) -> dict[str, Any]:
+    """The arguments of the model's `predict`."""
+    if threshold is None:
+        return {}
+    if not isinstance(model, Detector):
+        raise UnknownNameError(
+            f"--threshold {threshold} came, and this is a {type(model).__name__}.",
+            "Each pixel has its most probable class.",
+            "Leave it out.",
+        )
+    return {"threshold": threshold}

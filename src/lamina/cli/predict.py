@@ -1,0 +1,103 @@
+"""`lamina predict` and `report`: what a model says of pictures, and the page about it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lamina.cli.commands import Format, Function, Json, ModelFile, app
+
+
+@app.command(short_help="What a model says of pictures or a video.")
+def predict(
+    path: ModelFile,
+    images: Annotated[list[str], typer.Argument(help="Pictures, or folders of pictures; videos.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help='Below this probability the answer is "none of these". [for several labels, and of boxes: 0.5]'
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER|VIDEO",
+            help="Draw what a detector or segmenter finds into pictures of this folder; of a video into this one: .mp4 plays in "
+            "browsers, .mov and .avi are written faster.",
+        ),
+    ] = None,
+    write: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="What to write into the folder, with commas between: drawn; of boxes yolo, coco; of maps maps (PNG, a pixel's value "
+            "is its class), coco.",
+        ),
+    ] = "drawn",
+    model: Function = None,
+    as_json: Json = False,
+) -> None:
+    """The class of each picture, with its probability and the next most probable ones of at least 1 %, a line a picture.
+
+    MODEL may be an ensemble, tell several labels or numbers of a picture, or be a detector or segmenter, which takes videos too, a line
+    a frame. --json tells the five most probable classes, boxes in pixels, or areas. A picture that cannot be read is named on
+    stderr, the others are answered, and the exit code is 1.
+    """
+    from lamina.cli import work
+
+    listed, broken = [], 0
+    forms = tuple(name.strip() for name in write.split(","))
+    with _told() if output is not None else contextlib.nullcontext():
+        for source, answer in work.predict(path, images, model=model, threshold=threshold, output=output, forms=forms):
+            failed = isinstance(answer, Exception)
+            broken += failed or answer is None
+            if answer is None:
+                continue
+            if as_json:
+                listed.append({"path": source, "error": str(answer)} if failed else answer.to_dict())
+            elif failed:
+                typer.echo(str(answer), err=True)
+            else:
+                typer.echo(str(answer))
+    if as_json:
+        typer.echo(json.dumps(listed, indent=2))
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command(short_help="Write report.html into a run's folder.")
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    data: Annotated[str | None, typer.Argument(help="Other data than the run's own.")] = None,
+    format: Format = None,
+) -> None:
+    """Write report.html into a run's folder: mistakes, confusion, scores, curves."""
+    from lamina.cli import patience
+
+    with patience.told():
+        from lamina.cli import work
+
+        written = work.report(run, data, format=format)
+    typer.echo(written)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Says in a terminal what is being done, in a line that is gone at the end."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    from lamina.core import progress
+
+    with Console(stderr=True).status("...") as status, progress.listening(status.update):
+        yield

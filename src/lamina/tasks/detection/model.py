@@ -1,0 +1,316 @@
+"""Detector: pictures in, boxes with classes and scores out. A Model with preprocessing, losses, metrics and results pre-wired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from lamina import optimizers
+from lamina.core.errors import LaminaError, unknown_name
+from lamina.data.annotated_arrays import AnnotatedArrays
+from lamina.data.prepared import Encode, Prepared
+from lamina.data.preprocess import Preprocess
+from lamina.data.workers import WorkerBatches
+from lamina.export.deployable import Deployable
+from lamina.metrics.coco import NUMBERS, CocoScores
+from lamina.models import borrowed, feed, file, fitting, objective, pictures
+from lamina.models.annotated import AnnotatedModel
+from lamina.models.annotated_data import Annotated, Described
+from lamina.models.answering import Engines
+from lamina.optimizers.schedules import Schedule
+from lamina.structures.detections import Detections
+from lamina.tasks.detection import boxed, decode, targets
+from lamina.tasks.detection.decode import Detecting, Suppression
+from lamina.tasks.detection.step import DetectionStep, Listener
+from lamina.training import Loop, Runtime, SupervisedStep, Update, transfer
+
+_OPTIMIZER = optimizers.AdamW(3e-4)  # heads on many places: the usual 1e-3 makes their loss leap
+_SIDE = 320  # px of the network's input where nobody says
+
+
+class Detector(AnnotatedModel):
+    """What stands where.
+
+    `network` is a name of `networks.names("detection")`, which stands on the maps of `backbone` (None: its usual one), or a torch
+    module of one of these classes. `pretrained` brings the backbone's weights (True, a name or a path), as for a Classifier.
+    Classes come from the first data set, unless told; pictures are made 320 x 320 px ("pad"), unless `preprocess` says otherwise.
+    """
+
+    task: ClassVar[str] = "detection"
+    answers: ClassVar[str] = "detections"
+    _networks: ClassVar[str] = "detection"
+
+    def __init__(
+        self,
+        network: str | nn.Module = "retinanet",
+        *,
+        backbone: str | None = None,
+        pretrained: borrowed.Pretrained | None = None,
+        classes: Sequence[str] | None = None,
+        preprocess: Preprocess | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        given: dict[str, Any] = {"backbone": backbone, "pretrained": pretrained, "classes": classes}
+        super().__init__(network, preprocess=preprocess, arguments=arguments, **given)
+        self._suppression = Suppression()
+        self.compile()
+
+    def compile(
+        self,
+        optimizer: Any = _OPTIMIZER,
+        loss: None = None,
+        metrics: Any = ("AP", "AP50"),
+        *,
+        loss_weights: Mapping[str, float] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        schedule: str | Schedule | None = None,
+        runtime: Runtime | None = None,
+        update: Mapping[str, Any] | None = None,
+    ) -> None:
+        """As Model.compile. The losses are those of the network's paper; `loss_weights` multiplies its parts: {"box": 2.0}.
+
+        `metrics` are names of COCO's twelve numbers, which are worked out in validation: "AP", "AP50", "AP75", "APsmall" ...
+        """
+        if loss is not None:
+            raise LaminaError(
+                f"compile came with loss={loss!r}.",
+                "A detection network is trained by the losses of its paper.",
+                'Leave it out; loss_weights={"box": 2.0} weighs the parts.',
+            )
+        names = [metrics] if isinstance(metrics, str) else list(metrics or ())
+        for name in names:
+            if name not in NUMBERS:
+                raise unknown_name("number of COCO's", str(name), NUMBERS)
+        optimizers.get(optimizer)
+        optimizers.schedules.get(schedule)
+        self._runtime = runtime or Runtime(device, precision=precision)
+        self._compiled = {
+            "optimizer": optimizer,
+            "loss": None,
+            "metrics": names,
+            "loss_weights": None if loss_weights is None else dict(loss_weights),
+            "schedule": schedule,
+            "update": fitting.tricks(update),
+        }
+        self._step = None
+
+    @property
+    def suppression(self) -> Suppression:
+        """Which of the boxes of a picture are its answer: assign a Suppression to change it."""
+        return self._suppression
+
+    @suppression.setter
+    def suppression(self, suppression: Suppression) -> None:
+        self._suppression, self._engines = suppression, Engines()
+        if self._step is not None:
+            self._detection_step().suppression = suppression
+
+    # Data ---------------------------------------------------------------------------------------------------------
+
+    def _encode(self) -> Encode:
+        return targets.Objects(1, len(self.classes or ()))
+
+    def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Described, Any]:
+        data, validation = super()._sets(x, y, weights, held, fraction)
+        boxed.require_boxes(data.dataset.dataset, data.dataset.encode.most)
+        return data, validation
+
+    def _batches(self, data: Any, step: SupervisedStep, *, weights: Any = None, **feeding: Any) -> WorkerBatches:
+        if weights is not None:
+            raise LaminaError(
+                "class_weight came.",
+                "For detection it is no picture that is weighed.",
+                "Pass sample_by=weights, which draws some pictures more often.",
+            )
+        return super()._batches(data, step, **feeding)
+
+    def _prepare_set(self, dataset: Annotated) -> Prepared:
+        most = boxed.examined(dataset)
+        return targets.Framed(dataset, self._prepared(), targets.Objects(most, len(self.classes or ())))
+
+    def _usual_size(self, dataset: Annotated) -> tuple[int, int]:
+        return _SIDE, _SIDE
+
+    def _annotations(self, x: Any, y: Any) -> AnnotatedArrays:
+        return boxed.as_data(x, y, self.classes)
+
+    def _goals(self, step: SupervisedStep, targets_: Tensor) -> Tensor:
+        return targets.trimmed(targets_)
+
+    def _check(self, data: Any) -> None:
+        """Pictures are read as the preprocessing makes them."""
+
+    def _ready(self, data: Any) -> SupervisedStep:
+        return self._make_step()
+
+    # Training -----------------------------------------------------------------------------------------------------
+
+    def _make_step(self) -> SupervisedStep:
+        if self._step is None or objective.is_outdated(self._step, self.net):
+            told, net, runtime = self._compiled or {}, self.net, self.runtime
+            runtime.place(net)
+            runtime.compile(net)
+            trainable = any(parameter.requires_grad for parameter in net.parameters())
+            schedule = optimizers.schedules.get(told["schedule"])
+            update = (
+                Update(net, told["optimizer"], runtime=runtime, schedule=schedule, **told["update"])
+                if trainable
+                else None
+            )
+            self._step = DetectionStep(
+                net,
+                update,
+                classes=self.classes or (),
+                preprocess=self._prepared(),
+                suppression=self._suppression,
+                metrics=told["metrics"],
+                weights=told["loss_weights"] or {},
+                runtime=runtime,
+                prepare=self._prepare(),
+            )
+        return self._step
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int = 256,
+        verbose: str | int = 0,
+        sample_weight: Any = None,
+    ) -> dict[str, float]:
+        """The losses, and COCO's twelve numbers in the pictures' own pixels: AP, AP50, AP75 ..., 0 to 1. `scores` tells more."""
+        figures, scores = self._measured(x, y, batch_size)
+        return {**figures, **scores.numbers}
+
+    def scores(self, x: Any = None, y: Any = None, batch_size: int = 16) -> CocoScores:
+        """COCO's numbers of all and of each class, and curves, in the pictures' own pixels. Print it for a table."""
+        return self._measured(x, y, batch_size)[1]
+
+    def _measured(self, x: Any, y: Any, batch_size: int) -> tuple[dict[str, float], CocoScores]:
+        data = self._collect(x, y, None)
+        batches, step = self._in_order(data, batch_size), self._detection_step()
+        kept, step.metrics = step.metrics, {}
+        step.listener = listener = Listener(step.classes)
+        try:
+            with self._averaged():
+                figures = Loop(step).evaluate(batches)
+        finally:
+            step.metrics, step.listener = kept, None
+            feed.release(batches)
+        sizes = listener.joined(self.runtime.world)
+        return figures, boxed.scored(data.dataset.dataset, sizes, listener.boxes)
+
+    def freeze(self, up_to: str | None = None, *, statistics: bool = True) -> None:
+        """Trains only what comes behind the layer `up_to`, or only what stands on the backbone; see training.transfer.freeze."""
+        super().freeze("trunk" if up_to is None else up_to, statistics=statistics)
+
+    def freeze_statistics(self) -> None:
+        """Keeps the means and variances of the backbone's BatchNorms as they are while it trains; `unfreeze` lets them go.
+
+        Batches of a few large pictures tell them too roughly, and pretrained ones are good as they are: with `pretrained` this holds from
+        the beginning.
+        """
+        transfer.freeze_statistics(self.net.get_submodule("trunk"))
+
+    def _made(self) -> nn.Module:
+        net = super()._made()
+        if self._lent is not None:
+            transfer.freeze_statistics(net.get_submodule("trunk"))
+        return net
+
+    def _frozen(self) -> bool:
+        """Whether the backbone's BatchNorms keep their statistics."""
+        norms = [module for module in self.net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        return self.net.training and any(not module.training for module in norms)
+
+    def _detection_step(self) -> DetectionStep:
+        step = self._make_step()
+        assert isinstance(step, DetectionStep)
+        return step
+
+    # Using it -----------------------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int = 16,
+        verbose: str | int = 0,
+        *,
+        threshold: float = 0.5,
+        on_error: pictures.OnError = "raise",
+        engine: str = "auto",
+        precision: str = "float32",
+    ) -> Any:
+        """What stands in a picture with a score of `threshold` or more (one Detections, in its own pixels), or in several (a list).
+
+        See Classifier.predict.
+        """
+        found = [
+            result
+            for answers, some in self._shown(x, batch_size, on_error, engine=engine, precision=precision)
+            for result in self.results(answers, some.sources, sizes=some.sizes, threshold=threshold)
+        ]
+        return found[0] if pictures.is_single(x, self._prepared().channels) else found
+
+    def results(
+        self,
+        answers: np.ndarray[Any, Any],
+        sources: Sequence[Any] = (),
+        *,
+        sizes: Sequence[tuple[int, int]] = (),
+        threshold: float = 0.0,
+    ) -> list[Detections]:
+        """What stands in each picture by its answers (B D 6), in its own pixels where `sizes` tells its (height, width)."""
+        told: dict[str, Any] = {"sources": sources, "sizes": sizes, "threshold": threshold}
+        return decode.results(answers, self.classes or (), self._prepared(), **told)
+
+    def deployable(self, example: Any = None) -> Deployable:
+        """The network with the suppression behind it: uint8 pictures (B C H W) to detections (B D 6); see tasks.detection.decode."""
+        plain = super().deployable(example)
+        net = Detecting(self.net, self._suppression, len(self.classes or ())).train(self.net.training)
+        return Deployable(
+            net,
+            plain.prepare,
+            plain.finish,
+            plain.example,
+            answers=plain.answers,
+            preprocess=plain.preprocess,
+            description=plain.description,
+        )
+
+    def _finish(self) -> nn.Module:
+        return nn.Identity()
+
+    def _description(self) -> dict[str, Any]:
+        """Network, classes, preprocessing, suppression, split and last figures as they are now."""
+        return {
+            "kind": "detector",
+            "compiled": objective.tell(self._compiled or {}),
+            "network": self._described(),
+            "classes": list(self.classes or ()),
+            "preprocess": self._prepared().to_dict(),
+            "suppression": asdict(self._suppression),
+            "statistics": "frozen" if self._frozen() else "followed",
+            **self._facts(),
+        }
+
+    @classmethod
+    def from_file(cls, contents: file.Contents, *, modules: Mapping[str, Any] | None = None) -> Detector:
+        """The detector that `save` wrote; see `lamina.load`."""
+        net, _ = file.rebuild(contents, modules or {})
+        described = contents.description
+        prepared = Preprocess.from_dict(described["preprocess"])
+        detector = cls(net, classes=described["classes"], preprocess=prepared)
+        detector.name = described["network"].get("name", detector.name)
+        detector._suppression = Suppression(**described["suppression"])
+        if described.get("statistics") == "frozen":
+            detector.freeze_statistics()
+        detector._recall(described)
+        if described.get("compiled"):
+            detector.compile(**objective.recall(described["compiled"]))
+        return detector

@@ -1,0 +1,124 @@
+"""Measuring maps of classes in the pictures' own pixels, whatever size the network sees them in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from lamina.core.errors import DataError
+from lamina.core.warnings import warn
+from lamina.data.faults import all_unreadable, named
+from lamina.data.loader import part_of
+from lamina.data.prepared import Prepared, fitted
+from lamina.data.preprocess import Preprocess
+from lamina.metrics.metric import Metric
+from lamina.structures.annotation import IGNORED
+from lamina.structures.batch import Batch, Logs
+from lamina.tasks.segmentation.decode import in_picture
+from lamina.training import SupervisedStep
+
+_THREADS = 4
+
+
+class Measured(NamedTuple):
+    """Some pictures as the network sees them (uint8), their targets, and the maps of classes as the pictures are, of any sizes."""
+
+    images: UInt8[Tensor, "B C H W"]
+    targets: UInt8[Tensor, "B H W"]
+    maps: list[UInt8[Tensor, "H2 W2"]]
+
+
+class OwnPixels:
+    """The samples of a data set in order, some at a time, of this process's part. Unreadable ones are left out, and named."""
+
+    def __init__(self, samples: Prepared, batch_size: int, *, shard: tuple[int, int]) -> None:
+        self.samples, self.batch_size, self.shard = samples, batch_size, shard
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Measured]:
+        """As the loop asks for batches: the order is always the same."""
+        del epoch, start
+        return iter(self)
+
+    def __iter__(self) -> Iterator[Measured]:
+        first, last = part_of(len(self.samples), self.shard)
+        faults: dict[int, str] = {}
+        read = 0
+        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+            for start in range(first, last, self.batch_size):
+                numbers = range(start, min(start + self.batch_size, last))
+                found = list(pool.map(self._tried, numbers))
+                faults |= {
+                    number: str(each)
+                    for number, each in zip(numbers, found, strict=True)
+                    if isinstance(each, DataError)
+                }
+                good = [each for each in found if not isinstance(each, DataError)]
+                read += len(good)
+                if good:
+                    images, targets, maps = zip(*good, strict=True)
+                    yield Measured(torch.stack(images), torch.stack(targets), list(maps))
+        if faults and not read:
+            raise all_unreadable(f"{last - first:,} pictures", faults)
+        if faults:
+            warn(
+                f"{len(faults):,} of {len(self.samples):,} pictures cannot be read; they are left out:\n"
+                f"{named(faults)}\nRepair these files, or delete them."
+            )
+
+    def _tried(self, number: int) -> tuple[Tensor, Tensor, Tensor] | DataError:
+        try:
+            picture, annotation = self.samples.dataset[number]
+            encode = self.samples.encode
+            own = encode(annotation)  # which refuses what is no class
+            image, seen = fitted(picture, annotation, self.samples.preprocess)
+            return image, encode(seen), own
+        except DataError as error:
+            return error
+
+
+class OwnPixelsStep:
+    """A step that only measures: the loss of `step` in the network's pixels, as while it trains, and metrics in the pictures' own.
+
+    Answers are taken to a picture's size as `predict` does it. `seen` counts the labelled pixels of each class.
+    """
+
+    updates: Mapping[str, Any] = {}
+
+    def __init__(
+        self, step: SupervisedStep, preprocess: Preprocess, classes: int, *, metrics: Mapping[str, Metric] | None = None
+    ) -> None:
+        self.step, self.preprocess = step, preprocess
+        self.networks = step.networks
+        self.metrics = dict(step.metrics if metrics is None else metrics)
+        self.seen: Int64[Tensor, " K"] = torch.zeros(classes, dtype=torch.int64)
+
+    def train(self, batch: Measured) -> Logs:
+        """Nothing is trained here."""
+        raise NotImplementedError
+
+    def evaluate(self, batch: Measured) -> Logs:
+        """Loss and metrics of some pictures, in float32."""
+        put, target = self.step.runtime.put, self.step.targets[0]
+        (logits,) = self.step.forward(Batch(put(batch.images)))
+        goals = target.loss.prepare(put(batch.targets), target.output_shape)
+        loss, count = target.measure(logits, goals, None), target.count(goals)
+        probs = torch.softmax(logits.float(), dim=1)
+        for own in batch.maps:
+            self.seen += torch.bincount(own.flatten().long(), minlength=IGNORED + 1)[: len(self.seen)]
+        if all(own.shape == self.preprocess.size for own in batch.maps):
+            self._update(probs, put(torch.stack(batch.maps)))
+        else:
+            for each, own in zip(probs, batch.maps, strict=True):
+                size = (own.shape[0], own.shape[1])
+                self._update(in_picture(each, self.preprocess, size)[None], put(own[None]))
+        return Logs(len(batch.images) if count is None else count, loss=loss)
+
+    def _update(self, probs: Tensor, maps: Tensor) -> None:
+        for metric in self.metrics.values():
+            metric.update(probs, maps.long())
