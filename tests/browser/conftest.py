@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import threading
@@ -113,8 +114,19 @@ def classifiers() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def servers(classifiers: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """Addresses of two servers: digits are open to all, colours want a token; both take 2 MB.
+def locating() -> Any:
+    """The models of tests/serve that say where things are, and a picture for them."""
+    spec = importlib.util.spec_from_file_location("locating", HERE.parent / "serve" / "locating.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def servers(classifiers: dict[str, Any], locating: Any) -> Iterator[dict[str, str]]:
+    """Addresses of four servers: "colours" wants a token, the others are open to all; all take 2 MB.
 
     They run in threads of this process, which has all modules loaded; that `lamina serve` starts is tests/serve's.
     """
@@ -126,7 +138,7 @@ def servers(classifiers: dict[str, Any]) -> Iterator[dict[str, str]]:
             name: running.enter_context(
                 _serving(serve.app(model, name=name, limits=limits, engine="torch", threads=1, token=tokens.get(name)))
             )
-            for name, model in classifiers.items()
+            for name, model in {**classifiers, "blocks": locating.Detecting(), "fields": locating.segmenter()}.items()
         }
 
 

@@ -31,43 +31,56 @@ def told(visit: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
     return answered
 
 
+def box(label: str, score: float, *box_xyxy: float) -> dict[str, Any]:
+    return {"label": label, "index": 0, "score": score, "box_xyxy": box_xyxy}
+
+
 def test_boxes_lie_where_they_are_said_to(told: Callable[..., Any], shot: Callable[..., None]) -> None:
-    boxes = [[20, 30, 220, 150], [300, 50, 390, 190]]
-    page = told({"boxes_xyxy": boxes, "labels": ["cat", "sofa"], "scores": [0.983, 0.61]})
+    boxes = [box("cat", 0.983, 20, 30, 220, 150), box("sofa", 0.61, 300, 50, 390, 190), box("dog", 0.4, 0, 0, 9, 9)]
+    page = told({"height": TALL, "width": WIDE, "detections": boxes})
     frame = page.locator("#shown").bounding_box()
     drawn = page.locator("#marks rect:not(.under)")
-    expect(drawn).to_have_count(2)
+    expect(drawn).to_have_count(2)  # the dog is less certain than the slider asks for
     scale = frame["width"] / WIDE
-    for index, (x, y, x1, y1) in enumerate(boxes):
+    for index in range(2):
+        x, y, x1, y1 = boxes[index]["box_xyxy"]
         seen = drawn.nth(index).bounding_box()
         assert seen["x"] == pytest.approx(frame["x"] + x * scale, abs=3)
         assert seen["y"] == pytest.approx(frame["y"] + y * scale, abs=3)
         assert (seen["width"], seen["height"]) == pytest.approx(((x1 - x) * scale, (y1 - y) * scale), abs=6)
-    expect(page.get_by_role("table", name="Objects found").get_by_role("rowheader")).to_have_text(["1cat", "2sofa"])
-    expect(page.locator("#status")).to_have_text("2 objects: cat, sofa.")
+    table = page.get_by_role("table", name="Objects found")
+    expect(table.get_by_role("rowheader")).to_have_text(["1cat", "2sofa"])
+    expect(table.locator(".where")).to_have_text(["left 200 × 120 px", "right 90 × 140 px"])  # noqa: RUF001
+    expect(page.locator("#status")).to_have_text("2 objects: cat left, sofa right.")
     expect(page.locator("#frame .tag")).to_have_text(["1 cat", "2 sofa"])
     shot(page, "boxes")
 
 
-def test_masks_cover_outlines_and_runs(told: Callable[..., Any], shot: Callable[..., None]) -> None:
-    half = {"size": [TALL, WIDE], "counts": [TALL * WIDE // 2, TALL * WIDE // 2]}  # the right half, in COCO's runs
-    page = told(
-        {"masks": [[[10, 10, 110, 10, 110, 90, 10, 90]], half], "labels": ["cat", "sofa"], "scores": [0.9, 0.8]}
-    )
-    expect(page.locator("#masks")).to_be_visible()
-    alpha = """points => {
-      const { width, height } = document.querySelector("#masks");
-      const { data } = document.querySelector("#masks").getContext("2d").getImageData(0, 0, width, height);
-      return points.map(([x, y]) => data[4 * (y * width + x) + 3]);
-    }"""
-    assert page.evaluate(alpha, [[50, 50], [150, 50], [50, 150], [250, 100]]) == [255, 0, 0, 255]
-    shot(page, "masks")
-
-
 def test_nothing_found_is_said(told: Callable[..., Any]) -> None:
-    page = told({"boxes_xyxy": [], "labels": [], "scores": []})
+    page = told({"height": TALL, "width": WIDE, "detections": []})
     expect(page.locator("#answer .headline")).to_have_text("nothing found")
-    expect(page.locator("#status")).to_have_text("Nothing found.")
+    expect(page.locator("#status")).to_have_text("Nothing found of 50 % or more.")
+    assert page.locator("#least").count() == 0
+
+
+@pytest.mark.parametrize("width", [360, 740, 1000, 1200])
+def test_names_break_between_words_and_in_none(told: Callable[..., Any], width: int) -> None:
+    names = ["Staffordshire bullterrier", "n02093256_Staffordshire_bullterrier", "Nordic rhinoceros"]
+    top = [{"label": name, "probability": 0.3} for name in names]
+    page = told(
+        {"label": names[0], "index": 0, "probability": 0.3, "top": top}, viewport={"width": width, "height": 800}
+    )
+    broken = page.evaluate("""() => [...document.querySelectorAll("#answer th, #answer .headline")].flatMap((element) => {
+      const parts = [...element.childNodes].filter((node) => node.nodeType === 3);
+      return parts.flatMap((node) => [...node.textContent.matchAll(/\\p{L}+/gu)].filter(({ 0: word, index }) => {
+        const range = document.createRange();
+        range.setStart(node, index);
+        range.setEnd(node, index + word.length);
+        return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1;
+      }).map(({ 0: word }) => word));
+    })""")
+    assert broken == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_numbers_stand_in_a_table_with_their_names(told: Callable[..., Any]) -> None:

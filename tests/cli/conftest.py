@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lamina.cli import main
+from lamina.cli import main, patience
 
 
 @pytest.fixture
@@ -13,6 +13,7 @@ def typed_in(monkeypatch, capsys):
 
     def go(folder):
         monkeypatch.chdir(folder)
+        monkeypatch.setattr(patience, "_QUIET_S", 600.0)  # a slow machine says no more than a fast one
         return run
 
     def run(*words):

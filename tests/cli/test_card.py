@@ -24,6 +24,25 @@ def test_info_prints_the_card(typed):
     assert json.loads(out)["classes"] == ["cat", "dog"]
 
 
+def test_info_of_an_exported_file_prints_what_is_in_it(typed, tmp_path):
+    typed("export", "pets.safetensors", "pets.pt2")
+    code, out, err = typed("info", "pets.pt2")
+    assert code == 0, err
+    assert "format       torch program in float32" in out
+    assert "classes      2: cat, dog" in out
+    assert json.loads(typed("info", "pets.pt2", "--json")[1])["kind"] == "classifier"
+
+
+def test_what_is_no_model_is_called_what_it_is(typed, tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(b"\xff\xd8\xff\xe0 a picture")
+    assert "cat.jpg is a picture" in typed("info", "cat.jpg")[2]
+    (tmp_path / "photos").mkdir()
+    for command in ("info", "serve"):
+        code, _, err = typed(command, "photos")
+        assert code == 1
+        assert "photos is a folder without best.safetensors or last.safetensors." in err
+
+
 def test_a_damaged_file_is_named_as_damaged(typed, tmp_path):
     content = bytearray((tmp_path / "pets.safetensors").read_bytes())
     content[-1] ^= 1

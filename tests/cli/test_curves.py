@@ -13,6 +13,10 @@ def test_a_missing_run_and_a_wrong_kind_of_picture_are_named(typed_in, tmp_path)
     code, _, said = lamina("curves", "nowhere")
     assert code == 1
     assert "nowhere" in said
+    assert "There is no folder nowhere. Folders of runs, or their results.csv, were expected." in said
+    (tmp_path / "photos").mkdir()
+    assert "photos has no results.csv." in lamina("curves", "photos")[2]
+    (tmp_path / "photos").rmdir()
     code, _, said = lamina("curves", "a", "-o", "both.doc")
     assert "ends in .png, .svg or .pdf" in said
     assert not list(tmp_path.iterdir())

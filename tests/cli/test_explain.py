@@ -72,7 +72,7 @@ def test_every_way_writes_the_file_that_is_asked_for(typed, tmp_path, words):
         (("pets/cat/0.png", "-o", "seen.txt"), 2, "seen.png"),
         ((), 2, "Name some"),
         (("pets/cat/0.png", "--what", "filters"), 2, "Leave the pictures out"),
-        (("--what", "exciting", "--data", "pets"), 1, "--layer NAME"),
+        (("--what", "exciting"), 1, "--data photos/"),
         (("--what", "embeddings"), 1, "--data photos/"),
         (("nowhere.png",), 1, "nowhere.png"),
     ],
@@ -82,6 +82,12 @@ def test_a_slip_is_told_without_a_trace(typed, words, code, told):
     assert ended == code
     assert told in err
     assert "Traceback" not in err + out
+
+
+def test_without_a_layer_the_last_with_maps_is_taken_and_named(typed, tmp_path):
+    code, out, err = typed("explain", "pets.safetensors", "--what", "exciting", "--data", "pets")
+    assert (code, out.strip()) == (0, "pets-exciting.png")
+    assert "The layer is c5" in err or "The layer is c3" in err
 
 
 def test_a_broken_picture_among_several_is_named_and_the_others_are_explained(typed, tmp_path):

@@ -74,6 +74,25 @@ def test_int8_of_a_bare_file_asks_for_data_and_of_a_run_takes_its_own(typed, wor
     assert not (work / "no.onnx").exists()
 
 
+def test_an_engine_is_named_and_a_wrong_one_is_told(typed, work):
+    code, out, err = typed(
+        "export",
+        "alone/pets.safetensors",
+        "one.onnx",
+        "--data",
+        "pets",
+        "--engine",
+        "onnxruntime",
+        "--agreement",
+        "0.5",
+    )
+    assert code == 0, err
+    assert "openvino" not in out
+    code, _, err = typed("export", "alone/pets.safetensors", "two.onnx", "--engine", "onnxruntme")
+    assert (code, "'onnxruntime'" in err) == (2, True)
+    assert not (work / "two.onnx").exists()
+
+
 def test_answers_above_the_tolerance_fail_and_leave_no_file(typed, work):
     code, out, err = typed(
         "export", "alone/pets.safetensors", "half.safetensors", "--precision", "bfloat16", "--tolerance", "0"

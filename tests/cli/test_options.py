@@ -38,7 +38,7 @@ def refused(*words):
         (["--schedule", "cosin"], "--schedule 'cosin' is not known. The nearest of the 13 known names: 'cosine',"),
         (["--average", "emma"], "--average 'emma' is not known. The known names are: 'ema', 'swa'."),
         (["--precision", "half"], "--precision 'half' is not known. The known names are: 'auto', 'float32',"),
-        (["--augment", "flip, crap"], "--augment 'crap' is not known. The nearest of the 14 known names: 'crop',"),
+        (["--augment", "flip, crap"], "--augment 'crap' is not known. The nearest of the 17 known names: 'crop',"),
         (
             ["--format", "imagenett"],
             "--format 'imagenett' is not known. The nearest of the 22 known names: 'imagenet',",
@@ -126,7 +126,7 @@ def test_networks_are_listed_in_80_columns_with_their_parameters(monkeypatch):
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, KeyboardInterrupt("Saved.")])
 def test_ctrl_c_is_told_once_with_exit_code_130(monkeypatch, interrupt):
-    def stop(name, format):
+    def stop(name, format, task):
         raise interrupt
 
     monkeypatch.setattr(opening, "open_data", stop)

@@ -1,3 +1,9 @@
+"""From outputs and targets to classes."""
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lamina.metrics.decisions import decide
 
 
 def test_the_class_of_each_pixel_is_found_without_the_slow_argmax():

@@ -111,6 +111,24 @@ def test_work_that_is_long_enough_builds(built, monkeypatch):
     assert built == ["built"]
 
 
+@pytest.mark.parametrize("at_once", [16, 96])
+def test_pictures_that_come_some_at_a_time_are_judged_together(built, monkeypatch, at_once):
+    """As `lamina predict FOLDER` asks: a call alone would never be worth an engine."""
+    monkeypatch.setattr(answering, "_is_worth_it", lambda model, left_s, precision: left_s > 500)
+    monkeypatch.setattr(answering.time, "perf_counter", iter(range(0, 100_000, 10 * at_once)).__next__)
+    model, images, answers = classifier(), pictures(960), []
+    monkeypatch.setattr(answering, "_build", lambda *told: built.append("built"))
+    with model.engines.expecting(len(images)):
+        for start in range(0, len(images), at_once):
+            answers.append(model.predict_probs(images[start : start + at_once]))
+    assert built == ["built"]
+    np.testing.assert_allclose(np.concatenate(answers), model.predict_probs(images, engine="torch"), atol=1e-6)
+    other = classifier()
+    for start in range(0, 96, 16):
+        other.predict_probs(images[start : start + 16])
+    assert built == ["built"]
+
+
 def change_in_place(model):
     with torch.no_grad():
         model.net[0].weight.add_(0.1)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import zipfile
 
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch import nn
 
 import lamina
 from lamina import Classifier, Preprocess, Regressor, layers, models
-from lamina.core.errors import FileFormatError
+from lamina.core.errors import DataError, FileFormatError
 from lamina.data.dataset import ImageDataset
 from lamina.models import borrowed, card
 
@@ -116,8 +119,93 @@ def test_the_hubs_head_is_yaml_that_says_task_data_and_licence():
     page = card.Card(described, 1).to_markdown(title="Pets")
     head = yaml.safe_load(page.split("---")[1])
     assert head["pipeline_tag"] == "image-classification"
-    assert head["datasets"] == ["pets: old"]
+    assert "datasets" not in head, "somebody's folder is no data set of the Hub"
     assert head["license"] == "other"
+
+
+def test_a_data_set_that_is_known_by_name_stands_in_the_hubs_head():
+    page = card.Card({"kind": "classifier", "learnt_from": {"name": "mnist"}}, 1).to_markdown(title="Digits")
+    assert yaml.safe_load(page.split("---")[1])["datasets"] == ["mnist"]
+
+
+def test_figures_and_their_epoch_outlive_opening_and_saving_until_training_gives_others(saved, tmp_path):
+    _, path = saved
+    figures = card.read(path).rows["figures"]
+    assert figures.endswith("(epoch 1)")
+    opened = lamina.load(path)
+    assert opened.card().rows["figures"] == figures
+    assert card.read(opened.save(tmp_path / "again.safetensors")).rows["figures"] == figures
+    images = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
+    opened.fit(images, torch.arange(8) % 2, epochs=2, verbose=0, validation_split=0.0)
+    assert opened.card().rows["figures"].endswith("(epoch 2)")
+    assert "val_accuracy" not in opened.card().rows["figures"]
+
+
+def test_a_calibrated_classifier_tells_its_temperature_and_what_that_does(tmp_path):
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
+    data = ImageDataset(images, torch.arange(40) % 2, ["cat", "dog"])
+    net = lamina.networks.create("squeezenet1_1", num_classes=2, in_channels=3)
+    model = Classifier(net, classes=["cat", "dog"], preprocess=Preprocess(size=(32, 32)))
+    assert "calibrated" not in model.card().rows
+    found = model.calibrate(data)
+    told = f"temperature {found.value:.3f}; expected calibration error {100 * found.before.ece:.2f} % -> {100 * found.after.ece:.2f} %"
+    assert model.card().rows["calibrated"].startswith(told)
+    again = card.read(lamina.load(model.save(tmp_path / "pets.safetensors")).save(tmp_path / "again.safetensors"))
+    assert again.rows["calibrated"] == model.card().rows["calibrated"]
+    model.temperature = 2.0  # set by hand: nothing is known of it
+    assert model.card().rows["calibrated"] == "temperature 2.000"
+
+
+def test_a_runs_folder_is_its_best_model(saved, tmp_path):
+    shutil.copy(saved[1], tmp_path / "last.safetensors")
+    assert lamina.load(tmp_path).classes == ("cat", "dog")
+    saved[0].save(tmp_path / "best.safetensors")
+    assert card.read(tmp_path).path.endswith("best.safetensors")
+    (tmp_path / "data").mkdir()
+    with pytest.raises(FileFormatError, match=r"is a folder without best\.safetensors or last.*Train first"):
+        lamina.load(tmp_path / "data")
+    shutil.copy(saved[1], tmp_path / "data" / "pets.safetensors")
+    with pytest.raises(FileFormatError, match=r"Name the file in it: .*pets\.safetensors"):
+        lamina.load(tmp_path / "data")
+
+
+def test_a_picture_is_no_model_and_is_called_a_picture(tmp_path):
+    path = tmp_path / "cat.jpg"
+    Image.new("RGB", (8, 8)).save(path)
+    with pytest.raises(FileFormatError, match=r"cat.jpg is a picture.*lamina predict MODEL cat\.jpg"):
+        lamina.load(path)
+
+
+@pytest.mark.parametrize("name", ["pets.onnx", "pets.pt2", "pets.safetensors"])
+def test_an_exported_file_has_a_card_of_what_it_says(saved, tmp_path, name):
+    made = saved[0].export(tmp_path / name)
+    assert card.is_export(made.path)
+    rows = card.of_export(made.path).rows
+    assert rows["format"] == f"{made.format} in float32"
+    assert (rows["kind"], rows["network"], rows["classes"]) == ("classifier", "lenet5", "2: cat, dog")
+    assert rows["pictures"].startswith("RGB, 16 x 16 px")
+    assert "val_accuracy" in rows["figures"]
+    assert Preprocess.from_export(made.path) == saved[0].preprocess
+
+
+def test_what_is_no_export_is_told(saved, tmp_path):
+    assert not card.is_export(saved[1])
+    assert not card.is_export(tmp_path / "none.safetensors")
+    for name, content in (("a.onnx", b"\xff" * 20), ("a.pt2", b"no archive"), ("a.safetensors", b"\xff" * 20)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FileFormatError, match=f"{name} cannot be read"):
+            card.of_export(tmp_path / name)
+        with pytest.raises(DataError, match=f"{name} cannot be read"):
+            Preprocess.from_export(tmp_path / name)
+    with zipfile.ZipFile(tmp_path / "other.pt2", "w") as archive:
+        archive.writestr("archive/data/x", "")
+    with pytest.raises(FileFormatError, match="does not say what is in it"):
+        card.of_export(tmp_path / "other.pt2")
+    with zipfile.ZipFile(tmp_path / "liar.pt2", "w") as archive:
+        archive.writestr("archive/extra/lamina.json", json.dumps({"format": "lamina export", "preprocess": "[1]"}))
+    with pytest.raises(FileFormatError, match="cannot be made"):
+        card.of_export(tmp_path / "liar.pt2")
 
 
 def test_one_changed_bit_is_named_as_damage(saved, tmp_path):
@@ -127,3 +215,28 @@ def test_one_changed_bit_is_named_as_damage(saved, tmp_path):
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match="damaged"):
         card.read(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "metrics", "told", "pipeline"),
+    [
+        (
+            "detector",
+            {"loss": 0.5, "AP": 0.61, "val_AP": 0.4321, "val_AP50": 0.8},
+            "validation AP 0.4321, validation AP50 0.8, AP 0.61, loss 0.5",
+            "object-detection",
+        ),
+        (
+            "segmenter",
+            {"loss": 0.5, "val_mean_iou": 0.6},
+            "validation mean IoU 0.6, loss 0.5",
+            "image-segmentation",
+        ),
+    ],
+)
+def test_detectors_and_segmenters_say_what_they_find_and_how_well(kind, metrics, told, pipeline):
+    made = card.Card({"kind": kind, "classes": ["road", "sky"], "metrics": metrics}, 12)
+    assert made.rows["kind"].startswith(f"{kind}: ")
+    assert made.rows["classes"] == "2: road, sky"
+    assert made.rows["figures"] == told
+    assert f"pipeline_tag: {pipeline}" in made.to_markdown()

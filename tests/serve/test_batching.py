@@ -238,3 +238,46 @@ def test_an_engine_that_fails_on_one_batch_answers_the_next(held):
     assert (failed.code, short.code) == ("failed", "failed")  # also of an engine that gives too few rows
     assert answered == 3
     assert one.batcher.under_way == 0
+
+
+def test_what_would_wait_longer_than_it_may_is_refused_at_once(held):
+    """By the pace of the last pictures: a 503 now is better than a 504 when its time is over."""
+    one = held(batch=8, queue=4096, timeout_s=10.0)
+    one.free.set()
+
+    async def go():
+        for _ in range(9):
+            await one.group(*map(str, range(8))).done
+        assert one.batcher._pace.picture_s < 1
+        one.batcher._pace.picture_s = 0.5  # as on a machine with much else to do
+        one.free.clear()
+        one.computing.clear()
+        first = await one.busy()  # who comes alone is never refused
+        second = one.group("1", until=10.0)
+        with pytest.raises(Refused, match=r"some 20 s.*A request is answered in 10 s") as refused:
+            one.group(*map(str, range(38)), until=10.0)
+        one.free.set()
+        await asyncio.gather(first.done, second.done)
+        return refused.value
+
+    assert asyncio.run(go()).code == "busy"
+    assert one.batcher.under_way == 0
+
+
+def test_the_pace_is_of_pictures_that_were_answered_while_there_was_work(monkeypatch):
+    from lamina.serve import batching
+
+    now = [100.0]
+    monkeypatch.setattr(batching.time, "monotonic", lambda: now[0])
+    pace = batching.Pace()
+    assert pace.seconds(1000) == 0.0  # nothing is known
+    now[0] = 500.0
+    pace.begins()  # what was before was rest
+    for _ in range(8):
+        now[0] += 0.8
+        pace.note(8)
+    assert pace.seconds(50) == pytest.approx(5.0)
+    for _ in range(40):
+        now[0] += 8.0
+        pace.note(8)
+    assert pace.seconds(1) == pytest.approx(1.0, rel=0.02)

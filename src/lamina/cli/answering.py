@@ -68,9 +68,11 @@ def _answered(model: Any, image: str, told: Mapping[str, Any], at_once: int) -> 
     except DataError as error:
         yield image, error
         return
-    for start in range(0, len(named), at_once):  # a folder may hold more than fits in memory
-        some = named[start : start + at_once]
-        yield from zip(map(str, some), _answers(model, some, told), strict=True)
+    engines = getattr(model, "engines", None)  # whether one of them pays is judged by the whole folder
+    with contextlib.nullcontext() if engines is None else engines.expecting(len(named)):
+        for start in range(0, len(named), at_once):  # a folder may hold more than fits in memory
+            some = named[start : start + at_once]
+            yield from zip(map(str, some), _answers(model, some, told), strict=True)
 
 
 def _answers(model: Any, files: list[Any], told: Mapping[str, Any]) -> list[Any]:

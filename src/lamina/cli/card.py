@@ -13,11 +13,11 @@ from lamina.cli.commands import Json, ModelFile, app
 
 @app.command(short_help="What a model file says of itself: its card.")
 def info(path: ModelFile, as_json: Json = False) -> None:
-    """What a model file says of itself: network, classes, preprocessing, data, figures, licence, versions."""
+    """What a model file says of itself: network, classes, preprocessing, data, figures, licence, versions; also an exported one."""
     from lamina.cli import opening
     from lamina.models import card
 
-    told = card.read(opening.model_file(path))
+    told = card.of_export(path) if card.is_export(path) else card.read(opening.model_file(path))
     typer.echo(json.dumps(told.to_dict(), indent=2) if as_json else str(told))
 
 

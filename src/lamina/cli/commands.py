@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import lamina
+from lamina.cli import early
 from lamina.cli.helping import ByTopic, Commands
 
 app = typer.Typer(
@@ -29,7 +30,9 @@ Data = Annotated[str, typer.Argument(metavar="DATA", help=_DATA)]
 ModelFile = Annotated[
     Path,
     typer.Argument(
-        metavar="MODEL", help="A model file, or a run folder (its best model, without validation its last)."
+        metavar="MODEL",
+        help="A model file, or a run folder (its best model, without validation its last).",
+        callback=early.model_there,
     ),
 ]
 Format = Annotated[
@@ -206,6 +209,14 @@ def train(
 
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    early.check_options(
+        recipe=recipe,
+        optimizer=optimizer,
+        schedule=schedule,
+        average=average,
+        format=format,
+        precision=precision,
+    )
     with launch.interrupted("before training began; nothing was saved"):
         alone = devices is None or launch.is_started()
         restarted = alone and launch.join(device, devices)
@@ -323,6 +334,7 @@ def evaluate(
 
     Of a detector COCO's twelve numbers, a table of the classes and what went wrong; of a segmenter IoU and accuracy of each class.
     """
+    early.check_options(format=format, tta=tta)
     from lamina.cli import work
 
     figures = work.evaluate(path, data, split=split, format=format, model=model, tta=tta)
@@ -344,6 +356,7 @@ def evaluate(
 
 # Commands of their own files, which need the app.
 from lamina.cli import (  # noqa: E402, F401
+    calibrate,
     card,
     check,
     compare,

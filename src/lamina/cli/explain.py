@@ -46,7 +46,7 @@ def explain(
     model: Function = None,
 ) -> None:
     """Pictures of what a model looks at: heat over each PICTURE by default, as PICTURE-grad-cam.png in this folder."""
-    from lamina.cli import patience
+    from lamina.cli import early, patience
     from lamina.core.errors import UnknownNameError, unknown_name
 
     if what not in WHATS:
@@ -60,6 +60,7 @@ def explain(
         )
     if output is not None:
         check_ending(output)
+    early.check_options(format=format)
     with patience.told():
         from lamina.cli import opening
 

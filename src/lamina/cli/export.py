@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lamina.cli.commands import Function, Json, ModelFile, app
+from lamina.core.errors import LaminaError
 
 
 @app.command(short_help="Write a model as ONNX, torch program or plain weights.")
@@ -57,8 +58,19 @@ def export(
     Where its answers lie farther apart than --tolerance, or fewer classes agree than --agreement, nothing is written, and the
     exit code is 1.
     """
-    from lamina.cli import patience
+    from lamina.cli import early, patience
+    from lamina.core import export_texts
 
+    early.check_name("precision", precision, early.keys("export/writing.py", "PRECISIONS") or [precision])
+    for name in engine or ():
+        early.check_name("engine", name, early.keys("export/writing.py", "ENGINES") or [name])
+    if out.suffix not in export_texts.FORMATS:
+        known = ", ".join(f"{suffix} ({kind})" for suffix, kind in export_texts.FORMATS.items())
+        raise LaminaError(
+            f"{out} ends in {out.suffix or 'nothing'!r}.",
+            f"The ending says which format is written: {known}.",
+            "Name the file so.",
+        )
     with patience.told():
         from lamina.cli import opening
 
@@ -79,7 +91,6 @@ def export(
 def _run_data(model: Path, *, needed: bool) -> Any:
     """What the run was trained on; None for a bare file, or where it is there no more and others will do."""
     from lamina.cli import opening
-    from lamina.core.errors import LaminaError
 
     run = opening.run_of(model)
     if run is None:

@@ -40,8 +40,23 @@ def _said() -> Iterator[None]:
         raise typer.Exit(143) from None
 
 
+_UsageError: Any = typer.BadParameter.__mro__[1]  # which typer brings along, or click
+_MEANT = {"--pretrained": "A file of weights, or a published name: --weights FILE, without --pretrained."}
+
+
 class ByTopic(TyperCommand):
     """A command whose help lists its options under their topics (`rich_help_panel`), in the order in which they come."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses; where an option is given what it does not take, says which one does."""
+        typed = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            if error.message.startswith(("Got unexpected extra", "Option")):
+                named = [hint for option, hint in _MEANT.items() if any(word.split("=")[0] == option for word in typed)]
+                error.message = " ".join([error.message, *named])
+            raise
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the arguments, then each topic."""

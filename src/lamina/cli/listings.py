@@ -35,10 +35,10 @@ def models(
             typer.echo(f"{name:{width}s}  {opening.parameters_of(name):>11s}  {told}")
     for number, each in enumerate(each for each in tasks if each in ANNOTATED):
         typer.echo(
-            "\n" * (number > 0 or task is None) + f"{f'for {each}':{width}s}  {'parameters':>11s}  (with 10 classes)"
+            "\n" * (number > 0 or task is None) + f"{f'for {each}':{width}s}  {'parameters':>11s}  (with 10 classes; --backbone: on another)"
         )
         for name in networks.names(each):
-            under = f"on {networks.backbone(name)}; --backbone puts it on another"
+            under = f"on {networks.backbone(name)}"
             typer.echo(f"{name:{width}s}  {opening.parameters_of(name):>11s}  {under}")
     if known:
         typer.echo(f"\n{'recipe':{width}s}  (settings with a measured result)")

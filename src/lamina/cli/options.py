@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from lamina import networks, optimizers, recipes
 from lamina.cli import opening
-from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
+from lamina.cli.early import check_name as check_name
+from lamina.core.errors import LaminaError, UnknownNameError
 from lamina.data.augment import AUGMENTATIONS
 from lamina.data.augment.sample import SAMPLE_AUGMENTATIONS
 from lamina.data.balance import BALANCES
@@ -266,16 +267,6 @@ def parse_size(text: str) -> tuple[int, int]:
             f"--size {text!r} is no size.", "Pixels, or height x width, were expected.", "Use 96, or 96x128."
         )
     return int(sides[0]), int(sides[-1])
-
-
-def check_name(option: str, value: str | None, known: Iterable[str], remedy: str = "Use one of these.") -> None:
-    """Raises UnknownNameError that names the option and the nearest of the known names."""
-    names = list(known)
-    if value is None or value in names:
-        return
-    near = ", ".join(map(repr, names if len(names) <= 8 else nearest_names(value, names)))
-    told = "The known names are" if len(names) <= 8 else f"The nearest of the {len(names)} known names"
-    raise UnknownNameError(f"--{option.replace('_', '-')} {value!r} is not known.", f"{told}: {near}.", remedy)
 
 
 def check_device(device: str) -> None:

@@ -17,9 +17,9 @@ _BETWEEN_S = 2.0  # two lines of the same kind: "3 of 12"
 class _Told:
     """Prints steps once the command has taken long: the one that it is at then, and those that follow."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: str) -> None:
         self._began = time.monotonic()
-        self._step, self._last, self._lock = "", ("", -_BETWEEN_S), threading.Lock()
+        self._step, self._last, self._lock = step, ("", -_BETWEEN_S), threading.Lock()
         self._timer = threading.Timer(_QUIET_S, self._say)
         self._timer.daemon = True
         self._timer.start()
@@ -47,9 +47,9 @@ class _Told:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Has what happens inside tell its steps."""
-    listener = _Told()
+def told(first: str = "opening the model") -> Iterator[None]:
+    """Has what happens inside tell its steps, of which it is at `first` when it begins."""
+    listener = _Told(first)
     try:
         with progress.listening(listener):
             yield

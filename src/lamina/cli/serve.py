@@ -74,6 +74,9 @@ def serve(
 
     It listens to this machine alone, unless --host says otherwise. Ctrl-C or SIGTERM finish what was accepted.
     """
+    from lamina.cli import early
+
+    early.check_name("engine", engine, ("auto", *(early.keys("export/made_engines.py", "ENGINES") or [engine])))
     from lamina.cli import serving
 
     options = ServeOptions(

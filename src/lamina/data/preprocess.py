@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any
@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from lamina.core import onnx_texts
+from lamina.core import export_texts, onnx_texts
 from lamina.core.errors import DataError
 from lamina.data import jpeg
 from lamina.data.pictures import Picture, read, read_bytes
@@ -126,18 +126,29 @@ class Preprocess:
 
     @classmethod
     def from_onnx(cls, path: str | os.PathLike[str]) -> Preprocess:
-        """What the host does before an exported network, as the metadata of its ONNX file tells; see Model.export.
+        """As `from_export`, of an ONNX file."""
+        return cls._told_by(path, "an ONNX file", onnx_texts.read)
+
+    @classmethod
+    def from_export(cls, path: str | os.PathLike[str]) -> Preprocess:
+        """What the host does before an exported network (.onnx, .pt2, .safetensors), as its file tells; see Model.export.
 
         Raises DataError for a file that is none of lamina's, or of a model that takes no pictures. Nothing else need be installed.
         """
-        expected = "An ONNX file that model.export wrote was expected."
+        return cls._told_by(path, "an exported file (.onnx, .pt2, .safetensors)", export_texts.read)
+
+    @classmethod
+    def _told_by(
+        cls, path: str | os.PathLike[str], kind: str, read_texts: Callable[[str | os.PathLike[str]], dict[str, str]]
+    ) -> Preprocess:
+        expected = f"{kind[0].upper()}{kind[1:]} that model.export wrote was expected."
         remedy = 'Write one: model.export("model.onnx").'
         try:
-            texts = onnx_texts.read(path)
+            texts = read_texts(path)
         except (OSError, ValueError) as error:
             told = error.strerror if isinstance(error, OSError) else error
-            raise DataError(f"{os.fspath(path)} cannot be read as an ONNX file ({told}).", expected, remedy) from error
-        if "lamina" not in texts.get("format", ""):
+            raise DataError(f"{os.fspath(path)} cannot be read as {kind} ({told}).", expected, remedy) from error
+        if "lamina export" not in (texts.get("format"), *texts):
             raise DataError(f"{os.fspath(path)} does not tell how pictures are prepared for it.", expected, remedy)
         if "preprocess" not in texts:
             raise DataError(

@@ -46,10 +46,10 @@ class Drawn(ABC):
         return f'<img alt="" src="{png_url(self.figure())}" style="max-width:100%">'
 
 
-def png_url(figure: Figure, *, dpi: int = 110) -> str:
-    """A figure as text for an `<img src=...>`."""
+def png_url(figure: Figure, *, dpi: int = 110, transparent: bool = False) -> str:
+    """A figure as text for an `<img src=...>`, on white paper or on that of the page."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi)
+    figure.savefig(stream, format="png", dpi=dpi, transparent=transparent)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
@@ -72,10 +72,11 @@ def mosaic(
     height, width = tiles[0].shape[:2]
     gap = max(1, round(0.08 * max(height, width)))
     rows = -(-len(tiles) // columns)
-    sheet = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
+    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4))  # the paper shows between them
     for place, tile in enumerate(tiles):
         top, left = place // columns * (height + gap), place % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = tile if tile.ndim == 3 else tile[..., None]
+        sheet[top : top + height, left : left + width, :3] = tile if tile.ndim == 3 else tile[..., None]
+        sheet[top : top + height, left : left + width, 3] = 1
     axes.imshow(sheet, interpolation="bilinear" if smooth else "nearest")
     for place, name in enumerate(names):
         top, left = place // columns * (height + gap), place % columns * (width + gap)

@@ -85,8 +85,8 @@ def worst(scene: Scene) -> str:
     written = fitting(_pictures(scene, order[: scene.shown]), limit_bytes=PICTURES_BYTES)
     few = "" if len(written) == len(order) else f" The worst {len(written):,} of {len(order):,} are shown."
     legend = (
-        '<p class="quiet">Left: what is there; what was missed is named and orange. Right: what was found, with its score; '
-        f"what is wrong is orange, and why is said. What is right is pale, on both sides.{few}</p>"
+        '<p class="quiet">There is: what was missed is named and orange. Found: what is wrong is orange, with its score and why. '
+        f"What is right is pale on both sides.{few}</p>"
     )
     first, rest = "".join(written[:_FIRST]), written[_FIRST:]
     more = f"<details><summary>{counted(len(rest), 'more picture')}</summary>{''.join(rest)}</details>" if rest else ""

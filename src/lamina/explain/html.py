@@ -29,6 +29,8 @@ _FIRST_TILES, _FIRST_WIDE_TILES = 60, 20  # seen at once; the others unfold
 _FIRST_RANKED = 10
 _FIRST_CLASSES = 30  # of the table; with more the weakest come first, and all unfold
 _FEW_CLASSES = 4  # whose cells are drawn larger
+_MOST_LAYERS = 30  # that are seen at once; of more those with the most work, and all unfold
+_FIRST_LAYERS = 12
 _BESIDE_CLASSES = 12  # up to here the matrix leaves room for the list of pairs beside it
 _MATRIX_SIDE_PX = 400
 MISTAKES_BYTES = 3_500_000
@@ -41,12 +43,14 @@ def document(title: str, *, subtitle: str, sections: Sequence[tuple[str, str]]) 
     """
     style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
     links = " ".join(f'<a href="#{_slug(heading)}">{escape(heading)}</a>' for heading, _ in sections if heading)
-    body = "\n".join(
-        f'<section id="{_slug(heading)}"><details open class="part"><summary><h2>{escape(heading)}</h2></summary>\n'
-        f"{content}</details></section>"
-        if heading
-        else content
-        for heading, content in sections
+    body = _unbroken(
+        "\n".join(
+            f'<section id="{_slug(heading)}"><details open class="part"><summary><h2>{escape(heading)}</h2></summary>\n'
+            f"{content}</details></section>"
+            if heading
+            else content
+            for heading, content in sections
+        )
     )
     return f"""<!doctype html>
 <html lang="en">
@@ -72,6 +76,11 @@ def document(title: str, *, subtitle: str, sections: Sequence[tuple[str, str]]) 
 </body>
 </html>
 """
+
+
+def _unbroken(content: str) -> str:
+    """Numbers with their per cent sign on one line."""
+    return re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", content)
 
 
 def headline(scores: Scores, *, confused: Sequence[Confusion], top5: float | None) -> str:
@@ -316,7 +325,15 @@ def layer_table(summary: Summary) -> str:
         )
         cells = (row.name, row.kind, shapes, _cell(row.parameters or ""), _cell(row.multiply_adds or ""), _field(row))
         lines.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in (*map(escape, cells[:3]), *cells[3:]))}</tr>")
-    return f'<p class="quiet">{escape(summary.caption)}</p>{table("figures layers", head, "".join(lines))}'
+    caption, whole = escape(summary.caption), table("figures layers", head, "".join(lines))
+    if len(lines) <= _MOST_LAYERS:
+        return f'<p class="quiet">{caption}</p>{whole}'
+    work = sorted(range(len(lines)), key=lambda place: -(summary.rows[place].multiply_adds or 0))[:_FIRST_LAYERS]
+    few = table("figures layers", head, "".join(lines[place] for place in sorted(work)))
+    return (
+        f'<p class="quiet">{caption}. The {_FIRST_LAYERS} layers with the most work:</p>{few}'
+        f"<details><summary>All {len(lines):,} layers</summary>{whole}</details>"
+    )
 
 
 def _field(row: Row) -> str:

@@ -156,5 +156,5 @@ def _has_maps(net: nn.Module) -> bool:
 
 
 def _image(drawn: Filters | Embedding, what: str, *, dpi: int) -> str:
-    url = png_url(drawn.figure(), dpi=dpi)
-    return f'<img class="figure" src="{url}" alt="{escape(what)}" style="max-width:100%;height:auto;background:#fff">'
+    url = png_url(drawn.figure(), dpi=dpi, transparent=True)
+    return f'<img class="figure" src="{url}" alt="{escape(what)}" style="max-width:100%;height:auto">'

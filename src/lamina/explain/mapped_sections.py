@@ -24,7 +24,7 @@ PICTURES_BYTES = 4_500_000
 _FIRST = 8  # pictures that are seen at once; the others unfold
 _SIDE_PX = 400  # of a drawn picture's longer side
 _WRONG = (232, 90, 20)
-_DIM = 0.45  # of their light is left to pixels that are right
+_DIM = 0.6  # of their light is left to pixels that are right
 _PAIRS = 12  # of classes that are confused most
 
 
@@ -47,8 +47,8 @@ def headline(scene: Scene) -> str:
     if beside.unreadable:
         notes.append(f"{counted(len(beside.unreadable), 'picture')} could not be read: {escape(beside.unreadable[0])}")
     return (
-        f'<div class="headline"><p class="accuracy">{_share(scores.mean_iou).removesuffix(" %")}<small>% mean IoU</small></p>'
-        f'<p class="count">{counted(len(beside.rows), "picture")}</p></div>\n<dl class="cards">{cards}</dl>'
+        f'<div class="headline"><p class="accuracy">{_share(scores.mean_iou).removesuffix(" %")}<small>%</small></p>'
+        f'<p class="count"><b>mean IoU</b> in {counted(len(beside.rows), "picture")}</p></div>\n<dl class="cards">{cards}</dl>'
         '<p class="quiet">IoU, intersection over union: of the pixels that are of a class or were taken for it, those that are both. '
         f"The mean is over classes, of all pixels together. {' '.join(notes)}</p>"
     )

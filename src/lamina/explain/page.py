@@ -130,6 +130,7 @@ def report(
         data = model.memorised(data)
     images, labels, classes = arrays(data)
     several = getattr(model, "multi_label", labels.ndim == 2)
+    progress.step(f"asking the model about {len(images):,} pictures")
     probs, labels = (checked_several if several else checked)(class_probs(model, data), labels)
     subject = Subject(
         model,

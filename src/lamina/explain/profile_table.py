@@ -253,7 +253,11 @@ class Profile(Drawn):
             [(kind, kind, forward, backward or 0.0) for kind, (forward, backward) in kinds.items()],
             "kind of layer",
         )
-        self._draw(figure.add_subplot(grid[0, 1]), shown, "layer")
+        left = len(self.rows) - len(shown)
+        spent = sum(row.seconds for row in self.rows) or 1.0
+        share = 1 - sum(forward + backward for *_, forward, backward in shown) / spent
+        note = f", the {len(shown)} slowest (the other {left} take {_percent(max(share, 0.0))})" if left else ""
+        self._draw(figure.add_subplot(grid[0, 1]), shown, f"layer{note}")
         trained = "forward and, paler, backward pass" if self.backward_s is not None else "forward pass"
         figure.suptitle(f"{self.network}, {' x '.join(map(str, self.shape))} on {self.device}: {trained}", fontsize=9)
         return figure
@@ -261,13 +265,7 @@ class Profile(Drawn):
     def _bars(self) -> list[tuple[str, str, float, float]]:
         slowest = sorted(self.rows, key=lambda row: -row.seconds)[:_BARS]
         chosen = [row for row in self.rows if any(row is other for other in slowest)]
-        bars = [(_short(self._name(row)), row.kind, row.forward_s, row.backward_s or 0.0) for row in chosen]
-        rest = [row for row in self.rows if not any(row is other for other in slowest)]
-        if rest:
-            bars.append(
-                (f"{len(rest)} more", "", sum(r.forward_s for r in rest), sum(r.backward_s or 0.0 for r in rest))
-            )
-        return bars
+        return [(_short(self._name(row)), row.kind, row.forward_s, row.backward_s or 0.0) for row in chosen]
 
     def _draw(self, axes: Any, bars: Sequence[tuple[str, str, float, float]], title: str) -> None:
         places = np.arange(len(bars))

@@ -9,12 +9,14 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lamina.explain.drawn import INK, RULE, TRAIN, VALIDATION, percents, plain
 from lamina.explain.ranking import FALSE_ALARMS, RECALLS, Ranking
 
 _WORST = 3  # drawn by themselves
+_BESIDE = 16  # letters of a label up to which two stand side by side
+_HEIGHT, _LINE = 3.9, 0.2  # inches: of the figure, and of a line of the legend
 _DASHES = ((0, (6, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
 _LOWEST = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998)  # where an axis may begin
 
@@ -30,7 +32,8 @@ def roc_figure(ranked: Sequence[Ranking]) -> Figure:
         _draw(axes, FALSE_ALARMS[seen], [one.hits[seen] for one in there], there, [one.auc for one in there])
         axes.set_xscale("log")
         axes.set_xlim(begins, 1)
-        axes.set_ylim(_lowest(np.array([one.hits[seen][len(FALSE_ALARMS[seen]) // 4] for one in there])), 1.002)
+        low = _lowest(np.array([one.hits[seen][len(FALSE_ALARMS[seen]) // 4] for one in there]))
+        axes.set_ylim(low, 1 + min(0.002, 0.01 * (1 - low)))
     axes.set_xlabel("share of the other pictures that is taken for it", fontsize=9, color=INK)
     axes.set_ylabel("share of the class that is found", fontsize=9, color=INK)
     _finish(figure, axes)
@@ -47,14 +50,15 @@ def precision_recall_figure(ranked: Sequence[Ranking]) -> Figure:
         even = np.array([RECALLS[np.abs(one.precisions - RECALLS).argmin()] for one in there])
         low = _lowest(even)
         axes.set(xlim=(low, 1 + 0.002 * (1 - low)), ylim=(low, 1 + 0.01 * (1 - low)))
+        axes.xaxis.set_major_locator(MaxNLocator(4))  # 99.85 % is wide
     axes.set_xlabel("recall: share of the class that is found", fontsize=9, color=INK)
-    axes.set_ylabel("precision: share of those called so that are", fontsize=9, color=INK)
+    axes.set_ylabel("precision: share that is right", fontsize=9, color=INK)
     _finish(figure, axes)
     return figure
 
 
 def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.0, 3.9), layout="constrained")
+    figure = Figure(figsize=(4.0, _HEIGHT), layout="constrained")
     return figure, figure.add_subplot()
 
 
@@ -68,17 +72,17 @@ def _draw(
     every = np.stack(lines)
     if len(every) > 1:
         axes.fill_between(x, every.min(axis=0), every.max(axis=0), color=RULE, linewidth=0, label="span of all")
-        axes.plot(x, every.mean(axis=0), color=INK, linewidth=2.0, label=f"mean  {_area(float(np.mean(areas)))}")
+        axes.plot(x, every.mean(axis=0), color=INK, linewidth=2.0, label=f"mean ({_area(float(np.mean(areas)))})")
     worst = np.argsort(areas, kind="stable")[:_WORST]
     for place, dashes in zip(worst, _DASHES, strict=False):
         name = ranked[place].name
         name = name if len(name) <= 18 else f"{name[:17]}…"
-        label = f"{name}  {_area(areas[place])}".replace("$", r"\$")
+        label = f"{name} ({_area(areas[place])})".replace("$", r"\$")
         axes.plot(x, lines[place], color=VALIDATION, linestyle=dashes, linewidth=1.5, label=label)
 
 
 def _area(value: float) -> str:
-    return f"{value:.3f}" if value < 0.9995 else f"{value:.5f}"
+    return f"{value:.3f}" if value < 0.9995 or value > 1 - 5e-6 else f"{value:.5f}"
 
 
 def _lowest(values: Float[np.ndarray, " _"]) -> float:
@@ -98,9 +102,12 @@ def _finish(figure: Figure, axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(percents))
     axes.minorticks_off()
     plain(axes)
-    if axes.get_legend_handles_labels()[1]:
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        across = 2 if max(map(len, labels)) <= _BESIDE else 1
+        figure.set_figheight(_HEIGHT if across == 2 else _HEIGHT + _LINE * (len(labels) // 2))
         figure.legend(
-            frameon=False, fontsize=8.5, labelcolor=INK, handlelength=2.6, loc="outside lower center", ncols=2
+            frameon=False, fontsize=8.5, labelcolor=INK, handlelength=2.6, loc="outside lower center", ncols=across
         )
     else:
         axes.text(0.5, 0.5, "no class with pictures", ha="center", transform=axes.transAxes, color=TRAIN)

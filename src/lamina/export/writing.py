@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from lamina.core import progress
+from lamina.core import export_texts, progress
 from lamina.core.errors import DataError, LaminaError, MissingExtraError, unknown_name
 from lamina.core.files import replacing
 from lamina.export import int8, metadata, onnx_file, samples
@@ -31,10 +31,10 @@ from lamina.export.lowering import TYPES
 from lamina.export.program import open_axes, program
 from lamina.export.samples import Samples
 
-FORMATS = {".onnx": "ONNX", ".pt2": "torch program", ".safetensors": "weights for plain torch"}
+FORMATS = export_texts.FORMATS
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 ENGINES = ("onnxruntime", "openvino")  # that run an .onnx; each of the other formats is run by torch
-EXTRA_FILE = "lamina.json"  # in a .pt2
+EXTRA_FILE = export_texts.PROGRAM_FILE
 
 
 def write(

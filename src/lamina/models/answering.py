@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -34,15 +35,28 @@ class Engines:
         self._made_for: Fingerprint | None = None
         self._built: dict[tuple[str, str], Engine | None] = {}  # None: torch as it is, for nothing else works
         self._lock = threading.RLock()
+        self._expected = 0  # pictures that are going to be answered, in several calls
+        self._warm = False  # whether torch has answered a batch: the first of a process is slow
 
     def __reduce__(self) -> tuple[type[Engines], tuple[()]]:
         return Engines, ()
+
+    @contextlib.contextmanager
+    def expecting(self, pictures: int) -> Iterator[None]:
+        """Within, so many pictures will be answered, some at a time: whether an engine pays is judged by all that are left."""
+        before, self._expected = self._expected, pictures
+        try:
+            yield
+        finally:
+            self._expected = before
 
     def answer(
         self, model: Any, images: Tensor, plain: Plain, *, batch_size: int, engine: str, precision: str
     ) -> np.ndarray[Any, Any]:
         """The answers (N ...) to uint8 pictures (N C H W); `plain` gives those of the model's network in torch."""
         _check(engine, precision)
+        later = max(self._expected - len(images), 0)
+        self._expected = later
         if not len(images) or batch_size < 1:
             return plain(images)  # whose error is that of every way
         if engine == "auto" and not _is_free(model):
@@ -50,20 +64,28 @@ class Engines:
         if engine == "torch" and precision == "float32":
             return plain(images)
         asked = (engine, precision)
-        done: list[np.ndarray[Any, Any]] = []
+        given, done = images, list[np.ndarray[Any, Any]]()
         if engine == "auto" and self._missing(model, asked):
-            for _ in range(2):  # the first batch of a process is slow, so the second is asked as well
-                begun = time.perf_counter()
-                done.append(plain(images[:BATCH]))
-                images, spent = images[BATCH:], time.perf_counter() - begun
-                if not len(images) or not _is_worth_it(model, spent * len(images) / BATCH, precision):
+            while True:
+                begun, some = time.perf_counter(), images[:BATCH]
+                done.append(plain(some))
+                images, each_s = images[BATCH:], (time.perf_counter() - begun) / len(some)
+                was_warm, self._warm = self._warm, True
+                left = len(images) + later
+                if not left or not _is_worth_it(model, each_s * left, precision):
                     return np.concatenate([*done, plain(images)] if len(images) else done)
+                if was_warm:
+                    break
+                if not len(images):  # the next call judges
+                    return np.concatenate(done)
         with self._lock:
             if self._missing(model, asked):
                 model.runtime.place(model.net)  # as torch's own answers do, lest the weights seem to change then
                 self._made_for = Fingerprint(model)
-                self._built[asked] = _build(model, images, engine, precision)
+                self._built[asked] = _build(model, images if len(images) else given, engine, precision)
             built = self._built[asked]
+        if not len(images):
+            return np.concatenate(done)
         if built is None:
             return np.concatenate([*done, plain(images)])
         return np.concatenate([*done, *_batches(built, images, min(batch_size, BATCH))])

@@ -5,7 +5,9 @@ After Mitchell et al. 2019, "Model Cards for Model Reporting"; what a person alo
 
 from __future__ import annotations
 
+import hashlib
 import html
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +17,25 @@ from typing import Any
 import torch
 import yaml
 
+from lamina.core import export_texts
+from lamina.core.errors import FileFormatError
 from lamina.data import datasets
 from lamina.data.preprocess import Preprocess
 from lamina.models import file
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _FEW = 8  # classes that are named where there are many
-_PIPELINES = {"classifier": "image-classification", "ensemble": "image-classification"}
+_PIPELINES = {
+    "classifier": "image-classification",
+    "ensemble": "image-classification",
+    "detector": "object-detection",
+    "segmenter": "image-segmentation",
+}
+_KINDS = {
+    "detector": "detector: which objects stand where, as boxes",
+    "segmenter": "segmenter: the class of every pixel",
+}
+_MAIN = {"AP": "AP", "AP50": "AP50", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}  # what is told first
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,8 @@ class Card:
         told = self.description
         named = {
             "kind": _kind(told),
-            "network": f"{_network(told)}, {self.parameters:,} parameters",
+            "format": told.get("export", ""),
+            "network": _network(told) + (f", {self.parameters:,} parameters" if self.parameters else ""),
             "classes": _listed(told.get("classes", ())),
             "numbers": _listed(told.get("names", ())),
             "pictures": _prepared(told.get("preprocess")),
@@ -116,6 +131,45 @@ def read(path: str | os.PathLike[str]) -> Card:
     return Card(described, count, str(contents.path), os.stat(contents.path).st_size, contents.digest)
 
 
+def is_export(path: str | os.PathLike[str]) -> bool:
+    """Whether it is a file that `export` writes, by its ending and, of a .safetensors, what it says."""
+    source = Path(path)
+    if source.suffix != ".safetensors":
+        return source.suffix in export_texts.FORMATS
+    try:
+        return bool(export_texts.read(source))
+    except (OSError, ValueError):
+        return False
+
+
+def of_export(path: str | os.PathLike[str]) -> Card:
+    """The card of an exported file (.onnx, .pt2, .safetensors), as far as its metadata tells.
+
+    Raises FileFormatError for one that is not there, damaged, or not of `export`.
+    """
+    source, expected = Path(path), "A file that model.export wrote was expected."
+    try:
+        texts = export_texts.read(source)
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise FileFormatError(f"{source} cannot be read ({why}).", expected, "Check the path.") from error
+    if not texts:
+        raise FileFormatError(
+            f"{source} does not say what is in it.", expected, "Ask the program that wrote it, or look with onnx."
+        )
+    told: dict[str, Any] = {}
+    with file.understanding(source):
+        for name, text in texts.items():
+            told[name] = json.loads(text) if text[:1] in "[{" or text in ("true", "false") else text
+        told["network"] = {"name": told.get("network", "network")}
+        told["began_with"] = {"licence": told.pop("licence", "")}
+        told["export"] = f"{export_texts.FORMATS[source.suffix]} in {told.get('precision', 'float32')}"
+        made = Card(told, 0, str(source), source.stat().st_size, digest)
+        str(made)  # whatever the texts are, they make a card
+    return made
+
+
 def told_of_data(dataset: Any) -> dict[str, Any]:
     """What a card tells of a training set: its name, how many pictures, and of each class; the licence of a named data set."""
     told: dict[str, Any] = {"name": getattr(dataset, "name", ""), "pictures": len(dataset)}
@@ -129,6 +183,7 @@ def told_of_data(dataset: Any) -> dict[str, Any]:
 
 def _kind(told: Mapping[str, Any]) -> str:
     kind = str(told.get("kind", "model"))
+    kind = _KINDS.get(kind, kind)
     return "classifier, any number of labels a picture" if told.get("multi_label") else kind
 
 
@@ -174,7 +229,9 @@ def _held(told: Mapping[str, Any]) -> str:
 
 
 def _figures(told: Mapping[str, Any], epoch: int | None) -> str:
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in told.items() if isinstance(value, int | float))
+    main = {f"val_{name}": f"validation {text}" for name, text in _MAIN.items()} | _MAIN
+    names = [*(name for name in main if name in told), *(name for name in told if name not in main)]
+    figures = ", ".join(f"{main.get(n, n)} {told[n]:.4g}" for n in names if isinstance(told[n], int | float))
     return f"{figures} (epoch {epoch})" if figures and epoch else figures
 
 

@@ -23,13 +23,13 @@ from lamina import networks
 from lamina.core import sealed
 from lamina.core.errors import FileFormatError, LaminaError
 from lamina.core.files import replacing
+from lamina.core.model_paths import located as located
 from lamina.core.sealed import digest, header_of, tensors_of
 from lamina.models.graph import Graph
 from lamina.networks.load import fill as fill
 from lamina.training.world import is_spread, whole
 
 VERSION = "1"
-OF_RUN = ("best.safetensors", "last.safetensors")  # models in a run's folder, the one to take first
 _READABLE = ("1",)
 _KEYS = {"format", "version", "model", "sha256"}
 _PLAIN = "it holds weights for plain torch, for net.load_state_dict(safetensors.torch.load_file(path))"
@@ -72,29 +72,6 @@ def take(net: nn.Module, description: Mapping[str, Any]) -> Callable[[str | os.P
     return write_taken
 
 
-def located(path: str | os.PathLike[str]) -> Path:
-    """The file itself; of a run's folder the best model, or the last where no validation said which is best.
-
-    Raises FileFormatError where there is neither.
-    """
-    source = Path(path)
-    if source.is_file():
-        return source
-    if not source.is_dir():
-        raise FileFormatError(
-            f"There is no file {source}.", "A model file written by save was expected.", "Check the path."
-        )
-    models = [source / name for name in OF_RUN if (source / name).is_file()]
-    if models:
-        return models[0]
-    others = sorted(path.name for path in source.glob("*.safetensors"))
-    raise FileFormatError(
-        f"{source} is a folder without {' or '.join(OF_RUN)}.",
-        "A model file, or the folder of a run that has trained for an epoch, was expected.",
-        f"Name the file in it: {source / others[0]}." if others else "Train first: lamina train DATA --output FOLDER.",
-    )
-
-
 def read(path: str | os.PathLike[str]) -> Contents:
     """Reads and checks a model file, of a run's folder its best. A foreign, truncated or damaged one is a FileFormatError that
     says which it is."""
@@ -113,6 +90,12 @@ def read(path: str | os.PathLike[str]) -> Contents:
             f"{source} is an archive of numpy arrays.",
             "A model file written by save was expected, which also says what its weights belong to.",
             begin,
+        )
+    if header is None and _is_picture(data):
+        raise FileFormatError(
+            f"{source} is a picture.",
+            "A model file was expected.",
+            f"Ask a model about it: lamina predict MODEL {source.name}, or model.predict({source.name!r}).",
         )
     if header is None and _is_pickle(data):
         raise FileFormatError(
@@ -237,6 +220,14 @@ def versions() -> dict[str, str]:
     from lamina import __version__
 
     return {"lamina": __version__, "torch": torch.__version__}
+
+
+def _is_picture(data: bytes) -> bool:
+    """Whether a file begins as JPEG, PNG, GIF, WebP or TIFF pictures do."""
+    begin = data[:12]
+    return begin.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")) or (
+        begin.startswith(b"RIFF") and begin.endswith(b"WEBP")
+    )
 
 
 def _is_pickle(data: bytes) -> bool:

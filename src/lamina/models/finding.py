@@ -53,10 +53,13 @@ class Finder:
         feeding: dict[str, Any] = {"class_weight": class_weight, "balance": balance, "augment": augment, "seed": seed}
         with _as_before(self, x):
             step, batches = _fed(self, x, y, batch_size=batch_size, **feeding)
-            guessing = guessing_loss(step, batches)
-            return rates.find_lr(
-                step, batches, start=start, end=end, steps=steps, check=check, seed=seed, guessing=guessing
-            )
+            try:
+                guessing = guessing_loss(step, batches)
+                return rates.find_lr(
+                    step, batches, start=start, end=end, steps=steps, check=check, seed=seed, guessing=guessing
+                )
+            finally:
+                feed.release(None if batches is x else batches)
 
     def find_batch_size(self, x: Any, y: Any = None, *, limit: int | None = None) -> sizes.BatchSizes:
         """The largest batch of these samples that fits in memory, up to `limit` or all of them; each size told was really run."""

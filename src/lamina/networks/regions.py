@@ -59,13 +59,13 @@ def pooled(
 
     `maps` are {stride: B C H/stride W/stride}, of one number of channels; from the stride s the regions of about 14 s px a side are pooled.
     """
-    count = regions.shape[1]
-    owner = torch.arange(len(regions), device=regions.device, dtype=regions.dtype)
+    pictures, count = regions.shape[:2]
+    owner = torch.arange(pictures, device=regions.device, dtype=regions.dtype)
     rows = torch.cat([owner[:, None, None].expand(-1, count, 1), regions], dim=2).flatten(0, 1)
     strides = sorted(maps)
     if len(strides) == 1:
         found = _aligned(maps[strides[0]], rows, strides[0], cells)
-        return found.unflatten(0, (-1, count))
+        return found.reshape(pictures, count, *found.shape[1:])
     level = levels(rows[:, 1:], strides)
     if torch.compiler.is_exporting():  # the number of regions of a level is not known then: all are pooled from each
         of_levels = [_aligned(maps[stride], rows, stride, cells) for stride in strides]
@@ -73,13 +73,13 @@ def pooled(
             (each * (level == number)[:, None, None, None] for number, each in enumerate(of_levels)),
             torch.zeros_like(of_levels[0]),
         )
-        return found.unflatten(0, (-1, count))
+        return found.reshape(pictures, count, *found.shape[1:])
     order = level.argsort(stable=True)
     counts = torch.bincount(level, minlength=len(strides)).tolist()
-    parts = rows[order].split(counts)
+    parts = torch.split(rows[order], counts)
     taken = [_aligned(maps[stride], part, stride, cells) for stride, part in zip(strides, parts, strict=True)]
     found = torch.cat(taken)[order.argsort()]
-    return found.unflatten(0, (-1, count))
+    return found.reshape(pictures, count, *found.shape[1:])
 
 
 def levels(regions: Float[Tensor, "N 4"], strides: Sequence[int]) -> Tensor:
@@ -141,7 +141,7 @@ class Proposer(nn.Module):
             x = F.relu(self.conv(maps[stride]))
             logits.append(self.objectness(x).permute(0, 2, 3, 1).flatten(1).float())
             told = self.boxes(x).permute(0, 2, 3, 1)
-            deltas.append(told.reshape(len(x), -1, 4).float())
+            deltas.append(told.reshape(told.shape[0], -1, 4).float())
             places.append(anchors(x, stride, sides))
         boxes, scores = self._best(logits, deltas, places, size)
         return Proposals(boxes, scores, torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(places))

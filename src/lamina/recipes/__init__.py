@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lamina.core.errors import unknown_name
+from lamina.recipes.camvid import camvid_fcn8s, camvid_segnet, camvid_unet
 from lamina.recipes.cifar10 import cifar10_fast
 from lamina.recipes.few_photos import FineTuning, few_photos
 from lamina.recipes.mnist import mnist_deepconvnet, mnist_fast
+from lamina.recipes.pixels import PixelRecipe
 from lamina.recipes.recipe import Recipe
 
-__all__ = ["FineTuning", "Recipe", "cifar10_fast", "few_photos", "get", "mnist_deepconvnet", "mnist_fast", "names"]
+__all__ = [
+    "FineTuning",
+    "PixelRecipe",
+    "Recipe",
+    "camvid_fcn8s",
+    "camvid_segnet",
+    "camvid_unet",
+    "cifar10_fast",
+    "few_photos",
+    "get",
+    "mnist_deepconvnet",
+    "mnist_fast",
+    "names",
+]
 
 _RECIPES: dict[str, Callable[[], Recipe]] = {
     "cifar10_fast": cifar10_fast,

@@ -164,14 +164,15 @@ function answer(entry) {
   current = entry;
   const tell = (isLast) => {
     if (!at("frame").hidden && at("shown").src === entry.url && at("shown").complete) drawOn(entry);
-    if (isLast) at("status").textContent = `${summary(entry.result, card).spoken}.`;
+    if (!isLast) return;
+    at("status").textContent = `${summary(entry.result, card).spoken}.`;
+    list();
   };
   at("answer").replaceChildren(...described(entry.result, card, tell));
   at("timing").textContent = timing(entry);
   at("answer-tools").hidden = !card.explains;
   at("look").setAttribute("aria-pressed", "false");
   tell(true);
-  list();
 }
 
 function timing({ all_ms, server_ms, engine: by }) {

@@ -102,8 +102,8 @@ function bars({ label, index, probability, threshold, top, labels }) {
   return parts;
 }
 
-function values(named) {
-  const pairs = Object.entries(named);
+function values(told) {
+  const pairs = Object.entries(told);
   if (pairs.length === 1) return headline(number(pairs[0][1]), pairs[0][0]);
   const rows = pairs.map(([name, value]) => make("tr", { class: "below" }, named("th", { scope: "row" }, name), make("td", { class: "number" }, number(value))));
   return [make("table", { "aria-label": "Numbers" }, make("tbody", {}, ...rows))];

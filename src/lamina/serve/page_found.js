@@ -1,11 +1,18 @@
 // What was found where: boxes with a slider for the least score, maps of classes with one for the opacity, both drawn and listed.
 
-import { count, headline, make, named, percent } from "./page_answer.js";
+import { count, headline, make, named } from "./page_answer.js";
 
 const COLOURS = ["#ffb000", "#4cc9f0", "#f15bb5", "#9be15d", "#c8a2ff", "#ff7a3d", "#2ec4b6", "#ffe45c"]; // where the server tells none
 const SHEET = 1600; // px: the longer side of what masks are drawn on
 const NAMED = 8; // boxes of which each has its name on the picture; of more the number alone
 const chosen = { least: 50, cover: 55 }; // %: what the sliders say, for all pictures
+
+// To two digits or so; never rounded up to 100 nor down to 0 when it is neither.
+function percent(share) {
+  const text = (100 * share).toFixed(share < 0.0995 ? 1 : 0);
+  if (text === "100" && share < 1) return "> 99 %";
+  return text === "0.0" && share > 0 ? "< 0.1 %" : `${text.replace(/\.0$/, "")} %`;
+}
 
 export const locates = (result) => Boolean(result.detections || result.areas);
 
@@ -35,7 +42,7 @@ export function found(result, card, changed) {
 function boxes(result, card, changed) {
   const head = make("div", {});
   const body = make("tbody", {});
-  const titles = make("tr", {}, ...["Object", "Where", "Score"].map((title) => make("th", { scope: "col", class: title === "Score" ? "number" : undefined }, title)));
+  const titles = make("tr", {}, ...["Object", "Where", "Score"].map((title) => make("th", { scope: "col", class: { Where: "where", Score: "number" }[title] }, title)));
   const table = make("table", { "aria-label": "Objects found" }, make("thead", {}, titles), body);
   const fill = () => {
     const list = objects(result, card);

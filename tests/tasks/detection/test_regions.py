@@ -25,10 +25,9 @@ SIDE, CLASSES = 64, 2
 class Toy(nn.Module):
     """Maps of the strides 4 and 8."""
 
-    feature_dims = {4: 8, 8: 16}
-
     def __init__(self):
         super().__init__()
+        self.feature_dims = {4: 8, 8: 16}
         self.stem = nn.Sequential(
             nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU()
         )
@@ -114,7 +113,8 @@ def torchvisions(net):
 
         def forward(self, images):
             maps = net.maps(images)
-            return {**{str(s): x for s, x in maps.items()}, "16": torch.nn.functional.max_pool2d(maps[8], 1, 2)}
+            more = {} if net.pyramid is None else {16: torch.nn.functional.max_pool2d(maps[8], 1, 2)}
+            return {str(stride): x for stride, x in {**maps, **more}.items()}
 
     theirs = TheirFasterRCNN(
         Maps(),
@@ -228,3 +228,18 @@ def test_a_detector_learns_a_batch_by_heart_and_comes_back_from_its_file(tmp_pat
     detector.save(path)
     same = lamina.load(path).predict(images[0])
     assert str(same) == str(detector.predict(images[0]))
+
+
+@pytest.mark.slow
+def test_onnx_answers_box_by_box_as_torch_does(tmp_path):
+    session = pytest.importorskip("onnxruntime")
+    detector = lamina.Detector(
+        lively().eval(), classes=["a", "b"], preprocess=lamina.Preprocess(size=(SIDE, SIDE), resize="pad")
+    )
+    detector.export(tmp_path / "net.onnx")
+    images = torch.randint(0, 256, (3, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = session.InferenceSession(tmp_path / "net.onnx")
+    (answers,) = found.run(None, {found.get_inputs()[0].name: images.numpy()})
+    expected = detector.answer(images, engine="torch")
+    assert (expected[..., 5] >= 0).sum() > 10
+    torch.testing.assert_close(torch.from_numpy(answers), torch.from_numpy(expected), rtol=1e-4, atol=1e-3)

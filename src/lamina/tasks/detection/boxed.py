@@ -98,7 +98,7 @@ def as_data(x: Any, y: Any, classes: Sequence[str] | None) -> AnnotatedArrays:
         raise DataError(
             f"y holds a {type(wrong).__name__}.",
             "What is known of each picture was expected: an Annotation, or a dict with boxes (N 4) and labels (N).",
-            "Pass y=[lamina.data.Annotation(boxes_xyxy=..., labels=...), ...].",
+            "Pass y=[lamina.structures.Annotation(boxes_xyxy=..., labels=...), ...].",
         )
     known = [annotation(each) for each in told]
     for number, each in enumerate(known):

@@ -157,6 +157,7 @@ def _regions(said: RegionPredictions, suppression: Suppression) -> Candidates:
 
 
 DECODERS: dict[str, Decoder] = {  # by the network's class name
+    "FastRCNN": _regions,
     "FasterRCNN": _regions,
     "FCOS": _fcos,
     "RetinaNet": _retinanet,

@@ -17,7 +17,7 @@ from lamina.data.preprocess import Preprocess
 from lamina.data.workers import WorkerBatches
 from lamina.export.deployable import Deployable
 from lamina.metrics.coco import NUMBERS, CocoScores
-from lamina.models import borrowed, feed, file, fitting, objective, pictures
+from lamina.models import borrowed, feed, file, fitting, objective, pictures, videos
 from lamina.models.annotated import AnnotatedModel
 from lamina.models.annotated_data import Annotated, Described
 from lamina.models.answering import Engines
@@ -248,14 +248,14 @@ class Detector(AnnotatedModel):
     ) -> Any:
         """What stands in a picture with a score of `threshold` or more (one Detections, in its own pixels), or in several (a list).
 
-        See Classifier.predict.
+        Of a video file an iterator of what is found in its frames, which are read meanwhile. See Classifier.predict.
         """
-        found = [
+        found = (
             result
             for answers, some in self._shown(x, batch_size, on_error, engine=engine, precision=precision)
             for result in self.results(answers, some.sources, sizes=some.sizes, threshold=threshold)
-        ]
-        return found[0] if pictures.is_single(x, self._prepared().channels) else found
+        )
+        return videos.given_back(x, found, single=pictures.is_single(x, self._prepared().channels))
 
     def results(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -21,7 +21,7 @@ from lamina.metrics.metric import Metric
 from lamina.structures.annotation import IGNORED
 from lamina.structures.batch import Batch, Logs
 from lamina.tasks.segmentation.decode import in_picture
-from lamina.training import SupervisedStep
+from lamina.training import SupervisedStep, Update
 
 _THREADS = 4
 
@@ -88,13 +88,12 @@ class OwnPixelsStep:
     Answers are taken to a picture's size as `predict` does it. `seen` counts the labelled pixels of each class.
     """
 
-    updates: Mapping[str, Any] = {}
-
     def __init__(
         self, step: SupervisedStep, preprocess: Preprocess, classes: int, *, metrics: Mapping[str, Metric] | None = None
     ) -> None:
         self.step, self.preprocess = step, preprocess
         self.networks = step.networks
+        self.updates: dict[str, Update] = {}
         self.metrics = dict(step.metrics if metrics is None else metrics)
         self.seen: Int64[Tensor, " K"] = torch.zeros(classes, dtype=torch.int64)
 

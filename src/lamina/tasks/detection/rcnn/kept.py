@@ -36,13 +36,13 @@ class Kept:
             return self._held[key]
         path = self.folder / key[:2] / f"{key}.npz"
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         except _DAMAGED:
             made = dict(make())
-        with replacing(path) as temporary, temporary.open("wb") as stream:
+        with replacing(path) as temporary, temporary.open("wb") as output:
             arrays_: dict[str, Any] = {name: value.numpy() for name, value in made.items()}
-            np.savez(stream, **arrays_)
+            np.savez(output, **arrays_)
         return made
 
     def holds(self, key: str) -> bool:

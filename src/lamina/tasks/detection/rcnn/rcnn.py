@@ -55,7 +55,7 @@ class RCNN:
     `cache` is a folder where proposals and features are kept, so that a run that was stopped goes on; None keeps them in memory.
     `side_px` is the size to which regions are warped, with `context_px` of their surroundings; None: 16 of 227 px, as in the paper.
 
-    `fit` trains all stages; `propose`, `features`, `fit_svms`, `fit_regressions` and `fine_tune` are the stages. `seconds` says how
+    `fit` trains all stages; `propose`, `features`, `see`, `fit_svms`, `fit_regressions` and `fine_tune` are the stages. `seconds` says how
     long each has taken, and of how many pictures. Scores of results are margins of the SVMs: above 0 where the class is seen.
     """
 
@@ -102,6 +102,19 @@ class RCNN:
         known = self.kept.holds(self.look.key(picture, boxes_xyxy))
         return self._timed("look", known, lambda: self.look(picture, boxes_xyxy))
 
+    def see(self, dataset: AnnotatedDataset, index: int) -> Regions:
+        """What one picture has to teach the SVMs: the features of its annotated boxes, and then of its proposals."""
+        picture, proposals, truth = self._proposed(dataset, index)
+        corners, labels = truth_rows(truth)
+        together = torch.cat([corners, proposals])
+        near = truth if truth.boxes_xyxy is None else truth.objects(~box_arithmetic.is_degenerate(truth.boxes_xyxy))
+        overlaps = torch.zeros(len(together), len(dataset.classes))
+        if near.boxes_xyxy is not None and near.labels is not None:  # crowds too: what is like them is no negative
+            shared = box_arithmetic.overlap(together[:, None], near.boxes_xyxy[None].float())
+            overlaps = overlaps.scatter_reduce(1, near.labels.expand(len(together), -1), shared, "amax")
+        which = torch.cat([labels, labels.new_full((len(proposals),), -1)])
+        return Regions(self.features(picture, together).deep, overlaps, which)
+
     def fine_tune(self, dataset: AnnotatedDataset, *, epochs: int = 1, regions: int = 64, rate: float = 1e-3) -> None:
         """Trains the network to tell the classes and background apart in proposals (section 2.3): positive from an overlap of 0.5 on.
 
@@ -123,9 +136,9 @@ class RCNN:
         self._meet(dataset)
         classes = tuple(dataset.classes)
         for index in range(len(dataset)):
-            self._regions(dataset, index)
+            self.see(dataset, index)
         start = time.perf_counter()
-        examples = Lazily(len(dataset), lambda index: self._regions(dataset, index))
+        examples = Lazily(len(dataset), lambda index: self.see(dataset, index))
         self.svms = LinearSVMs(classes, **told).fit(examples)
         self._add("fit_svms", time.perf_counter() - start, len(dataset))
         return self.svms
@@ -224,19 +237,6 @@ class RCNN:
             return proposals
         moved = self.regressions.boxes(places, proposals, label)
         return box_arithmetic.clip(moved, (picture.shape[1], picture.shape[2]))
-
-    def _regions(self, dataset: AnnotatedDataset, index: int) -> Regions:
-        """What one picture has to teach the SVMs: its annotated boxes, and then its proposals."""
-        picture, proposals, truth = self._proposed(dataset, index)
-        corners, labels = truth_rows(truth)
-        together = torch.cat([corners, proposals])
-        near = truth if truth.boxes_xyxy is None else truth.objects(~box_arithmetic.is_degenerate(truth.boxes_xyxy))
-        overlaps = torch.zeros(len(together), len(dataset.classes))
-        if near.boxes_xyxy is not None and near.labels is not None:  # crowds too: what is like them is no negative
-            shared = box_arithmetic.overlap(together[:, None], near.boxes_xyxy[None].float())
-            overlaps = overlaps.scatter_reduce(1, near.labels.expand(len(together), -1), shared, "amax")
-        which = torch.cat([labels, labels.new_full((len(proposals),), -1)])
-        return Regions(self.features(picture, together).deep, overlaps, which)
 
     def _proposed(self, dataset: AnnotatedDataset, index: int) -> tuple[Tensor, Tensor, Annotation]:
         picture = dataset.picture(index)

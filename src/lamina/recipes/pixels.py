@@ -1,0 +1,82 @@
+"""What a recipe of a segmenter holds, and how it is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from lamina.data.preprocess import Preprocess
+from lamina.models import borrowed
+from lamina.optimizers import Group
+from lamina.tasks import Segmenter
+from lamina.training import Callback, Runtime
+
+
+@dataclass(frozen=True)
+class PixelRecipe:
+    """Tuned settings of a segmenter: everything that its measured result depends on but the seed.
+
+    `optimizer` is a spec of `lamina.optimizers`; `schedule` maps progress 0..1 to a factor of its learning rate. `trunk_rate` is the
+    share of it that the backbone, which has learnt before, is given. `balance` and `augment` are those of Segmenter.fit.
+    """
+
+    name: str
+    data: str
+    network: str
+    backbone: str
+    preprocess: Preprocess
+    epochs: int
+    batch_size: int
+    optimizer: Any
+    schedule: str | Callable[[float], float]
+    loss: Any
+    augment: Any = None
+    balance: str | None = None
+    trunk_rate: float = 1.0
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        pretrained: borrowed.Pretrained = True,
+        seed: int = 0,
+        epochs: int | None = None,
+        run: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        callbacks: Sequence[Callback] = (),
+        verbose: str | int = "auto",
+        validation_data: Any = None,
+        runtime: Runtime | None = None,
+    ) -> Segmenter:
+        """A segmenter trained on `data` as the recipe says; initial values, order and augmentation are functions of `seed`.
+
+        `pretrained` says where the backbone's weights come from; see Segmenter.
+        """
+        torch.manual_seed(seed)  # what is new begins with values drawn here; everything after is keyed by fit's seed
+        segmenter = Segmenter(
+            self.network,
+            backbone=self.backbone,
+            pretrained=pretrained,
+            preprocess=self.preprocess,
+            arguments=self.arguments,
+        )
+        slower = {"groups": Group("trunk", rate=self.trunk_rate)} if self.trunk_rate != 1.0 else None
+        segmenter.compile(self.optimizer, self.loss, schedule=self.schedule, runtime=runtime, update=slower)
+        told: dict[str, Any] = {"run": run, "resume": resume, "callbacks": list(callbacks), "verbose": verbose}
+        segmenter.fit(
+            data,
+            batch_size=self.batch_size,
+            epochs=self.epochs if epochs is None else epochs,
+            validation_data=validation_data,
+            validation_split=0.0,
+            seed=seed,
+            balance=self.balance,
+            augment=self.augment,
+            **told,
+        )
+        return segmenter

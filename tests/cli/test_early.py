@@ -1,0 +1,69 @@
+"""What is wrong with a command line is told before torch is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from lamina.cli import early
+from lamina.data.formats import FORMATS
+from lamina.export import made_engines, writing
+from lamina.models import tta
+from lamina.optimizers import OPTIMIZERS, schedules
+from lamina.recipes import names as recipes
+from lamina.training.averaging import AVERAGES
+from lamina.training.runtime import PRECISIONS
+
+TABLES = {
+    "optimizer": OPTIMIZERS,
+    "schedule": schedules.SCHEDULES,
+    "average": AVERAGES,
+    "format": FORMATS,
+    "precision": PRECISIONS,
+    "recipe": recipes(),
+    "tta": tta.NAMES,
+}
+
+
+@pytest.mark.parametrize("option", TABLES)
+def test_the_names_read_off_the_source_are_those_of_the_table(option):
+    assert sorted(early.known(option)) == sorted(TABLES[option])
+
+
+def test_the_tables_of_exports_are_read_too():
+    assert early.keys("export/writing.py", "ENGINES") == writing.ENGINES
+    assert early.keys("export/writing.py", "PRECISIONS") == writing.PRECISIONS
+    assert early.keys("export/made_engines.py", "ENGINES") == tuple(made_engines.ENGINES)
+
+
+def test_a_table_that_cannot_be_read_so_refuses_nothing(monkeypatch):
+    assert early.keys("no/such/file.py", "NAMES") == early.keys("networks/__init__.py", "_NETWORKS") == ()
+    monkeypatch.setattr(early, "keys", lambda file, table: ())
+    early.check_options(optimizer="mine", schedule=None)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "mnist", "--optimizer", "adamm"], "'adam'"),
+        (["train", "mnist", "--pretrained=x.npz"], "--weights FILE"),
+        (["train", "mnist", "--pretrained", "x.npz"], "--weights FILE"),
+        (["predict", "nowhere.safetensors", "cat.jpg"], "There is no file nowhere.safetensors."),
+        (["evaluate", ".", "--tta", "flop"], "is a folder without best.safetensors"),
+        (["export", "lamina.safetensors", "x.h5"], ".onnx (ONNX)"),
+        (["serve", "lamina.safetensors", "--engine", "foo"], "'onnxruntime'"),
+        (["curves", "nowhere"], "There is no folder nowhere."),
+    ],
+)
+def test_a_slip_is_told_without_torch(words, told, tmp_path):
+    (tmp_path / "lamina.safetensors").write_bytes(b"")
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = {['lamina', *words]!r}\nfrom lamina.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert told in ran.stderr
+    assert "torch was imported" not in ran.stderr
+    assert ran.returncode in (1, 2)

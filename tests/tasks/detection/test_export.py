@@ -1,0 +1,68 @@
+"""Detectors that leave the library with their suppression inside, beside the network box by box."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lamina.tasks.detection import Suppression
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def exported(learnt: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    detector, images, _ = learnt
+    made = detector.export(tmp_path_factory.mktemp("out") / "found.onnx", data=images)
+    return made, made.path
+
+
+def require_equal(mine: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any]) -> None:
+    assert (mine[..., 5] >= 0).sum() > len(mine)
+    np.testing.assert_allclose(theirs[..., :4], mine[..., :4], atol=1e-3)
+    np.testing.assert_allclose(theirs[..., 4], mine[..., 4], atol=1e-5)
+    np.testing.assert_array_equal(theirs[..., 5], mine[..., 5])
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_onnx_runtime_finds_the_same_boxes_in_a_batch_of_any_size(learnt: Any, exported: Any, count: int) -> None:
+    detector, images, _ = learnt
+    session = onnxruntime.InferenceSession(str(exported[1]))
+    (found,) = session.run(None, {"images": images[:count].numpy()})
+    require_equal(detector.answer(images[:count], engine="torch"), found)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_openvino_finds_the_same_boxes(learnt: Any, exported: Any, count: int) -> None:
+    openvino = pytest.importorskip("openvino")
+    detector, images, _ = learnt
+    compiled = openvino.Core().compile_model(str(exported[1]), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    require_equal(detector.answer(images[:count], engine="torch"), compiled([images[:count].numpy()])[0])
+
+
+def test_the_file_was_compared_box_by_box(exported: Any) -> None:
+    made, _ = exported
+    assert made.agreement == 1.0
+    assert made.largest_difference < 1e-4
+
+
+def test_the_torch_program_finds_the_same_boxes(learnt: Any, tmp_path: Path) -> None:
+    detector, images, _ = learnt
+    made = detector.export(tmp_path / "found.pt2", data=images)
+    answers = torch.export.load(made.path).module()(images[:3]).numpy()
+    require_equal(detector.answer(images[:3], engine="torch"), answers)
+
+
+def test_other_settings_ask_the_engines_anew(learnt: Any) -> None:
+    detector, images, _ = learnt
+    before = detector.answer(images[:2], engine="onnxruntime")
+    detector.suppression = Suppression(least_score=0.5)
+    try:
+        after = detector.answer(images[:2], engine="onnxruntime")
+    finally:
+        detector.suppression = Suppression()
+    assert (after[..., 5] >= 0).sum() < (before[..., 5] >= 0).sum()
