@@ -50,7 +50,7 @@ def test_boxes_lie_where_they_are_said_to(told: Callable[..., Any], shot: Callab
         assert (seen["width"], seen["height"]) == pytest.approx(((x1 - x) * scale, (y1 - y) * scale), abs=6)
     table = page.get_by_role("table", name="Objects found")
     expect(table.get_by_role("rowheader")).to_have_text(["1cat", "2sofa"])
-    expect(table.locator(".where")).to_have_text(["left 200 × 120 px", "right 90 × 140 px"])  # noqa: RUF001
+    expect(table.locator("td.where")).to_have_text(["left 200 × 120 px", "right 90 × 140 px"])  # noqa: RUF001
     expect(page.locator("#status")).to_have_text("2 objects: cat left, sofa right.")
     expect(page.locator("#frame .tag")).to_have_text(["1 cat", "2 sofa"])
     shot(page, "boxes")

@@ -87,7 +87,7 @@ def test_a_slip_is_told_without_a_trace(typed, words, code, told):
 def test_without_a_layer_the_last_with_maps_is_taken_and_named(typed, tmp_path):
     code, out, err = typed("explain", "pets.safetensors", "--what", "exciting", "--data", "pets")
     assert (code, out.strip()) == (0, "pets-exciting.png")
-    assert "The layer is c5" in err or "The layer is c3" in err
+    assert "The layer is s4, the last with maps" in err
 
 
 def test_a_broken_picture_among_several_is_named_and_the_others_are_explained(typed, tmp_path):

@@ -204,7 +204,7 @@ def test_what_is_no_export_is_told(saved, tmp_path):
         card.of_export(tmp_path / "other.pt2")
     with zipfile.ZipFile(tmp_path / "liar.pt2", "w") as archive:
         archive.writestr("archive/extra/lamina.json", json.dumps({"format": "lamina export", "preprocess": "[1]"}))
-    with pytest.raises(FileFormatError, match="cannot be made"):
+    with pytest.raises(DataError, match="The preprocessing names 1"):
         card.of_export(tmp_path / "liar.pt2")
 
 

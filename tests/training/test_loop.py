@@ -3,7 +3,6 @@
 import copy
 import os
 import signal
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from lamina.core import random
 from lamina.data.loader import ArrayBatches
 from lamina.structures.batch import Logs
 from lamina.training import Callback, Interrupted, Loop, Runtime, SupervisedStep, Target, Update
-from lamina.training import loop as loop_module
 
 FLOAT32 = Runtime("cpu", precision="float32")
 
@@ -391,12 +389,3 @@ def test_a_signal_in_or_before_a_validation_waits_for_no_end_of_it_and_nothing_i
     whole.fit(ArrayBatches(x, y, batch_size=8), epochs=2, validation=held)
     assert again.history.history == whole.history.history
     assert all(torch.equal(a, b) for a, b in zip(again.step.net.parameters(), whole.step.net.parameters(), strict=True))
-
-
-def test_a_checkpoint_of_many_processes_has_the_samples_of_all_where_a_metric_keeps_them():
-    mine, theirs, whole = (metrics.get("mean_average_precision") for _ in range(3))
-    mine.update(torch.tensor([[0.9, 0.1], [0.2, 0.7]]), torch.tensor([[1, 0], [1, 1]]))
-    theirs.update(torch.tensor([[0.8, 0.3]]), torch.tensor([[0, 1]]))
-    world = SimpleNamespace(size=2, gather=lambda sums: [sums, theirs.sums])
-    whole.load_state_dict(loop_module._joined(mine, world))
-    assert [len(rows) for rows in whole.sums] == [3, 3, 3]

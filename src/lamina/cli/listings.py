@@ -35,7 +35,8 @@ def models(
             typer.echo(f"{name:{width}s}  {opening.parameters_of(name):>11s}  {told}")
     for number, each in enumerate(each for each in tasks if each in ANNOTATED):
         typer.echo(
-            "\n" * (number > 0 or task is None) + f"{f'for {each}':{width}s}  {'parameters':>11s}  (with 10 classes; --backbone: on another)"
+            "\n" * (number > 0 or task is None)
+            + f"{f'for {each}':{width}s}  {'parameters':>11s}  (of 10 classes; or --backbone)"
         )
         for name in networks.names(each):
             under = f"on {networks.backbone(name)}"

@@ -104,8 +104,8 @@ class Reference:
         largest = 0.0
         for name, a, b in zip(self.deployable.answers, wanted, came, strict=True):
             if name == DETECTIONS:
-                apart, share = boxes_apart.apart(a, b, least_score=self._least_score)
-                largest = max(largest, apart if share > _HALF else float("inf"))  # how large the share is, `agreement` tells
+                farthest, share = boxes_apart.apart(a, b, least_score=self._least_score)
+                largest = max(largest, farthest if share > _HALF else float("inf"))  # how large the share is, `agreement` tells
                 continue
             if a.shape != b.shape:
                 return float("inf")

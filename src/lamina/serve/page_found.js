@@ -165,7 +165,7 @@ function drawMasks(sheet, { areas: list, height, width }, colours) {
 }
 
 // COCO's runs: how many pixels are outside, inside, outside ... down the columns from the left; as a text each number is its
-// difference to the one two before it, in digits of 5 bits, lowest first, as characters from "0" on, with bit 6 where more follow.
+// difference to the one two before it, in digits of 5 bits, lowest first, as characters from the digit 0 on, with bit 6 where more follow.
 function runs(counts) {
   if (Array.isArray(counts)) return counts;
   const told = [];

@@ -40,8 +40,18 @@ def pictures() -> Tensor:
     return torch.rand(2, 3, PX, PX, generator=torch.Generator().manual_seed(1))
 
 
+def lively(net: nn.Module) -> nn.Module:
+    """The network with the statistics of one batch, by which what passes keeps its scale: else places tie, and come in any order."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        net.train()(pictures())
+    return net
+
+
 def pyramid() -> nn.Module:
-    body = resnet18(weights=None)
+    body = lively(resnet18(weights=None))
     return _resnet_fpn_extractor(body, 5, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
 
 
@@ -50,7 +60,7 @@ def copied(net: nn.Module, theirs: nn.Module, heads: dict[str, str]) -> None:
     with torch.no_grad():
         for module in theirs.head.modules():
             if isinstance(module, nn.Conv2d):
-                module.weight.mul_(4)
+                module.weight.mul_(3)
                 module.bias.mul_(0.0)
     names = {
         "backbone.body.": "trunk.net.",
@@ -117,11 +127,7 @@ class Below(nn.Module):
 
 def ssdlite() -> tuple[nn.Module, nn.Module]:
     net = ours("ssdlite", "mobilenet_v2")
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the statistics of one batch: what passes keeps its scale
-    with torch.no_grad():
-        net(pictures())
+    lively(net)
     dims = [96, 1280, 512, 256, 256, 128]
     boxes = DefaultBoxGenerator([[2, 3]] * 6, min_ratio=0.2, max_ratio=0.95)
     norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)

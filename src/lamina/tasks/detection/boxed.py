@@ -31,7 +31,11 @@ def examined(dataset: Annotated) -> int:
     for name, corners, size in _boxes(dataset):
         inside = corners if size is None else boxes.clip(corners, size)
         wrong = int(
-            (boxes.is_degenerate(inside) | (boxes.clip(inside, (_LARGE_PX, _LARGE_PX))[:, 2:] <= 0).any(-1)).sum()
+            (
+                boxes.is_degenerate(corners)
+                | boxes.is_degenerate(inside)
+                | (boxes.clip(inside, (_LARGE_PX, _LARGE_PX))[:, 2:] <= 0).any(-1)
+            ).sum()
         )
         if wrong:
             left_out += wrong

@@ -125,7 +125,7 @@ def counted(truth: Annotation) -> Float[Tensor, "N 4"]:
 
 
 def truth_rows(truth: Annotation) -> tuple[Float[Tensor, "N 4"], Tensor]:
-    """Boxes and labels (N) of what is to be found in a picture. Raises DataError for boxes without labels."""
+    """Boxes and labels (N) of what is to be found in a picture; without labels all are of class 0."""
     if truth.boxes_xyxy is None:
         return torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     kept = ~box_arithmetic.is_degenerate(truth.boxes_xyxy)
