@@ -12,7 +12,6 @@ def count(net):
     return sum(p.numel() for p in net.parameters())
 
 
-
 def test_the_parameters_on_mobilenet_v2_are_counted_by_hand():
     by_hand, before = 0, 1280
     for beside, wide in ((96, 256), (32, 128), (24, 64), (16, 32), (0, 16)):

@@ -105,7 +105,9 @@ class Reference:
         for name, a, b in zip(self.deployable.answers, wanted, came, strict=True):
             if name == DETECTIONS:
                 farthest, share = boxes_apart.apart(a, b, least_score=self._least_score)
-                largest = max(largest, farthest if share > _HALF else float("inf"))  # how large the share is, `agreement` tells
+                largest = max(
+                    largest, farthest if share > _HALF else float("inf")
+                )  # how large the share is, `agreement` tells
                 continue
             if a.shape != b.shape:
                 return float("inf")

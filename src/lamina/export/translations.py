@@ -17,8 +17,9 @@ def table() -> dict[Any, Callable[..., Any]]:
 
 def _suppress(boxes: Any, scores: Any, labels: Any, overlap: float, num_classes: int) -> Any:
     """Which boxes stay (B N), by ONNX's NonMaxSuppression: it goes by picture and class, and gives (picture, class, box) of those."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
 
+    op: Any = opset18  # whose types are those of a graph's own tensors
     classes = op.Constant(value_ints=list(range(num_classes)))
     mine = op.Equal(op.Unsqueeze(labels, [1]), op.Unsqueeze(classes, [0, 2]))  # B K N
     by_class = op.Mul(op.Unsqueeze(scores, [1]), op.CastLike(mine, scores))

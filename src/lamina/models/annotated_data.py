@@ -108,7 +108,7 @@ def checked_set(value: Any, task: str) -> Annotated:
     raise DataError(
         f"{'Pictures' if pictures.is_arrays(value) else f'A {type(value).__name__}'} came without annotations.",
         f"A path, a data set's name or a lamina data set for {task}, or pictures x with annotations y, was expected.",
-        "Pass fit(x, y), y being one lamina.data.Annotation for each picture.",
+        "Pass fit(x, y), y being one lamina.structures.Annotation for each picture.",
     )
 
 

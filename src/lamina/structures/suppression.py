@@ -25,7 +25,8 @@ def suppress(
     Rows with a score of 0 or less are none, and go. Without `labels` all boxes are of one class.
     """
     told = torch.zeros_like(scores, dtype=torch.int64) if labels is None else labels
-    return _suppress(boxes_xyxy.float(), scores.float(), told, overlap, num_classes)
+    stays: Tensor = _suppress(boxes_xyxy.float(), scores.float(), told, overlap, num_classes)
+    return stays
 
 
 @torch.library.custom_op("lamina::suppress", mutates_args=())

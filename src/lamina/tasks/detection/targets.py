@@ -188,7 +188,7 @@ def _focal(
     """The focal loss (Lin 2017, eq. 5: gamma 2, alpha 0.25) of each picture, summed; ignored places have none."""
     shown = labels.gather(1, match.clamp(min=0))
     goals = (shown[..., None] == torch.arange(logits.shape[2], device=logits.device)) & (match >= 0)[..., None]
-    values = sigmoid_focal_loss(logits, goals.to(logits.dtype))
+    values: Tensor = sigmoid_focal_loss(logits, goals.to(logits.dtype))
     return (values.sum(2) * (match != IGNORED)).sum(1)
 
 
