@@ -212,6 +212,18 @@ def test_the_command_line_helps_without_anything_heavy() -> None:
     assert loaded_after(HELP) == []
 
 
+def test_torchvision_is_imported_where_it_is_used_so_that_most_commands_need_not_wait_for_it() -> None:
+    first = [
+        f"{name}:{node.lineno}"
+        for name in NAMES
+        if not name.startswith("data/augment/sample/")
+        for node in ast.parse((PACKAGE / name).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and re.search(r"torchvision|lamina\.data\.augment\.sample|augment import .*sample", ast.unparse(node))
+    ]
+    assert first == []
+
+
 def loaded_after(code: str) -> list[str]:
     """Which of HEAVY a fresh interpreter has loaded after running `code`."""
     code = f"import runpy, sys\n{code}\nprint('loaded', *[name for name in {HEAVY!r} if name in sys.modules])"

@@ -2,14 +2,18 @@
 
 import json
 import re
+import time
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import yaml
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from lamina.data.video import Film, Video
+from lamina.export import checking
+from lamina.serve import server
 
 SMALL = ("--epochs", 1, "--batch-size", 4, "--size", 64, "--device", "cpu", "--precision", "float32")
 
@@ -198,6 +202,38 @@ def test_a_run_goes_on_with_the_options_it_began_with(maps_run, typed):
     assert "has backbone 'squeezenet1_1', and 'resnet18' came" in err
 
 
+@pytest.mark.parametrize(("run", "file"), [("found", "found.safetensors"), ("mapped", "mapped.pt2")])
+def test_they_are_exported_and_compared_on_the_runs_own_pictures(
+    run, file, boxes_run, maps_run, typed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(checking, "_TIMED_S", 0.0)
+    code, out, err = typed("export", run, tmp_path / file, "--fixed-size")
+    assert code == 0, err
+    assert (tmp_path / file).exists()
+    assert "compared on 3 pictures of " in out
+    assert re.search(r"largest difference [\d.e-]+, classes agree 100.00 %", out)
+
+
+@pytest.mark.parametrize(("run", "told"), [("found", "detections"), ("mapped", "classes")])
+def test_they_are_served(run, told, boxes_run, maps_run, typed, work, monkeypatch):
+    answers = []
+
+    def ask(make, *_, **__):
+        with TestClient(make()) as client:
+            while client.get("/ready").status_code != 200:
+                time.sleep(0.05)
+            picture = (work / "maps/test/011.png").read_bytes()
+            answers.append(client.post("/predict", files={"image": picture}).json())
+        return 0
+
+    monkeypatch.setattr(server, "run", ask)
+    code, _, err = typed("serve", run, "--engine", "torch", "--port", "0", "--batch", "2")
+    assert code == 0, err
+    (result,) = answers[0]["results"]
+    assert (result["height"], result["width"]) == (48, 48)
+    assert told in result
+
+
 def test_a_report_is_written_again(boxes_run, typed):
     (boxes_run / "report.html").unlink()
     assert typed("report", "found")[0] == 0
@@ -236,6 +272,8 @@ def test_info_and_models_tell_of_them(boxes_run, typed):
         (("predict", "mapped", "maps/test", "-o", "out.mp4"), "A video is made of one video"),
         (("predict", "mapped", "drive.avi", "-o", "out.mkv"), "Its ending chooses the format"),
         (("predict", "mapped", "maps/test", "-o", "out", "--write", "yolo"), "Its forms are: drawn, maps, coco"),
+        (("predict", "mapped", "maps/test", "--write", "maps"), "--write maps came without --output"),
+        (("predict", "mapped", "maps/test", "-o", "maps/test"), "they would replace pictures and labels"),
         (("predict", "mapped", "maps/test", "-o", "out", "--write", "voc"), "Forms are drawn, yolo, coco, maps"),
         (("evaluate", "mapped", "maps", "--tta", "flip"), "--tta averages the classes of pictures"),
         (("evaluate", "mapped", "boxes"), "boxes is a data set for detection"),

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
+from lamina import networks
 from lamina.cli import early
+from lamina.cli.options import USUAL
+from lamina.data.balance import BALANCES
 from lamina.data.formats import FORMATS
 from lamina.export import made_engines, writing
 from lamina.models import tta
@@ -24,6 +27,10 @@ TABLES = {
     "precision": PRECISIONS,
     "recipe": recipes(),
     "tta": tta.NAMES,
+    "balance": BALANCES,
+    "task": USUAL,
+    "backbone": networks.names(),
+    "model": [name for task in USUAL for name in networks.names(task)],
 }
 
 
@@ -44,10 +51,20 @@ def test_a_table_that_cannot_be_read_so_refuses_nothing(monkeypatch):
     early.check_options(optimizer="mine", schedule=None)
 
 
+@pytest.mark.parametrize("name", ["timm/resnet18", "mine.py:Net", "package.module:Net", "unet", "resnet18"])
+def test_networks_that_may_be_elsewhere_are_let_pass(name):
+    early.check_network(name)
+    early.check_options(model=name)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["train", "mnist", "--optimizer", "adamm"], "'adam'"),
+        (["train", "mnist", "--model", "resnet17"], "--model 'resnet17' is not known. The nearest"),
+        (["find-lr", "mnist", "--model", "resnet17"], "'resnet18'"),
+        (["summary", "resnet17"], "There is no network called 'resnet17'"),
+        (["compare", "resnet18", "retinanet"], "There is no network called 'retinanet'"),
         (["train", "mnist", "--pretrained=x.npz"], "--weights FILE"),
         (["train", "mnist", "--pretrained", "x.npz"], "--weights FILE"),
         (["predict", "nowhere.safetensors", "cat.jpg"], "There is no file nowhere.safetensors."),

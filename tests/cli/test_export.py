@@ -80,7 +80,7 @@ def test_an_engine_is_named_and_a_wrong_one_is_told(typed, work):
         "alone/pets.safetensors",
         "one.onnx",
         "--data",
-        "pets",
+        "photos",
         "--engine",
         "onnxruntime",
         "--agreement",

@@ -10,6 +10,7 @@ import lamina
 from lamina import Preprocess, Segmenter
 from lamina.core.errors import DataError, LaminaError, UnknownNameError
 from lamina.data.annotated_arrays import AnnotatedArrays
+from lamina.models import annotated as annotated_model
 from lamina.models import annotated_data
 from lamina.models.annotated import annotation
 from lamina.structures.annotation import Annotation
@@ -75,6 +76,23 @@ def test_the_same_seed_gives_the_same_run_with_augmentation(monkeypatch):
 
     first = weights()
     assert torch.equal(first, weights())
+
+
+def test_few_pictures_in_memory_are_read_without_workers_which_changes_nothing(monkeypatch):
+    asked, real = [], annotated_model.WorkerBatches
+    monkeypatch.setattr(
+        annotated_model, "WorkerBatches", lambda *given, **told: asked.append(told["workers"]) or real(*given, **told)
+    )
+
+    def weights():
+        model = segmenter()
+        fit(model, made(), augment="flip,color", validation_split=0.0)
+        return model.net.weight.detach().clone()
+
+    here = weights()
+    monkeypatch.setattr(annotated_model, "_FEW", 9)
+    assert torch.equal(weights(), here)
+    assert asked == [0, "auto"]
 
 
 def test_what_pictures_as_a_whole_have_is_refused():

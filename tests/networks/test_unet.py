@@ -76,3 +76,27 @@ def test_answers_are_those_of_the_layers_in_the_paper_s_order():
 def test_no_depth_is_refused():
     with pytest.raises(LaminaError, match="depth 0"):
         networks.create("unet_encoder", arguments={"depth": 0})
+
+
+@pytest.mark.parametrize("backbone", ["cifar_resnet20", "mobilenet_v2"])
+def test_training_multiplies_less_and_gives_the_same(backbone, monkeypatch):
+    torch.manual_seed(0)
+    net = networks.create("unet", num_classes=3, arguments={"backbone": backbone, "width": 4}).double().train()
+    images = torch.randn(2, 3, 40, 64, dtype=torch.float64)
+    pull = torch.randn(2, 3, 40, 64, dtype=torch.float64)
+
+    def answered():
+        logits = net(images)
+        return logits, torch.autograd.grad(logits, list(net.parameters()), pull)
+
+    logits, gradients = answered()
+    calls = []
+    repeated = F.interpolate
+    monkeypatch.setattr(F, "interpolate", lambda *args, **told: calls.append(1) or repeated(*args, **told))
+    for block in net.blocks.values():
+        block.training = False  # its layers still train
+    other, others = answered()
+    assert len(calls) == len(net.blocks)
+    torch.testing.assert_close(logits, other)
+    for one, another in zip(gradients, others, strict=True):
+        torch.testing.assert_close(one, another)

@@ -28,19 +28,26 @@ def predict(
     model: str | None,
     threshold: float | None = None,
     output: Path | None = None,
-    forms: tuple[str, ...] = ("drawn",),
+    forms: tuple[str, ...] | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Each picture, folders searched, and what the model says of it, or the error that says why it cannot be read.
 
     `images` are texts: as a Path, an address has lost a slash and is none. Of a video each frame, and None at the end of one that
-    broke off. Results of pictures are written into the folder `output` in these forms (see ResultFiles); a video as `output` is made of
+    broke off. Results of pictures are written into the folder `output` in these forms (see ResultFiles; None: "drawn"); a video as `output` is made of
     the one that was named, and is the one answer.
     """
     if threshold is not None:
         check_threshold(threshold)
+    if forms is not None and (output is None or is_video(output)):
+        raise UnknownNameError(
+            f"--write {','.join(forms)} came "
+            + ("without --output." if output is None else f"with --output {output}."),
+            "It says what is written into a folder.",
+            "Name the folder: --output found.",
+        )
     opened = opening.open_model(path, model)
     if isinstance(opened, AnnotatedModel):
-        yield from _annotated(opened, images, _asked(opened, threshold), output, forms)
+        yield from _annotated(opened, images, _asked(opened, threshold), output, forms or ("drawn",))
         return
     if not isinstance(opened, Classifier | Ensemble | Regressor):
         raise LaminaError(

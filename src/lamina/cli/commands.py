@@ -210,7 +210,11 @@ def train(
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     early.check_options(
+        model=model,
+        task=task,
+        backbone=backbone,
         recipe=recipe,
+        balance=None if balance == "none" else balance,
         optimizer=optimizer,
         schedule=schedule,
         average=average,

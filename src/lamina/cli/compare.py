@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from lamina.cli import early
 from lamina.cli.commands import Function, Json, app
 
 
@@ -23,6 +25,8 @@ def summary(
     as_json: Json = False,
 ) -> None:
     """The layers with shapes, parameters, multiply-adds and receptive fields."""
+    if function is None and not Path(model).exists():
+        early.check_network(model)
     from lamina.cli import summaries
 
     _print(summaries.summary(model, input_shape, model=function), as_json)
@@ -37,6 +41,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Parameters, multiply-adds, layers with weights, receptive field, memory and published accuracy of networks."""
+    for name in names:
+        early.check_network(name, "backbone")
     from lamina.models import sizes
 
     _print(sizes.compare(names, size=size), as_json)

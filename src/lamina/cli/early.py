@@ -13,7 +13,7 @@ from pathlib import Path
 
 import lamina
 from lamina.core import model_paths
-from lamina.core.errors import UnknownNameError, nearest_names
+from lamina.core.errors import UnknownNameError, nearest_names, unknown_name
 
 _OF_OPTIONS = {  # of `lamina train` and others: where the table of each lies
     "optimizer": (("optimizers/table.py", "OPTIMIZERS"),),
@@ -23,8 +23,23 @@ _OF_OPTIONS = {  # of `lamina train` and others: where the table of each lies
     "precision": (("training/runtime.py", "PRECISIONS"),),
     "recipe": (("recipes/__init__.py", "_RECIPES"),),
     "tta": (("models/tta.py", "NAMES"),),
+    "balance": (("data/balance.py", "BALANCES"),),
+    "task": (("cli/options.py", "USUAL"),),
+    "backbone": (("networks/headlines.py", "HEADLINES"),),
+    "model": (
+        ("networks/headlines.py", "HEADLINES"),
+        ("networks/deeplab.py", "STANDING"),
+        ("networks/faster_rcnn.py", "STANDING"),
+        ("networks/fcn.py", "STANDING"),
+        ("networks/fcos.py", "STANDING"),
+        ("networks/retinanet.py", "STANDING"),
+        ("networks/segnet.py", "STANDING"),
+        ("networks/ssdlite.py", "STANDING"),
+        ("networks/unet.py", "STANDING"),
+    ),
 }
-_REMEDIES = {"recipe": "`lamina models` lists them all."}
+MODEL_REMEDY = "`lamina models` lists them all; timm/NAME is one of timm's, FILE.py:NAME one of your own."
+_REMEDIES = {"recipe": "`lamina models` lists them all.", "model": MODEL_REMEDY, "backbone": MODEL_REMEDY}
 
 
 def check_name(option: str, value: str | None, known: Iterable[str], remedy: str = "Use one of these.") -> None:
@@ -41,9 +56,24 @@ def check_options(**options: str | None) -> None:
     """Raises UnknownNameError for an option whose name is in no table; those without a table are let pass."""
     for option, value in options.items():
         names = known(option)
+        if option in ("model", "backbone") and value is not None and is_elsewhere(value):
+            continue
         if names and value is not None:
             value = value.lower() if option == "optimizer" else value
             check_name(option, value, names, _REMEDIES.get(option, "Use one of these."))
+
+
+def check_network(name: str, option: str = "model") -> None:
+    """Raises UnknownNameError for what is no network here, nor may be one of timm's or somebody's own; a "backbone" is a classifier."""
+    names = known(option)
+    if names and name not in names and not is_elsewhere(name):
+        error = unknown_name("network", name, names)
+        raise UnknownNameError(error.came, error.expected, MODEL_REMEDY)
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether the name is one of timm's, or a path: what is there is known later."""
+    return name.startswith("timm/") or ":" in name or name.endswith(".py")
 
 
 def known(option: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lamina.cli import early
 from lamina.cli.commands import NETWORKS, Data, Device, Format, Json, app
 
 
@@ -37,6 +38,7 @@ def find_lr(
     as_json: Json = False,
 ) -> None:
     """Try learning rates for a moment, from tiny to huge; print those that suggest themselves. Nothing is kept."""
+    early.check_options(model=model, optimizer=optimizer, balance=balance, format=format, precision=precision)
     import torch
 
     from lamina import optimizers

@@ -72,9 +72,9 @@ def datasets(as_json: Json = False) -> None:
 @app.command()
 def env(as_json: Json = False) -> None:
     """Versions, processor and devices, for a bug report."""
-    from lamina.cli import work
+    from lamina.cli import machine
 
-    facts = work.environment()
+    facts = machine.environment()
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return

@@ -11,10 +11,10 @@ from typing import Any
 
 from lamina import networks, optimizers, recipes
 from lamina.cli import opening
+from lamina.cli.early import MODEL_REMEDY
 from lamina.cli.early import check_name as check_name
 from lamina.core.errors import LaminaError, UnknownNameError
 from lamina.data.augment import AUGMENTATIONS
-from lamina.data.augment.sample import SAMPLE_AUGMENTATIONS
 from lamina.data.balance import BALANCES
 from lamina.data.formats import FORMATS
 from lamina.training.averaging import AVERAGES
@@ -22,7 +22,6 @@ from lamina.training.checkpoint import CHECKPOINT, CONFIG, PREVIOUS
 from lamina.training.runtime import PRECISIONS, Runtime, lacks
 from lamina.training.runtime import devices as devices_here
 
-_OF_SAMPLES = ("usual", *SAMPLE_AUGMENTATIONS, "mosaic")
 _SAID_BY_A_RECIPE = (
     "model",
     "task",
@@ -126,10 +125,9 @@ class TrainOptions:
             elif self.model.startswith(networks.from_timm.PREFIX):
                 networks.check_name(self.model)
             elif "network" not in self.tuned:
-                remedy = "`lamina models` lists them all; timm/NAME is one of timm's, FILE.py:NAME one of your own."
                 tasks = USUAL if self.task is None else (self.task,)
                 known = [name for task in tasks for name in networks.names(task)]
-                check_name("model", self.model, known, remedy)
+                check_name("model", self.model, known, MODEL_REMEDY)
         self._check_pretrained()
         if self.optimizer is not None:
             check_name("optimizer", self.optimizer.lower(), optimizers.OPTIMIZERS)
@@ -138,8 +136,9 @@ class TrainOptions:
         if self.backbone is not None:
             networks.check_name(self.backbone)
         for name in self.augmentations() or ():
-            all_names = dict.fromkeys([*AUGMENTATIONS, *_OF_SAMPLES])
-            check_name("augment", name, all_names, f"Name some of {', '.join(AUGMENTATIONS)}, with commas between.")
+            if name not in AUGMENTATIONS:
+                all_names = dict.fromkeys([*AUGMENTATIONS, *_of_samples()])
+                check_name("augment", name, all_names, f"Name some of {', '.join(AUGMENTATIONS)}, with commas between.")
         check_name("balance", self.balance, BALANCES)
         check_name("format", self.format, FORMATS)
         check_name("on_bad", self.on_bad, ("raise", "replace"))
@@ -172,7 +171,7 @@ class TrainOptions:
             expected = "It is for detectors and segmenters, and this data is for classification."
         else:
             given = {name: getattr(self, name) for name in _NOT_ANNOTATED} | {"config": "..." if self.tuned else None}
-            given |= {"augment": next((n for n in self.augmentations() or () if n not in _OF_SAMPLES), None)}
+            given |= {"augment": next((n for n in self.augmentations() or () if n not in _of_samples()), None)}
             expected = f"It is for classification, and this data is for {task}."
         for name, value in given.items():
             if value is not None:
@@ -257,6 +256,13 @@ class TrainOptions:
                 "A run is not written over another.",
                 f"Go on with it: lamina train --resume --output {self.output}; or name another --output.",
             )
+
+
+def _of_samples() -> tuple[str, ...]:
+    """What --augment may name for pictures with boxes or maps."""
+    from lamina.data.augment.sample import SAMPLE_AUGMENTATIONS  # torchvision takes seconds to import
+
+    return ("usual", *SAMPLE_AUGMENTATIONS, "mosaic")
 
 
 def parse_size(text: str) -> tuple[int, int]:

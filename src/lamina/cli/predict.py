@@ -35,13 +35,13 @@ def predict(
         ),
     ] = None,
     write: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAMES",
             help="What to write into the folder, with commas between: drawn; of boxes yolo, coco; of maps maps (PNG, a pixel's value "
-            "is its class), coco.",
+            "is its class), coco. [drawn]",
         ),
-    ] = "drawn",
+    ] = None,
     model: Function = None,
     as_json: Json = False,
 ) -> None:
@@ -51,12 +51,14 @@ def predict(
     a frame. --json tells the five most probable classes, boxes in pixels, or areas. A picture that cannot be read is named on
     stderr, the others are answered, and the exit code is 1.
     """
-    from lamina.cli import work
+    from lamina.cli import answering
 
     listed, broken = [], 0
-    forms = tuple(name.strip() for name in write.split(","))
+    forms = None if write is None else tuple(name.strip() for name in write.split(","))
     with _told() if output is not None else contextlib.nullcontext():
-        for source, answer in work.predict(path, images, model=model, threshold=threshold, output=output, forms=forms):
+        for source, answer in answering.predict(
+            path, images, model=model, threshold=threshold, output=output, forms=forms
+        ):
             failed = isinstance(answer, Exception)
             broken += failed or answer is None
             if answer is None:

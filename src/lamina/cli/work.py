@@ -345,7 +345,7 @@ def report(
         path=run / REPORT,
         history=curves if curves.exists() else None,
         title=f"{classifier.name} on {Path(name).name} ({opening.label_of(split, splits)})",
-        settings=config,
+        settings={name: value for name, value in config.items() if name != "asked"},  # which tells the same again
         run=run,
         beside=beside,
     )

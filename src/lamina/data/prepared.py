@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lamina.core.errors import DataError
-from lamina.data.augment.sample.compose import SampleTransforms
-from lamina.data.augment.sample.geometry import Letterbox, Resize
-from lamina.data.augment.sample.moving import moved
 from lamina.data.pictures import read
 from lamina.data.preprocess import Preprocess, pixels
 from lamina.structures.annotation import Annotation
+
+if TYPE_CHECKING:
+    from lamina.data.augment.sample import Letterbox, Resize, SampleTransforms
 
 Picture = UInt8[Tensor, "C H W"]
 Encode = Callable[[Annotation], Tensor]
@@ -71,6 +71,8 @@ def fitted(picture: Picture, annotation: Annotation, preprocess: Preprocess) -> 
 
     Raises DataError where the map of classes has another size than the picture.
     """
+    from lamina.data.augment.sample import moved  # torchvision's transforms take seconds to import
+
     if annotation.class_map is not None and annotation.class_map.shape != picture.shape[1:]:
         (height, width), (tall, wide) = annotation.class_map.shape, picture.shape[1:]
         raise DataError(
@@ -98,6 +100,8 @@ def check_whole(preprocess: Preprocess) -> None:
 
 
 def _whole(preprocess: Preprocess) -> Letterbox | Resize:
+    from lamina.data.augment.sample import Letterbox, Resize
+
     return Letterbox(preprocess.size) if preprocess.resize == "pad" else Resize(preprocess.size)
 
 

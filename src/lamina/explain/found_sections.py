@@ -27,6 +27,7 @@ from lamina.structures.annotation import Annotation
 from lamina.structures.detections import brief_score
 
 PICTURES_BYTES = 4_500_000
+_NAMED = 12  # wrong boxes of a picture that are named; more names would hide it
 _FIRST = 6  # pictures that are seen at once; the others unfold
 _SIDE_PX = 560  # of a drawn picture's longer side
 _RIGHT: drawing.Colour = (222, 222, 214)
@@ -85,8 +86,8 @@ def worst(scene: Scene) -> str:
     written = fitting(_pictures(scene, order[: scene.shown]), limit_bytes=PICTURES_BYTES)
     few = "" if len(written) == len(order) else f" The worst {len(written):,} of {len(order):,} are shown."
     legend = (
-        '<p class="quiet">There is: what was missed is named and orange. Found: what is wrong is orange, with its score and why. '
-        f"What is right is pale on both sides.{few}</p>"
+        '<p class="quiet">There is: what was missed is named and orange. Found: what is wrong is orange, with its score and why (of '
+        f"the {_NAMED} most certain). What is right is pale on both sides.{few}</p>"
     )
     first, rest = "".join(written[:_FIRST]), written[_FIRST:]
     more = f"<details><summary>{counted(len(rest), 'more picture')}</summary>{''.join(rest)}</details>" if rest else ""
@@ -122,11 +123,11 @@ def _pictures(scene: Scene, order: Sequence[int]) -> Iterator[str]:
         names = [beside.classes[int(truth.labels[row])] if row in told else "" for row in range(count)]  # type: ignore[index]
         left = _boxes(shown, truth.boxes_xyxy, names, [row in told for row in range(count)], scale, truth.crowd)
         seen = [row for row, kind in enumerate(kinds) if kind != KINDS[-1]]
-        labels = [
-            "" if kinds[row] == "right" else f"{found[row].label} {brief_score(found[row].score)}: {kinds[row]}"
-            for row in seen
-        ]
         wrong = [kinds[row] != "right" for row in seen]
+        named = sorted((row for row in seen if kinds[row] != "right"), key=lambda row: -found[row].score)[:_NAMED]
+        labels = [
+            f"{found[row].label} {brief_score(found[row].score)}: {kinds[row]}" if row in named else "" for row in seen
+        ]
         right = _boxes(shown, torch.from_numpy(found.boxes_xyxy[seen]), labels, wrong, scale)
         said = Counter(kinds[row] for row in seen if kinds[row] != "right")
         parts = [f"{len(told):,} missed"] * bool(told) + [f"{number:,} {kind}" for kind, number in said.most_common()]

@@ -378,7 +378,7 @@ def _cell(value: Any) -> str:
 
 
 def _titled(name: str) -> str:
-    words = name.replace("_", " ")
+    words = name.replace("_", " ").replace("iou", "IoU")
     return words[:1].upper() + words[1:]
 
 

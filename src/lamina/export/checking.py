@@ -34,7 +34,8 @@ class Check:
     """Answers of one engine beside torch's in float32.
 
     `largest_difference` is absolute for probabilities, and for other answers a share of the largest one. `agreement` is the
-    share of samples with the same class (of several labels: the share of labels), None where answers are no classes.
+    share of samples with the same class (of several labels: the share of labels; of detections: of boxes that both found, which
+    `alike` says), None where answers are neither.
     `per_s` are samples a second in batches of at most 16, and `torch_per_s` those of torch in the same run.
     """
 
@@ -43,9 +44,10 @@ class Check:
     agreement: float | None
     per_s: float
     torch_per_s: float
+    alike: str = "classes"
 
     def __str__(self) -> str:
-        same = "" if self.agreement is None else f", classes agree {100 * self.agreement:.2f} %"
+        same = "" if self.agreement is None else f", {self.alike} agree {100 * self.agreement:.2f} %"
         speed = f"{self.per_s:,.0f} a second ({self.per_s / self.torch_per_s:.1f} x torch)"
         return f"{self.engine}: largest difference {self.largest_difference:.2g}{same}, {speed}"
 
@@ -89,7 +91,7 @@ class Reference:
             told.append((answers, engine(*inputs)))
         agreement = self.agreement(told[0][1])
         fast, slow = _rates([engine, self.engine], self.samples.part(0, BATCH))
-        return Check(engine.name, max(self.difference(*pair) for pair in told), agreement, fast, slow)
+        return Check(engine.name, max(self.difference(*pair) for pair in told), agreement, fast, slow, self.alike)
 
     def takes_other_sizes(self, engine: Engine, *, tolerance: float) -> bool:
         """Whether the engine answers pictures of another size, as torch does."""
@@ -130,6 +132,11 @@ class Reference:
             chosen = np.take_along_axis(wanted, probs.argmax(1)[:, None], 1)[:, 0]
             same = chosen > wanted.max(1) - TIE
         return float(same.mean())
+
+    @property
+    def alike(self) -> str:
+        """What `agreement` counts."""
+        return "boxes" if self.deployable.answers == (DETECTIONS,) else "classes"
 
     @property
     def _least_score(self) -> float:

@@ -46,6 +46,7 @@ class Timing:
     difference: float = float("inf")
     build_s: float = 0.0
     reason: str = ""
+    alike: str = "classes"  # or "boxes"
 
     @property
     def name(self) -> str:
@@ -55,13 +56,13 @@ class Timing:
     @property
     def beside_torch(self) -> str:
         """How the answers compare with torch's, to stand behind a name."""
-        classes = "" if self.agreement is None else f", {100 * self.agreement:.4g} % of the classes as torch's"
+        classes = "" if self.agreement is None else f", {100 * self.agreement:.4g} % of the {self.alike} as torch's"
         return f"{classes}, largest difference {self.difference:.1g}"
 
     def __str__(self) -> str:
         if not self.per_s:
             return f"{self.name}: {self.reason}"
-        same = "" if self.agreement is None else f"classes agree {100 * self.agreement:.2f} %, "
+        same = "" if self.agreement is None else f"{self.alike} agree {100 * self.agreement:.2f} %, "
         told = f"{self.name}, batches of {self.batch}: {self.per_s:,.1f} a second, {same}largest difference {self.difference:.1g}"
         return f"{told} ({self.reason})" if self.reason else told
 
@@ -233,11 +234,13 @@ def judged(engine: Engine, precision: str, reference: Reference) -> Timing:
 
 def _judged(timing: Timing, reference: Reference, answers: Arrays) -> Timing:
     difference, agreement = reference.difference(reference.answers, answers), reference.agreement(answers)
-    timing = dataclasses.replace(timing, difference=difference, agreement=agreement)
+    timing = dataclasses.replace(timing, difference=difference, agreement=agreement, alike=reference.alike)
     if not np.isfinite(difference):
         return dataclasses.replace(timing, reason="its answers are not finite, or of another shape")
     if agreement is not None and agreement < LEAST_AGREEMENT:
-        return dataclasses.replace(timing, reason=f"only {100 * agreement:.1f} % of the classes are those of torch")
+        return dataclasses.replace(
+            timing, reason=f"only {100 * agreement:.1f} % of the {reference.alike} are those of torch"
+        )
     # Below float32 probabilities may move, as long as the classes stay.
     if difference > TOLERANCES[timing.precision] and (timing.precision == "float32" or agreement is None):
         return dataclasses.replace(timing, reason=f"its answers lie up to {difference:.2g} from those of torch")

@@ -22,7 +22,7 @@ from safetensors.torch import save as save_tensors
 from lamina.core import export_texts, progress
 from lamina.core.errors import DataError, LaminaError, MissingExtraError, unknown_name
 from lamina.core.files import replacing
-from lamina.export import int8, metadata, onnx_file, samples
+from lamina.export import int8, metadata, onnx_file, samples, translations
 from lamina.export.checking import LEAST_AGREEMENT, TOLERANCES, Check, ModuleEngine, Reference
 from lamina.export.deployable import Deployable
 from lamina.export.engines import Engine, OnnxEngine, OpenVinoEngine
@@ -180,7 +180,7 @@ def _onnx(
 
 def _program(deployable: Deployable, precision: str, *, any_size: bool, texts: Mapping[str, str]) -> tuple[bytes, str]:
     progress.step("writing a torch program")
-    made = program(deployable, any_size=any_size, precision=precision)
+    made = translations.without_library(program(deployable, any_size=any_size, precision=precision))
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights that share memory; the file is opened again and asked
@@ -228,7 +228,11 @@ def _require(made: Exported, *, agreement: float) -> None:
     if not failed:
         return
     checks = "; ".join(map(str, made.checks))
-    least = f", and {100 * agreement:g} % of the classes," if agreement and made.agreement is not None else ""
+    least = (
+        f", and {100 * agreement:g} % of the {made.checks[0].alike},"
+        if agreement and made.agreement is not None
+        else ""
+    )
     ways = ["export it in float32"] if made.precision != "float32" else []
     good = [check.engine for check in made.checks if check not in failed]
     if good:  # of several that run an .onnx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from lamina import networks
 from lamina.core.errors import LaminaError
 from lamina.data.annotated_arrays import AnnotatedArrays
-from lamina.data.augment import sample
-from lamina.data.augment.sample import SampleTransforms
 from lamina.data.prepared import Encode, Prepared, check_whole
 from lamina.data.preprocess import Preprocess
 from lamina.data.workers import WorkerBatches
@@ -28,7 +26,11 @@ from lamina.structures.batch import Batch
 from lamina.training.runtime import evaluating
 from lamina.training.step import SupervisedStep
 
+if TYPE_CHECKING:
+    from lamina.data.augment.sample import SampleTransforms
+
 USUAL = "usual"  # the augmentation that usually helps
+_FEW = 32  # pictures in memory: an epoch of them is read in the time that workers take to start
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures
 _OF_TORCHVISION = {"boxes": "boxes_xyxy", "iscrowd": "crowd", "area": "area_px"}
 
@@ -36,8 +38,9 @@ _OF_TORCHVISION = {"boxes": "boxes_xyxy", "iscrowd": "crowd", "area": "area_px"}
 class AnnotatedModel(Pictured):
     """A network and the preprocessing of its pictures, trained on pictures with annotations (data.AnnotatedDataset).
 
-    Pictures are used whole, in one size, and read by workers while they are used. `augment` of `fit` acts on single pictures with
-    all that stands in them: "usual", names ("flip,crop,mosaic"), or lamina.data.augment.sample.SampleTransforms.
+    Pictures are used whole, in one size, and read by workers while they are used; a few in memory, without. `augment` of `fit`
+    acts on single pictures with all that stands in them: "usual", names ("flip,crop,mosaic"), or
+    lamina.data.augment.sample.SampleTransforms.
     """
 
     task: ClassVar[str]
@@ -185,7 +188,8 @@ class AnnotatedModel(Pictured):
     def _batches(self, data: Any, step: SupervisedStep, *, augment: Any = None, **feeding: Any) -> WorkerBatches:
         put = step.runtime.put
         dataset = data.dataset.augmented(self._augmentation(augment, data.dataset.dataset))
-        batches = WorkerBatches(dataset, pin_memory=step.runtime.pins, **feeding)
+        few = isinstance(dataset.dataset, AnnotatedArrays) and len(dataset) <= _FEW
+        batches = WorkerBatches(dataset, workers=0 if few else "auto", pin_memory=step.runtime.pins, **feeding)
 
         def adapt(batch: Batch) -> Batch:
             assert isinstance(batch.inputs, Tensor)
@@ -196,6 +200,8 @@ class AnnotatedModel(Pictured):
 
     def _augmentation(self, augment: Any, dataset: Annotated) -> SampleTransforms | None:
         """What changes single pictures in training, from what `fit` was given."""
+        from lamina.data.augment import sample  # torchvision's transforms take seconds to import
+
         size = self._prepared().size
         listed = augment if isinstance(augment, list | tuple) else [augment]
         of_batches = [type(one).__name__ for one in listed if hasattr(one, "draws")]
@@ -205,13 +211,13 @@ class AnnotatedModel(Pictured):
                 f"For {self.task} what stands in a picture moves with it: transforms of single pictures were expected.",
                 'Pass "usual", names such as "flip,crop", or those of lamina.data.augment.sample.',
             )
-        if augment is None or isinstance(augment, SampleTransforms):
+        if augment is None or isinstance(augment, sample.SampleTransforms):
             return augment
         if augment == USUAL:
             return sample.augmentation(self.task, size=size)
         if isinstance(augment, str) or (isinstance(augment, Sequence) and all(isinstance(one, str) for one in augment)):
             return sample.named(augment, dataset=dataset, size=size)  # type: ignore[arg-type]
-        return SampleTransforms(augment if isinstance(augment, Sequence) else [augment])
+        return sample.SampleTransforms(augment if isinstance(augment, Sequence) else [augment])
 
     def _parts(self, x: Any, y: Any, held: Any, fraction: float | None) -> tuple[Any, Any]:
         raise LaminaError(

@@ -61,6 +61,11 @@ class Described(Arrays):
         """How many samples."""
         return len(self.dataset)
 
+    @property
+    def shows_several(self) -> bool:
+        """Whether a sample may show several classes."""
+        return True
+
 
 class Shown(NamedTuple):
     """Some pictures as the network takes them, what names each (a path or a picture), and their own sizes (height, width)."""

@@ -47,6 +47,11 @@ class Arrays(NamedTuple):
         """How many samples."""
         return len(self.inputs[0])
 
+    @property
+    def shows_several(self) -> bool:
+        """Whether a sample may show several classes, whatever its targets look like."""
+        return False
+
     def slice(self, start: int, stop: int) -> Arrays:
         """The samples from `start` to before `stop`."""
         return Arrays(

@@ -38,6 +38,12 @@ def balanced(
 
     Raises LaminaError where samples are not of one class each.
     """
+    if data.shows_several and (name is not None or class_weight):
+        raise LaminaError(
+            f"{'class_weight' if name is None else f'balance={name!r}'} came.",
+            "A picture with annotations may show several classes: none of them says how much the picture counts.",
+            "Pass sample_by=weights, which draws some pictures more often.",
+        )
     weights, drawn = sample_weights(data, class_weight), data.odds
     if name is None:
         return weights, drawn

@@ -23,7 +23,8 @@ class ResultFiles:
     drawn: NAME.jpg, the picture with what was found. yolo: NAME.txt, boxes as YOLO has them, and classes.txt. maps: NAME.png, a pixel's
     value is its class. coco: results.json, entries of COCO's results file, `image_id` being the picture's name without its ending (a
     whole number where it is one) and `category_id` the place of the class, from 1. Of pictures of one name the later ones are
-    numbered: NAME-2. Raises UnknownNameError for another form, LaminaError for results that have no such form.
+    numbered: NAME-2. Raises UnknownNameError for another form, LaminaError for results that have no such form, and where the folder is
+    the pictures' own.
     """
 
     def __init__(self, folder: str | os.PathLike[str], forms: tuple[str, ...] = ("drawn",)) -> None:
@@ -48,6 +49,12 @@ class ResultFiles:
 
     def add(self, result: Any, source: str | os.PathLike[str]) -> None:
         """Writes what was found in the picture of that path."""
+        if Path(source).resolve().parent == self.folder.resolve():
+            raise LaminaError(
+                f"Results are to be written into {self.folder}, where {Path(source).name} lies.",
+                "Another folder was expected: they would replace pictures and labels of the same names.",
+                "Name another one.",
+            )
         name = self._name(Path(source).stem)
         for form in self.forms:
             if not isinstance(result, Detections | SegmentationMap) or form not in _FORMS_OF[type(result)]:

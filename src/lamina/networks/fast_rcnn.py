@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import FeaturePyramidNetwork
 
 from lamina.networks.faster_rcnn import chosen_strides, freeze_unused, maps_of
 from lamina.networks.regions import Judge, Judged, RegionPredictions
@@ -38,6 +37,10 @@ class FastRCNN(nn.Module):
         strides: Sequence[int] | None = None,
         dims: tuple[int, int] = (256, 1024),
     ) -> None:
+        from torchvision.ops import (
+            FeaturePyramidNetwork,  # torchvision takes seconds to import, and most models have no need of it
+        )
+
         super().__init__()
         self.trunk, self.num_classes = trunk, num_classes
         self.strides = chosen_strides(trunk, strides, pyramid=pyramid)

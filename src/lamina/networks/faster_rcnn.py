@@ -31,7 +31,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import FeaturePyramidNetwork
 
 from lamina.core.errors import LaminaError
 from lamina.networks.regions import Judge, Judged, Proposals, Proposer, RegionPredictions
@@ -61,6 +60,10 @@ class FasterRCNN(nn.Module):
         regions: int = 300,
         tried: int = 1000,
     ) -> None:
+        from torchvision.ops import (
+            FeaturePyramidNetwork,  # torchvision takes seconds to import, and most models have no need of it
+        )
+
         super().__init__()
         self.trunk, self.num_classes = trunk, num_classes
         self.strides = chosen_strides(trunk, strides, pyramid=pyramid)

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from lamina.structures.box_deltas import Weights, from_deltas
 from lamina.structures.boxes import clip
@@ -91,6 +90,8 @@ def levels(regions: Float[Tensor, "N 4"], strides: Sequence[int]) -> Tensor:
 
 
 def _aligned(x: Tensor, rows: Float[Tensor, "N 5"], stride: int, cells: int) -> Tensor:
+    from torchvision.ops import roi_align  # torchvision takes seconds to import, and most models have no need of it
+
     taken: Tensor = roi_align(x, rows.to(x.dtype), cells, spatial_scale=1 / stride, sampling_ratio=2)
     return taken
 

@@ -14,6 +14,7 @@ from lamina.nn.response_norm import LocalResponseNorm
 from lamina.nn.stages import Stages
 from lamina.nn.sync_batchnorm import synchronise
 from lamina.nn.unpooling import switches, unpool
+from lamina.nn.upsampling import doubled_conv2d
 
 __all__ = [
     "BiasedBatchNorm1d",
@@ -34,6 +35,7 @@ __all__ = [
     "SameConv2d",
     "SamePad2d",
     "Stages",
+    "doubled_conv2d",
     "pad_to_multiple",
     "padded_conv2d",
     "same_padding",

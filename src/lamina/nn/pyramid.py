@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import FeaturePyramidNetwork
 
 _FINEST, _COARSEST = 8, 32  # strides that are taken from the network below
 
@@ -20,6 +19,10 @@ class Pyramid(nn.Module):
     """
 
     def __init__(self, dims: Mapping[int, int], *, channels: int = 256, levels: int = 5) -> None:
+        from torchvision.ops import (
+            FeaturePyramidNetwork,  # torchvision takes seconds to import, and most models have no need of it
+        )
+
         super().__init__()
         taken = [stride for stride in sorted(dims) if _FINEST <= stride <= _COARSEST] or [max(dims)]
         self.taken = taken[:levels]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torchvision.ops import nms
 
 
 def suppress(
@@ -31,6 +30,8 @@ def suppress(
 
 @torch.library.custom_op("lamina::suppress", mutates_args=())
 def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float, num_classes: int) -> Tensor:
+    from torchvision.ops import nms  # torchvision takes seconds to import, and most models have no need of it
+
     kept = torch.zeros_like(scores, dtype=torch.bool)
     for mine, some, theirs, classes in zip(kept, boxes, scores, labels, strict=True):
         real = (theirs > 0).nonzero().flatten()

@@ -49,7 +49,13 @@ def shapes(count: int = 8, *, side: int = SIDE, seed: int = 0) -> tuple[Tensor, 
 def narrow(network: str = "retinanet", **given: Any) -> lamina.Detector:
     """A small detector for such pictures, with the same initial values each time."""
     torch.manual_seed(0)
-    arguments = {
+    arguments: dict[str, dict[str, Any]] = {
+        "faster_rcnn": {
+            "dims": (32, 64),
+            "strides": [1, 2, 4],
+            "anchors_px": [[12.0], [18.0], [24.0], [36.0]],
+            "regions": 40,
+        },
         "retinanet": {"channels": 32, "convs": 2, "levels": 3},
         "fcos": {"channels": 32, "convs": 2, "levels": 3},
     }

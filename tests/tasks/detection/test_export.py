@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,20 @@ import numpy as np
 import pytest
 import torch
 
+from lamina.export.boxes_apart import apart
 from lamina.tasks.detection import Suppression
 
 onnxruntime = pytest.importorskip("onnxruntime")
+
+# What a process without the library does with a torch program; torchvision has the operator by which regions are pooled.
+PLAIN = """
+import sys
+sys.modules["lamina"] = None
+import torch, torchvision
+module, images = torch.export.load(sys.argv[1]).module(), torch.load(sys.argv[2] + "/images.pt")
+for count in (1, 3):
+    torch.save(module(images[:count]), f"{sys.argv[2]}/{count}.pt")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +61,42 @@ def test_the_file_was_compared_box_by_box(exported: Any) -> None:
     made, _ = exported
     assert made.agreement == 1.0
     assert made.largest_difference < 1e-4
+    assert "boxes agree 100.00 %" in str(made)
 
 
-def test_the_torch_program_finds_the_same_boxes(learnt: Any, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_torch_program_finds_the_same_boxes_in_a_process_without_the_library(learnt: Any, tmp_path: Path) -> None:
     detector, images, _ = learnt
     made = detector.export(tmp_path / "found.pt2", data=images)
-    answers = torch.export.load(made.path).module()(images[:3]).numpy()
-    require_equal(detector.answer(images[:3], engine="torch"), answers)
+    torch.save(images, tmp_path / "images.pt")
+    subprocess.run([sys.executable, "-c", PLAIN, made.path, tmp_path], check=True, timeout=120)
+    for count in (1, 3):
+        answers = torch.load(tmp_path / f"{count}.pt").numpy()
+        require_equal(detector.answer(images[:count], engine="torch"), answers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["onnx", "pt2"])
+@pytest.mark.parametrize("network", ["fcos", "ssdlite", "faster_rcnn"])
+def test_the_other_networks_too(small: Any, tmp_path: Path, network: str, ending: str) -> None:
+    detector, images, _ = small.trained(network, epochs=10)
+    made = detector.export(tmp_path / f"found.{ending}", data=images)
+    assert made.agreement == 1.0
+    wanted = detector.answer(images, engine="torch")
+    torch.save(images, tmp_path / "images.pt")
+    if ending == "pt2":
+        subprocess.run([sys.executable, "-c", PLAIN, made.path, tmp_path], check=True, timeout=120)
+    else:
+        session = onnxruntime.InferenceSession(str(made.path))
+    for count in (1, 3):
+        answers = (
+            torch.load(tmp_path / f"{count}.pt").numpy()
+            if ending == "pt2"
+            else session.run(None, {"images": images[:count].numpy()})[0]
+        )
+        difference, both = apart(wanted[:count], answers)  # of a network that has learnt little, boxes are hardly apart
+        assert difference < 1e-4
+        assert both == 1.0
 
 
 def test_other_settings_ask_the_engines_anew(learnt: Any) -> None:

@@ -219,7 +219,9 @@ BAD = {
 def test_boxes_that_cover_nothing_are_named_and_left_out(small: Any, box: list[float]) -> None:
     detector, (images, told) = small.narrow(), small.shapes()
     told[3] = boxed([5.0, 5, 30, 30], box)
-    with pytest.warns(UserWarning, match=r"1 boxes cover nothing of their picture.*picture 3"):
+    with pytest.warns(
+        UserWarning, match=r"1 box covers nothing of its picture .* in 1 picture: picture 3. It is left out"
+    ):
         history = detector.fit(images, told, epochs=1, verbose=0, validation_split=0.0)
     assert np.isfinite(history.history["loss"]).all()
 
@@ -311,10 +313,22 @@ def test_numbers_have_the_names_of_cocos(small: Any) -> None:
         small.narrow().compile(metrics=["AP5"])
 
 
-def test_weights_of_classes_are_refused(small: Any) -> None:
+def test_weights_of_classes_and_of_pictures_are_refused(small: Any) -> None:
     detector, (images, told) = small.narrow(), small.shapes()
-    with pytest.raises(LaminaError):
-        detector.fit(images, told, epochs=1, verbose=0, class_weight={0: 2.0}, validation_split=0.0)
+    for given in ({"class_weight": {0: 2.0}}, {"balance": "weights"}):
+        with pytest.raises(LaminaError, match=r"came. A picture with annotations may show several classes.*sample_by"):
+            detector.fit(images, told, epochs=1, verbose=0, validation_split=0.0, **given)
+        with pytest.raises(LaminaError, match="A picture with annotations may show several classes"):
+            detector.find_lr(images, told, **given)
+    with pytest.raises(LaminaError, match=r"sample_weight came.*pictures have no weights"):
+        detector.fit(images, told, epochs=1, verbose=0, sample_weight=[1.0] * 8)
+
+
+def test_rates_can_be_tried(small: Any) -> None:
+    detector, (images, told) = small.narrow(), small.shapes()
+    found = detector.find_lr(images, told, batch_size=4, start=1e-5, end=1.0, steps=15)
+    assert 1e-5 < found.suggestion < 0.1
+    assert detector.classes is None  # as it was
 
 
 def test_without_weights_it_answers_nothing() -> None:

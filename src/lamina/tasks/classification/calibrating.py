@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.data.splits import Splits
-from lamina.explain.calibrated import Temperature, fit_temperature
 from lamina.tasks.classification import inputs
+
+if TYPE_CHECKING:
+    from lamina.explain.calibrated import Temperature
 
 _HOT = 64.0  # so warm no probability is rounded to 0 or 1, and logits can be had back
 _TINY = float(torch.finfo(torch.float32).tiny)
@@ -34,6 +36,8 @@ class Calibrating:
         gets another class; several labels a picture may cross their threshold. `evaluate` gives the loss of
         training, without it. Raises LaminaError for a classifier that has not met its data.
         """
+        from lamina.explain.calibrated import fit_temperature  # matplotlib is slow to import
+
         seen = self.memorised(_held_out(inputs.resolve(data), self.split))
         before, self.temperature = self.temperature, _HOT
         try:

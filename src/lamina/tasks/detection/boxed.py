@@ -12,9 +12,8 @@ from lamina.core.errors import DataError
 from lamina.core.warnings import warn
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.annotated_arrays import AnnotatedArrays
-from lamina.metrics.box_rows import TrueBoxes
+from lamina.metrics.box_rows import FoundBoxes, TrueBoxes
 from lamina.metrics.coco import CocoScores, coco_scores
-from lamina.metrics.detection import CocoAP
 from lamina.models import pictures
 from lamina.models.annotated import annotation
 from lamina.models.annotated_data import Annotated, listed
@@ -42,9 +41,15 @@ def examined(dataset: Annotated) -> int:
             named.append(name)
         most = max(most, len(corners) - wrong)
     if left_out:
+        boxes_are = (
+            "1 box covers nothing of its picture"
+            if left_out == 1
+            else f"{left_out:,} boxes cover nothing of their picture"
+        )
+        where = "1 picture" if len(named) == 1 else f"{len(named):,} pictures"
         warn(
-            f"{left_out:,} boxes cover nothing of their picture (no size, swapped corners, outside, not finite), in "
-            f"{len(named):,} pictures: {', '.join(named[:_NAMED])}{' ...' * (len(named) > _NAMED)}. They are left out."
+            f"{boxes_are} (no size, swapped corners, outside, not finite), in {where}: {', '.join(named[:_NAMED])}"
+            f"{' ...' * (len(named) > _NAMED)}. {'It is' if left_out == 1 else 'They are'} left out."
         )
     return most
 
@@ -59,12 +64,12 @@ def require_boxes(dataset: Annotated, most: int) -> None:
         )
 
 
-def scored(dataset: Annotated, sizes: Sequence[tuple[int, int]], found: CocoAP) -> CocoScores:
+def scored(
+    dataset: Annotated, sizes: Sequence[tuple[int, int]], found: FoundBoxes, classes: Sequence[str]
+) -> CocoScores:
     """COCO's numbers of what was found in the pictures, which have these (height, width), beside what is annotated."""
-    if len(sizes) != len(dataset):  # some could not be read
-        return found.scores()
     truths = [_known(dataset, index, size) for index, size in enumerate(sizes)]
-    return coco_scores(TrueBoxes.of(truths), found.rows()[1], classes=found.classes)
+    return coco_scores(TrueBoxes.of(truths), found, classes=classes)
 
 
 def _known(dataset: Annotated, index: int, size: tuple[int, int]) -> Annotation:

@@ -14,7 +14,6 @@ from lamina.core.errors import LaminaError, unknown_name
 from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.prepared import Encode, Prepared
 from lamina.data.preprocess import Preprocess
-from lamina.data.workers import WorkerBatches
 from lamina.export.deployable import Deployable
 from lamina.metrics.coco import NUMBERS, CocoScores
 from lamina.models import borrowed, feed, file, fitting, objective, pictures, videos
@@ -120,15 +119,6 @@ class Detector(AnnotatedModel):
         boxed.require_boxes(data.dataset.dataset, data.dataset.encode.most)
         return data, validation
 
-    def _batches(self, data: Any, step: SupervisedStep, *, weights: Any = None, **feeding: Any) -> WorkerBatches:
-        if weights is not None:
-            raise LaminaError(
-                "class_weight came.",
-                "For detection it is no picture that is weighed.",
-                "Pass sample_by=weights, which draws some pictures more often.",
-            )
-        return super()._batches(data, step, **feeding)
-
     def _prepare_set(self, dataset: Annotated) -> Prepared:
         most = boxed.examined(dataset)
         return targets.Framed(dataset, self._prepared(), targets.Objects(most, len(self.classes or ())))
@@ -202,8 +192,10 @@ class Detector(AnnotatedModel):
         finally:
             step.metrics, step.listener = kept, None
             feed.release(batches)
-        sizes = listener.joined(self.runtime.world)
-        return figures, boxed.scored(data.dataset.dataset, sizes, listener.boxes)
+        sizes, found = listener.joined(self.runtime.world)
+        dataset = data.dataset.dataset
+        whole = len(sizes) == len(dataset)  # else some could not be read
+        return figures, boxed.scored(dataset, sizes, found, step.classes) if whole else listener.boxes.scores()
 
     def freeze(self, up_to: str | None = None, *, statistics: bool = True) -> None:
         """Trains only what comes behind the layer `up_to`, or only what stands on the backbone; see training.transfer.freeze."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lamina.data.preprocess import Preprocess
 from lamina.metrics import Metric
+from lamina.metrics.box_rows import FoundBoxes
 from lamina.metrics.detection import CocoAP
 from lamina.structures import boxes
 from lamina.structures.batch import Batch, Logs
@@ -40,14 +43,18 @@ class Listener:
         self.boxes = CocoAP(classes)
         self.sizes: list[list[tuple[int, int]]] = []
 
-    def joined(self, world: World) -> list[tuple[int, int]]:
-        """The sizes of the pictures that all processes saw, in the order of `boxes.rows()`, which then speaks for all too."""
+    def joined(self, world: World) -> tuple[list[tuple[int, int]], FoundBoxes]:
+        """The sizes of the pictures that all processes saw, and what was found in each, in the order of the data.
+
+        Each process saw a part of the data, one after the other, while the metric numbers pictures by batches, of each process in turn.
+        """
         self.boxes.reduce()
         told = world.gather(self.sizes)
-        rounds = max(map(len, told))
-        return [
-            size for batch in range(rounds) for sizes in told for size in (sizes[batch] if batch < len(sizes) else [])
-        ]
+        sizes = [size for batches in told for batch in batches for size in batch]
+        batch_of = [number for batches in told for number, batch in enumerate(batches) for _ in batch]
+        places = np.argsort(np.asarray(batch_of, np.int64), kind="stable")
+        found = self.boxes.rows()[1]
+        return sizes, replace(found, images=places[found.images.astype(np.int64)])
 
 
 class DetectionStep(SupervisedStep):

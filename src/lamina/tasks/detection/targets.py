@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from lamina.core.errors import DataError
-from lamina.data.augment.sample import SampleTransforms
-from lamina.data.augment.sample.mosaic import Mosaic
 from lamina.data.prepared import Picture, Prepared, fitted
 from lamina.networks.ssdlite import WEIGHTS as SSD_WEIGHTS
 from lamina.structures import boxes
 from lamina.structures.annotation import Annotation
 from lamina.structures.box_deltas import from_sides, to_deltas, to_sides
+
+if TYPE_CHECKING:
+    from lamina.data.augment.sample import SampleTransforms
 
 _OF_A_MOSAIC = 4  # pictures
 _PAIRS = 1 << 22  # of places and objects that are compared at once: some 16 MB for each of a dozen numbers
@@ -84,6 +84,8 @@ class Framed(Prepared):
     def augmented(self, augment: SampleTransforms | None) -> Self:
         """The same samples, changed as training sees them; in a mosaic there are the objects of four."""
         encode = self.encode
+        from lamina.data.augment.sample import Mosaic
+
         if augment is not None and any(isinstance(each, Mosaic) for each in augment.transforms):
             assert isinstance(encode, Objects)
             encode = replace(encode, most=encode.most * _OF_A_MOSAIC)
@@ -186,6 +188,10 @@ def _focal(
     logits: Float[Tensor, "B A K"], match: Int64[Tensor, "B A"], labels: Int64[Tensor, "B M"]
 ) -> Float[Tensor, " B"]:
     """The focal loss (Lin 2017, eq. 5: gamma 2, alpha 0.25) of each picture, summed; ignored places have none."""
+    from torchvision.ops import (
+        sigmoid_focal_loss,
+    )  # torchvision takes seconds to import, and most models have no need of it
+
     shown = labels.gather(1, match.clamp(min=0))
     goals = (shown[..., None] == torch.arange(logits.shape[2], device=logits.device)) & (match >= 0)[..., None]
     values: Tensor = sigmoid_focal_loss(logits, goals.to(logits.dtype))
@@ -212,6 +218,8 @@ def _retinanet(net: nn.Module, images: Tensor, targets: Tensor) -> Measured:
 
 def _fcos(net: nn.Module, images: Tensor, targets: Tensor) -> Measured:
     """Tian 2019, eq. 2 and 3, with the generalised overlap of boxes: all by the number of points in the batch that show an object."""
+    from torchvision.ops import generalized_box_iou_loss
+
     said, truths = net(images), Truths.of(targets)
     match = points_shown(said.places, truths)
     positive = match >= 0

@@ -12,6 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 from lamina.core.errors import DataError
 from lamina.data.annotated import AnnotatedDataset
+from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.augment.crop import pair
 from lamina.data.augment.sample.geometry import often, require_size, scaled, size_of
 from lamina.data.augment.sample.moving import Picture, moved
@@ -28,12 +29,15 @@ class Mosaic:
     the four alone, so they are left out. Raises DataError where one of the others cannot be read.
     """
 
-    def __init__(self, dataset: AnnotatedDataset, size: int | tuple[int, int], *, p: float = 1.0) -> None:
+    def __init__(
+        self, dataset: AnnotatedDataset | AnnotatedArrays, size: int | tuple[int, int], *, p: float = 1.0
+    ) -> None:
         require_size(size)
         require_share("p", p)
         if min(pair(size)) < 4:
             raise DataError(f"size is {size}.", "Four pictures need 4 px or more.", "Pass a larger size.")
-        self.dataset, self.size, self.p = dataset.changed(None), pair(size), p
+        unchanged = dataset.changed(None) if isinstance(dataset, AnnotatedDataset) else dataset
+        self.dataset, self.size, self.p = unchanged, pair(size), p
 
     def __call__(self, picture: Picture, annotation: Annotation) -> tuple[Picture, Annotation]:
         """The sample, or the mosaic that begins with it."""

@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torchvision.ops import nms
 
 from lamina import networks
 from lamina.core.errors import DataError, LaminaError
@@ -208,6 +207,8 @@ class RCNN:
     # Inside -------------------------------------------------------------------------------------------------------
 
     def _found(self, picture: Tensor, threshold: float, path: str | None) -> Detections:
+        from torchvision.ops import nms  # torchvision takes seconds to import, and most models have no need of it
+
         if self.svms is None or self.classes is None:
             raise LaminaError(
                 "This R-CNN has learnt nothing yet.", "Its SVMs are trained by fit.", "Call fit(dataset) first."

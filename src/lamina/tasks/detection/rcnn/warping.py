@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from lamina.core.errors import LaminaError, ShapeError
 
@@ -19,6 +18,8 @@ def warped(
     picture was normalised. Larger regions are averaged, smaller ones interpolated. Raises ShapeError for anything else than one
     picture, LaminaError where the context leaves no room for the box.
     """
+    from torchvision.ops import roi_align  # torchvision takes seconds to import, and most models have no need of it
+
     if picture.dim() != 3 or not picture.is_floating_point():
         raise ShapeError(
             f"The picture is {str(picture.dtype).removeprefix('torch.')} of shape {tuple(picture.shape)}.",
