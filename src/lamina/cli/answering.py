@@ -33,8 +33,8 @@ def predict(
     """Each picture, folders searched, and what the model says of it, or the error that says why it cannot be read.
 
     `images` are texts: as a Path, an address has lost a slash and is none. Of a video each frame, and None at the end of one that
-    broke off. Results of pictures are written into the folder `output` in these forms (see ResultFiles; None: "drawn"); a video as `output` is made of
-    the one that was named, and is the one answer.
+    broke off. Results of pictures are written into the folder `output` in these forms (see ResultFiles), drawn where nobody says; a
+    video as `output` is made of the one that was named, and is the one answer.
     """
     if threshold is not None:
         check_threshold(threshold)
