@@ -106,3 +106,10 @@ def test_channels_may_come_last_where_the_network_says_so(typed, tmp_path):
     )
     code, _, err = typed("keras_like.py:net", "--input-shape", "32,32,3")
     assert code == 0, err
+
+
+def test_a_detector_and_a_segmenter_have_a_table_too(typed):
+    code, out, err = typed("unet", "--input-shape", "3,64,64", "--json")
+    assert code == 0, err
+    assert json.loads(out)["parameters"] == 6_628_970
+    assert typed("fcos", "--input-shape", "3,64,64", "--json")[0] == 0

@@ -69,7 +69,7 @@ def test_the_torch_program_finds_the_same_boxes_in_a_process_without_the_library
     detector, images, _ = learnt
     made = detector.export(tmp_path / "found.pt2", data=images)
     torch.save(images, tmp_path / "images.pt")
-    subprocess.run([sys.executable, "-c", PLAIN, made.path, tmp_path], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", PLAIN, made.path, tmp_path], check=True, timeout=400)
     for count in (1, 3):
         answers = torch.load(tmp_path / f"{count}.pt").numpy()
         require_equal(detector.answer(images[:count], engine="torch"), answers)
@@ -85,7 +85,7 @@ def test_the_other_networks_too(small: Any, tmp_path: Path, network: str, ending
     wanted = detector.answer(images, engine="torch")
     torch.save(images, tmp_path / "images.pt")
     if ending == "pt2":
-        subprocess.run([sys.executable, "-c", PLAIN, made.path, tmp_path], check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", PLAIN, made.path, tmp_path], check=True, timeout=400)
     else:
         session = onnxruntime.InferenceSession(str(made.path))
     for count in (1, 3):
