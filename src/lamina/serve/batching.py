@@ -183,12 +183,12 @@ class Batcher:
                 return
             after = picture.group.after
             told = self._tell(picture.answer[None], [picture.size])[0] if after is None else after(picture)
-            self._settle([(picture, told)])
-        finally:
+        finally:  # before the request goes on: who has its answer finds the room free
             picture.answer = None
             with self._room:
                 self._waiting_bytes -= weight
                 self._room.notify_all()
+        self._settle([(picture, told)])
 
     def _compute_all(self, prepare: Callable[[], Refused | None]) -> None:
         refused = prepare()
