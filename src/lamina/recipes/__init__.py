@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lamina.core.errors import unknown_name
+from lamina.recipes.annotated import AnnotatedRecipe
+from lamina.recipes.bccd import bccd_retinanet
 from lamina.recipes.camvid import camvid_fcn8s, camvid_segnet, camvid_unet
 from lamina.recipes.cifar10 import cifar10_fast
 from lamina.recipes.few_photos import FineTuning, few_photos
 from lamina.recipes.mnist import mnist_deepconvnet, mnist_fast
-from lamina.recipes.pixels import PixelRecipe
 from lamina.recipes.recipe import Recipe
 
 __all__ = [
+    "AnnotatedRecipe",
     "FineTuning",
-    "PixelRecipe",
     "Recipe",
+    "bccd_retinanet",
     "camvid_fcn8s",
     "camvid_segnet",
     "camvid_unet",

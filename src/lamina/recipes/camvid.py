@@ -9,12 +9,13 @@ from __future__ import annotations
 from lamina.data.preprocess import Preprocess
 from lamina.optimizers import AdamW
 from lamina.optimizers.schedules import OneCycle
-from lamina.recipes.pixels import PixelRecipe
+from lamina.recipes.annotated import AnnotatedRecipe
+from lamina.tasks import Segmenter
 
 _WHOLE = Preprocess(size=(240, 320), resize="pad", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
-def camvid_unet() -> PixelRecipe:
+def camvid_unet() -> AnnotatedRecipe[Segmenter]:
     """U-Net on MobileNet v2.
 
     python benchmarks/camvid.py unet --seed 0
@@ -22,7 +23,7 @@ def camvid_unet() -> PixelRecipe:
     return _on_mobilenet("camvid_unet", "unet")
 
 
-def camvid_segnet() -> PixelRecipe:
+def camvid_segnet() -> AnnotatedRecipe[Segmenter]:
     """SegNet's decoder on MobileNet v2, its pixel loss balanced by median frequency as in the paper.
 
     python benchmarks/camvid.py segnet --seed 0
@@ -30,7 +31,7 @@ def camvid_segnet() -> PixelRecipe:
     return _on_mobilenet("camvid_segnet", "segnet", balance="median_frequency", loss="pixel_crossentropy")
 
 
-def camvid_fcn8s() -> PixelRecipe:
+def camvid_fcn8s() -> AnnotatedRecipe[Segmenter]:
     """FCN-8s on MobileNet v2.
 
     python benchmarks/camvid.py fcn8s --seed 0
@@ -40,9 +41,10 @@ def camvid_fcn8s() -> PixelRecipe:
 
 def _on_mobilenet(
     name: str, network: str, *, balance: str | None = None, loss: str = "pixel_crossentropy+dice"
-) -> PixelRecipe:
-    return PixelRecipe(
+) -> AnnotatedRecipe[Segmenter]:
+    return AnnotatedRecipe(
         name=name,
+        model=Segmenter,
         data="camvid",
         network=network,
         backbone="mobilenet_v2",

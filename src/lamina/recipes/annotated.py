@@ -1,30 +1,34 @@
-"""What a recipe of a segmenter holds, and how it is run."""
+"""What a recipe of a detector or a segmenter holds, and how it is run."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from lamina.data.preprocess import Preprocess
 from lamina.models import borrowed
 from lamina.optimizers import Group
-from lamina.tasks import Segmenter
+from lamina.tasks import Detector, Segmenter
 from lamina.training import Callback, Runtime
+
+Trained = TypeVar("Trained", Detector, Segmenter)
 
 
 @dataclass(frozen=True)
-class PixelRecipe:
-    """Tuned settings of a segmenter: everything that its measured result depends on but the seed.
+class AnnotatedRecipe(Generic[Trained]):
+    """Tuned settings of a detector or a segmenter: everything that its measured result depends on but the seed.
 
-    `optimizer` is a spec of `lamina.optimizers`; `schedule` maps progress 0..1 to a factor of its learning rate. `trunk_rate` is the
-    share of it that the backbone, which has learnt before, is given. `balance` and `augment` are those of Segmenter.fit.
+    `model` is the class that is trained, `optimizer` a spec of `lamina.optimizers`; `schedule` maps progress 0..1 to a factor of its learning rate. `trunk_rate` is the
+    share of it that the backbone, which has learnt before, is given. `loss` (None: that of the network's paper), `balance` and `augment`
+    are those of the model's compile and fit.
     """
 
     name: str
+    model: type[Trained]
     data: str
     network: str
     backbone: str
@@ -33,7 +37,7 @@ class PixelRecipe:
     batch_size: int
     optimizer: Any
     schedule: str | Callable[[float], float]
-    loss: Any
+    loss: Any = None
     augment: Any = None
     balance: str | None = None
     trunk_rate: float = 1.0
@@ -52,13 +56,13 @@ class PixelRecipe:
         verbose: str | int = "auto",
         validation_data: Any = None,
         runtime: Runtime | None = None,
-    ) -> Segmenter:
-        """A segmenter trained on `data` as the recipe says; initial values, order and augmentation are functions of `seed`.
+    ) -> Trained:
+        """A model trained on `data` as the recipe says; initial values, order and augmentation are functions of `seed`.
 
-        `pretrained` says where the backbone's weights come from; see Segmenter.
+        `pretrained` says where the backbone's weights come from; see Detector and Segmenter.
         """
         torch.manual_seed(seed)  # what is new begins with values drawn here; everything after is keyed by fit's seed
-        segmenter = Segmenter(
+        model = self.model(
             self.network,
             backbone=self.backbone,
             pretrained=pretrained,
@@ -66,17 +70,18 @@ class PixelRecipe:
             arguments=self.arguments,
         )
         slower = {"groups": Group("trunk", rate=self.trunk_rate)} if self.trunk_rate != 1.0 else None
-        segmenter.compile(self.optimizer, self.loss, schedule=self.schedule, runtime=runtime, update=slower)
+        model.compile(self.optimizer, self.loss, schedule=self.schedule, runtime=runtime, update=slower)
         told: dict[str, Any] = {"run": run, "resume": resume, "callbacks": list(callbacks), "verbose": verbose}
-        segmenter.fit(
+        if self.balance is not None:
+            told["balance"] = self.balance
+        model.fit(
             data,
             batch_size=self.batch_size,
             epochs=self.epochs if epochs is None else epochs,
             validation_data=validation_data,
             validation_split=0.0,
             seed=seed,
-            balance=self.balance,
             augment=self.augment,
             **told,
         )
-        return segmenter
+        return model
