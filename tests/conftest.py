@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for w
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WHOLE_SUITE = ("", "not slow")
+_FILE = pytest.StashKey[Path]()  # of the last test
 
 
 def data_folder() -> Path | None:
@@ -89,6 +91,29 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     server.stdin.close()
     server.wait(timeout=10)
     server.stdout.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Collects without the garbage collector, which would go through a million objects again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Sets aside, before the first test of each file, what lives by then: modules and tests, which nobody will let go.
+
+    A collection goes through what is not set aside; with every module and test of the suite that is a second each, several in a test
+    that exports or searches. What a file's tests make is younger and is collected as ever.
+    """
+    if item.config.stash.get(_FILE, None) != item.path:
+        item.config.stash[_FILE] = item.path
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import pytest
 
-from lamina.cli import main, patience
+from lamina.cli import main, opening, patience
+
+PARAMETERS_OF = opening.parameters_of
+
+
+@pytest.fixture(autouse=True)
+def unlaboured(monkeypatch):
+    """Spares most of what a short run costs: the figures of its report are only named, and of all networks that `lamina models` lists one
+    is built. tests/explain draws figures, and tests/test_readme.py types `lamina models` for all.
+    """
+
+    def named(figure, *, label):
+        return f'<svg role="img" aria-label="{escape(label)}"></svg>'
+
+    monkeypatch.setattr("lamina.explain.drawn.inline", named)
+    monkeypatch.setattr(opening, "parameters_of", lambda name: PARAMETERS_OF(name) if name == "cifar_resnet20" else "-")
 
 
 @pytest.fixture

@@ -86,8 +86,8 @@ def test_a_model_may_be_a_function_of_a_file(tmp_path, typed_in):
         "def small(num_classes):\n"
         "    return models.Sequential([layers.Flatten(input_shape=(1, 28, 28)), layers.Dense(num_classes)])\n"
     )
-    done = lamina("train", "mnist", "--model", "mine.py:small", "--limit", 300, "--epochs", 1, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    code, _, errors = typed("train", "mnist", "--model", "mine.py:small", "--limit", 300, "--epochs", 1)
+    assert code == 0, errors
     assert "accuracy" in typed("evaluate", "runs/train", "mnist")[1]  # opening it needs no mine.py
     code, _, errors = typed("train", "mnist", "--model", "mine.py:smal")
     assert code == 2
@@ -151,7 +151,7 @@ def test_an_existing_run_is_not_written_over(run, typed_in):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent the POSIX way")
 def test_ctrl_c_saves_the_run_and_resume_finishes_it(tmp_path):
-    command = ["train", "mnist", "--model", "fastconvnet", "--limit", "3000", "--epochs", "40", "--output", "runs/cut"]
+    command = ["train", "mnist", "--model", "fastconvnet", "--limit", "1000", "--epochs", "400", "--output", "runs/cut"]
     process = subprocess.Popen(
         [sys.executable, "-m", "lamina", *command],
         cwd=tmp_path,
@@ -163,16 +163,17 @@ def test_ctrl_c_saves_the_run_and_resume_finishes_it(tmp_path):
     deadline = time.time() + 200
     while not (tmp_path / "runs/cut/last.ckpt").exists() and time.time() < deadline:
         time.sleep(0.1)
+    assert process.poll() is None, process.communicate()[1]
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 130
-    told = r"Stopped by Ctrl-C (after|in) epoch \d+ of 40.*\nThe run is saved in runs/cut\. "
+    told = r"Stopped by Ctrl-C (after|in) epoch \d+ of 400.*\nThe run is saved in runs/cut\. "
     assert re.fullmatch(told + r"It goes on with: lamina train --resume --output runs/cut\n", errors)
     assert "data: mnist" in (tmp_path / "runs/cut/config.yaml").read_text()
     rows = (tmp_path / "runs/cut/results.csv").read_text().splitlines()
     done = len(rows) - 1
-    assert 1 <= done < 40
-    command[command.index("40")] = str(done + 1)
+    assert 1 <= done < 400
+    command[command.index("400")] = str(done + 1)
     resumed = lamina(*command, "--resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert (tmp_path / "runs/cut/results.csv").read_text().splitlines()[: done + 1] == rows

@@ -10,6 +10,8 @@ import pytest
 from lamina import networks
 from lamina.cli import early
 from lamina.cli.options import USUAL
+from lamina.data.augment import AUGMENTATIONS
+from lamina.data.augment.sample import SAMPLE_AUGMENTATIONS
 from lamina.data.balance import BALANCES
 from lamina.data.formats import FORMATS
 from lamina.export import made_engines, writing
@@ -28,6 +30,7 @@ TABLES = {
     "recipe": recipes(),
     "tta": tta.NAMES,
     "balance": BALANCES,
+    "augment": dict.fromkeys([*AUGMENTATIONS, *SAMPLE_AUGMENTATIONS, "usual", "mosaic"]),
     "task": USUAL,
     "backbone": networks.names(),
     "model": [name for task in USUAL for name in networks.names(task)],
@@ -62,6 +65,8 @@ def test_networks_that_may_be_elsewhere_are_let_pass(name):
     [
         (["train", "mnist", "--optimizer", "adamm"], "'adam'"),
         (["train", "mnist", "--model", "resnet17"], "--model 'resnet17' is not known. The nearest"),
+        (["train", "mnist", "--balance", "smple"], "--balance 'smple' is not known."),
+        (["train", "mnist", "--augment", "flip, mosaik"], "--augment 'mosaik' is not known. The nearest"),
         (["find-lr", "mnist", "--model", "resnet17"], "'resnet18'"),
         (["summary", "resnet17"], "There is no network called 'resnet17'"),
         (["compare", "resnet18", "retinanet"], "There is no network called 'retinanet'"),

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lamina import networks
 from lamina.cli import launch, opening
 from lamina.cli.commands import app
-from lamina.cli.options import TrainOptions, parse_size
+from lamina.cli.options import USUAL, TrainOptions, parse_size
 from lamina.core.errors import LaminaError, UnknownNameError
 from lamina.data.augment import AUGMENTATIONS
 from lamina.networks import by_path
+
+PARAMETERS_OF = opening.parameters_of  # before conftest.py spares the tests all but one
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +125,12 @@ def test_networks_are_listed_in_80_columns_with_their_parameters(monkeypatch):
     (line,) = [line for line in lines if line.startswith("cifar_resnet20 ")]
     assert line.split()[1] == "269,722"
     assert any(line.startswith("mnist_fast ") for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for task in USUAL for name in networks.names(task)])
+def test_of_each_network_the_parameters_are_counted(name):
+    assert int(PARAMETERS_OF(name).replace(",", "")) > 10_000
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, KeyboardInterrupt("Saved.")])

@@ -106,7 +106,7 @@ def home(monkeypatch, tmp_path):
     monkeypatch.setenv("LAMINA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(transfer, "WAITS_S", (0.0, 0.0))
-    monkeypatch.setattr(transfer, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(transfer, "TIMEOUT_S", 2.0)  # a loaded machine may pause for a second
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "home"

@@ -237,18 +237,19 @@ def test_no_more_samples_than_the_buffer_holds_are_kept(folder, monkeypatch, sta
 
     samples = tar_stream.samples
     monkeypatch.setattr(stream_reader.tar_stream, "samples", lambda *told: (yield from map(counted, samples(*told))))
-    reader = streamed(folder, shuffle=20, batch_size=2)._reader
-    for _ in reader.epoch(0, start, tar_stream.Stop()):
+    for _ in streamed(folder, shuffle=20, batch_size=2)._reader.epoch(0, start, tar_stream.Stop()):
         pass
     assert 15 < most <= 20 + 2 * 2 + 2  # the buffer, two batches, and the one that is just read
 
 
-def test_reading_is_a_few_batches_ahead_and_no_more(folder, monkeypatch):
+def test_reading_is_a_few_batches_ahead_and_no_more(folder, monkeypatch, within):
     came, samples = [], tar_stream.samples
     monkeypatch.setattr(tar_stream, "samples", lambda *told: (came.append(each) or each for each in samples(*told)))
     epoch = streamed(folder, shuffle=0, batch_size=2).epoch(0)
     next(epoch)
-    time.sleep(0.3)
+    with within(20):
+        while len(came) <= 4:
+            time.sleep(0.3)  # in which it would go on
     assert 4 < len(came) <= 2 * 6
     epoch.close()
 
@@ -285,13 +286,12 @@ def test_two_passes_at_once_do_not_disturb_each_other(folder):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_ends_the_thread_and_the_workers(folder, monkeypatch, within):
     samples = tar_stream.samples
-    monkeypatch.setattr(tar_stream, "samples", lambda *told: (time.sleep(0.01) or each for each in samples(*told)))
+    monkeypatch.setattr(tar_stream, "samples", lambda *told: (time.sleep(0.05) or each for each in samples(*told)))
     batches = streamed(folder, workers=2, shuffle=0)
-    main = threading.main_thread().ident
     epoch = batches.epoch(0)
     next(epoch)
     pids = batches._readings[0].crew.pool.pids()
-    threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
+    threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
     with within(20), pytest.raises(KeyboardInterrupt):
         list(epoch)
     assert threads() == []

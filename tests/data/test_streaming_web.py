@@ -174,7 +174,7 @@ def test_who_stops_while_a_server_is_silent_does_not_wait_for_it(server, monkeyp
     time.sleep(0.2)
     began = time.perf_counter()
     epoch.close()
-    assert time.perf_counter() - began < 1.0
+    assert time.perf_counter() - began < 10.0  # half of what the server may be silent
     assert [thread for thread in threading.enumerate() if thread.name == "lamina-stream"] == []
 
 

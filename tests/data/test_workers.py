@@ -320,7 +320,7 @@ def test_a_killed_worker_is_an_error_at_once_and_the_next_epoch_has_others(folde
     began = time.monotonic()
     with pytest.raises(LaminaError, match=r"was killed \(SIGKILL\).*WorkerBatches\(dataset, workers=1\)"):
         list(epoch)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # and not for ever; a loaded machine may take seconds
     assert not alive(other)
     assert len(list(batches.epoch(0))) == 6
 
@@ -358,9 +358,9 @@ def test_a_stopped_training_leaves_no_process_behind(folder, number):
         os.killpg(process.pid, number)  # as a terminal does: the workers get it too
     else:
         os.kill(process.pid, number)
-    process.join(10)
+    process.join(60)
     assert process.exitcode is not None
-    until = time.monotonic() + 8
+    until = time.monotonic() + 60
     while any(alive(worker) for worker in workers) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(alive(worker) for worker in workers)

@@ -98,6 +98,6 @@ def test_of_several_labels_a_picture_each_answer_stands_for_itself():
 def test_a_model_that_answers_numbers_has_no_right_and_wrong():
     model = lamina.Regressor("lenet5")
     data = SimpleNamespace(images=np.zeros((4, 1, 8, 8), np.uint8), labels=np.zeros(4, int), classes=("a", "b"))
-    for look in (explain.report, explain.class_probs, explain.calibration):
+    for look in (explain.class_probs, explain.calibration):
         with pytest.raises(LaminaError, match=r"A Regressor came as model.*grad_cam"):
             look(model, data)

@@ -1,8 +1,13 @@
 """The report's sections that look into the network."""
 
+import base64
+import io
+import re
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import lamina
@@ -63,6 +68,15 @@ def test_networks_without_convolutions_and_other_models_have_no_such_section(sec
             return np.tile([0.2, 0.3, 0.5], (len(images), 1))
 
     assert section(subject(Asked())) == ""
+
+
+def test_the_points_are_as_wide_as_a_phone_and_the_numbered_pictures_stand_below_as_pictures(model):
+    told = inside.as_points(subject(model, sources=[f"a/{row}.png" for row in range(40)]))
+    assert told.count("<figure>") == 8
+    assert re.findall(r'<b class="truth">(\d)</b>', told) == list("12345678")
+    assert re.search(r"<figcaption title=\"a/\d+\.png\">[^<]+<span>\d+\.png</span>", told)
+    written = base64.b64decode(re.search(r"data:image/png;base64,([^\"]+)", told)[1])
+    assert Image.open(io.BytesIO(written)).width / 180 < 390 / 96 + 0.2, "letters are not made smaller there"
 
 
 def test_no_section_takes_longer_than_it_may(model, monkeypatch):

@@ -38,8 +38,8 @@ def pictures(count):
 def built(monkeypatch, tmp_path):
     """The names of the engines that were built, each of them torch in disguise; any work at all is worth it."""
     monkeypatch.setenv("LAMINA_HOME", str(tmp_path))
-    monkeypatch.setattr(answering, "_BUILD_S", 0.0)
-    monkeypatch.setattr(answering, "_LAYER_S", 0.0)
+    monkeypatch.setattr(answering.fastest, "BUILD_S", 0.0)
+    monkeypatch.setattr(answering.fastest, "_LAYER_S", 0.0)
     monkeypatch.setattr(answering, "_usual", lambda: ("torch",))
     names = []
 
@@ -88,14 +88,14 @@ def test_no_pictures_and_no_batches_are_told_by_every_engine(built):
 
 
 def test_little_work_builds_nothing(built, monkeypatch):
-    monkeypatch.setattr(answering, "_BUILD_S", 1e6)
+    monkeypatch.setattr(answering.fastest, "BUILD_S", 1e6)
     classifier().predict(pictures(200))
     assert built == []
 
 
 def test_a_slow_first_batch_does_not_deceive(built, monkeypatch):
     """What a process does once (kernels, memory) is not what the other pictures will take."""
-    monkeypatch.setattr(answering, "_BUILD_S", 10.0)
+    monkeypatch.setattr(answering.fastest, "BUILD_S", 10.0)
     ticks = iter([0.0, 100.0, 100.0, 100.001])
     monkeypatch.setattr(answering.time, "perf_counter", lambda: next(ticks))
     classifier().predict(pictures(200))
@@ -103,7 +103,7 @@ def test_a_slow_first_batch_does_not_deceive(built, monkeypatch):
 
 
 def test_work_that_is_long_enough_builds(built, monkeypatch):
-    monkeypatch.setattr(answering, "_BUILD_S", 10.0)
+    monkeypatch.setattr(answering.fastest, "BUILD_S", 10.0)
     monkeypatch.setattr(answering, "_build", lambda *told: built.append("built"))
     ticks = iter([0.0, 10.0, 10.0, 20.0])
     monkeypatch.setattr(answering.time, "perf_counter", lambda: next(ticks))

@@ -139,6 +139,31 @@ def test_judgements_are_torchvisions(pair):
     torch.testing.assert_close(ours.deltas.flatten(0, 1), deltas.unflatten(1, (-1, 4))[:, 1:], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("pyramid", [True, False])
+def test_single_anchors_are_told_the_same_as_all_of_them_at_the_edges_and_where_a_map_has_none(pyramid):
+    net, images = made(pyramid), torch.rand(2, 3, 80, 100, generator=torch.Generator().manual_seed(3))
+    maps = {stride: x.detach().requires_grad_() for stride, x in net.maps(images).items()}
+    told = net.propose(maps, (80, 100))
+    count = told.logits.shape[1]
+    few = torch.randperm(count // 2, generator=torch.Generator().manual_seed(4))[
+        :30
+    ]  # of the finest map, where several
+    for rows in (torch.tensor([0, count - 1, count // 2, 1]), few, few[:0]):
+        pictures = torch.arange(len(rows)) % 2
+        logits, deltas = net.propose_at(maps, pictures, rows)
+        torch.testing.assert_close(logits, told.logits[pictures, rows], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(deltas, told.deltas[pictures, rows], rtol=1e-4, atol=1e-5)
+        wanted, found = (
+            torch.autograd.grad(loss, [*maps.values(), *net.proposer.parameters()], retain_graph=True)
+            for loss in (
+                told.logits[pictures, rows].square().sum() + told.deltas[pictures, rows].square().sum(),
+                logits.square().sum() + deltas.square().sum(),
+            )
+        )
+        for one, other in zip(wanted, found, strict=True):
+            torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)
+
+
 def test_the_count_of_parameters_is_torchvisions_but_for_backgrounds_box_and_frozen_layers():
     with torch.device("meta"):
         net = networks.create_on("faster_rcnn", networks.create("resnet50"), arguments={"num_classes": 90})

@@ -56,7 +56,9 @@ def test_a_detector_is_trained_by_its_recipe(monkeypatch):
     }
     recipe = dataclasses.replace(recipes.bccd_retinanet(), **small)
     pictures = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (2, 3, 24, 32)).astype(np.uint8))
-    known = [Annotation(boxes_xyxy=torch.tensor([[2.0, 2.0, 14.0, 20.0]]), labels=torch.tensor([place])) for place in (0, 1)]
+    known = [
+        Annotation(boxes_xyxy=torch.tensor([[2.0, 2.0, 14.0, 20.0]]), labels=torch.tensor([place])) for place in (0, 1)
+    ]
     train = AnnotatedArrays(pictures, known, ["red", "white"], task="detection")
     detector = recipe.fit(train, pretrained=False, epochs=1, verbose=0)
     assert len(detector.history.history["loss"]) == 1

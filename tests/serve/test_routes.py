@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+import threading
 import time
 
 import pytest
@@ -36,6 +38,58 @@ def test_while_it_starts_and_while_it_stops_it_is_not_ready(started, picture):
 
 def test_a_request_that_comes_while_the_engine_is_made_waits_for_it(started, picture):
     assert started().send(picture(1)).status_code == 200
+
+
+@pytest.fixture
+def held_engine(monkeypatch):
+    """An engine that is made when the test lets it be, with so many seconds that it is expected to take."""
+    free, make = threading.Event(), serve.engines.make
+
+    def expecting(seconds):
+        def held(*given, **more):
+            assert free.wait(20)
+            return make(*given, **more)
+
+        monkeypatch.setattr("lamina.serve.engines.make", held)
+        monkeypatch.setattr("lamina.serve.engines.prospect", lambda *_, **__: ("engines are measured", seconds))
+        return free
+
+    yield expecting
+    free.set()
+
+
+def test_a_request_does_not_wait_for_an_engine_that_comes_after_its_time(started, picture, held_engine):
+    free = held_engine(100.0)
+    client = started()
+    began = time.monotonic()
+    while client.app.state.service.too_early(began + 30) is None:  # until it knows how long it takes
+        time.sleep(0.01)
+    answer = client.send(picture(1))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (503, "not_ready")
+    assert "engines are measured" in error["message"]
+    assert re.search(r"Try again in \d+ s", error["message"])
+    assert "engines are measured" in client.get("/ready").json()["error"]["message"]
+    assert int(answer.headers["retry-after"]) >= 1
+    assert time.monotonic() - began < 10  # of the 30 that it might have waited
+    free.set()
+    assert client.ready().send(picture(1)).status_code == 200
+
+
+def test_a_request_waits_for_an_engine_that_comes_within_its_time(started, picture, held_engine):
+    free = held_engine(5.0)
+    threading.Timer(0.3, free.set).start()
+    assert started().send(picture(1)).status_code == 200
+
+
+def test_a_request_that_waited_in_vain_for_the_engine_is_told_so_and_not_that_there_is_much_to_do(
+    started, picture, held_engine
+):
+    held_engine(0.0)  # it takes longer than was expected
+    answer = started(timeout_s=0.3).send(picture(1))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
+    assert "engines are measured" in answer.json()["error"]["message"]
+    assert "more to do" not in answer.json()["error"]["message"]
 
 
 def test_an_engine_that_cannot_be_made_is_told_at_ready_and_to_clients(started, picture, monkeypatch):

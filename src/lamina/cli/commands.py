@@ -215,6 +215,7 @@ def train(
         backbone=backbone,
         recipe=recipe,
         balance=None if balance == "none" else balance,
+        augment=augment,
         optimizer=optimizer,
         schedule=schedule,
         average=average,

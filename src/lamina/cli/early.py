@@ -24,6 +24,11 @@ _OF_OPTIONS = {  # of `lamina train` and others: where the table of each lies
     "recipe": (("recipes/__init__.py", "_RECIPES"),),
     "tta": (("models/tta.py", "NAMES"),),
     "balance": (("data/balance.py", "BALANCES"),),
+    "augment": (
+        ("data/augment/table.py", "AUGMENTATIONS"),
+        ("data/augment/sample/presets.py", "SAMPLE_AUGMENTATIONS"),
+        ("cli/options.py", "OF_WHOLE_SETS"),
+    ),
     "task": (("cli/options.py", "USUAL"),),
     "backbone": (("networks/headlines.py", "HEADLINES"),),
     "model": (
@@ -39,7 +44,12 @@ _OF_OPTIONS = {  # of `lamina train` and others: where the table of each lies
     ),
 }
 MODEL_REMEDY = "`lamina models` lists them all; timm/NAME is one of timm's, FILE.py:NAME one of your own."
-_REMEDIES = {"recipe": "`lamina models` lists them all.", "model": MODEL_REMEDY, "backbone": MODEL_REMEDY}
+_REMEDIES = {
+    "augment": "`lamina train --help` names them; put commas between several.",
+    "recipe": "`lamina models` lists them all.",
+    "model": MODEL_REMEDY,
+    "backbone": MODEL_REMEDY,
+}
 
 
 def check_name(option: str, value: str | None, known: Iterable[str], remedy: str = "Use one of these.") -> None:
@@ -60,7 +70,8 @@ def check_options(**options: str | None) -> None:
             continue
         if names and value is not None:
             value = value.lower() if option == "optimizer" else value
-            check_name(option, value, names, _REMEDIES.get(option, "Use one of these."))
+            for name in value.split(",") if option == "augment" else (value,):
+                check_name(option, name.strip(), names, _REMEDIES.get(option, "Use one of these."))
 
 
 def check_network(name: str, option: str = "model") -> None:

@@ -41,6 +41,10 @@ DEFAULT_MODEL = "deepconvnet"
 # By the task of the data: the network where nobody names one.
 USUAL = {"classification": DEFAULT_MODEL, "detection": "retinanet", "segmentation": "unet"}
 ANNOTATED = ("detection", "segmentation")
+OF_WHOLE_SETS = (
+    "usual",
+    "mosaic",
+)  # what --augment may name beside single augmentations, for pictures with boxes or maps
 _NOT_ANNOTATED = ("recipe", "freeze_epochs", "balance", "folds")  # options that only classifiers have
 
 
@@ -262,7 +266,7 @@ def _of_samples() -> tuple[str, ...]:
     """What --augment may name for pictures with boxes or maps."""
     from lamina.data.augment.sample import SAMPLE_AUGMENTATIONS  # torchvision takes seconds to import
 
-    return ("usual", *SAMPLE_AUGMENTATIONS, "mosaic")
+    return (*SAMPLE_AUGMENTATIONS, *OF_WHOLE_SETS)
 
 
 def parse_size(text: str) -> tuple[int, int]:

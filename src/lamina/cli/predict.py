@@ -78,7 +78,9 @@ def predict(
 @app.command(short_help="Write report.html into a run's folder.")
 def report(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    data: Annotated[str | None, typer.Argument(help="Other data than the run's own.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="Other data than the run's own; of a regressor a CSV: file, numbers.")
+    ] = None,
     format: Format = None,
 ) -> None:
     """Write report.html into a run's folder: mistakes, confusion, scores, curves."""

@@ -17,12 +17,12 @@ from lamina.cli.answering import predict as predict
 from lamina.cli.machine import environment as environment
 from lamina.cli.options import ANNOTATED, parse_size
 from lamina.cli.options import TrainOptions as TrainOptions
-from lamina.core.errors import LaminaError, UnknownNameError
+from lamina.core.errors import DataError, LaminaError, UnknownNameError
 from lamina.core.files import replacing
 from lamina.models import tta as views
 from lamina.models.annotated import AnnotatedModel
 from lamina.models.comparison import Comparison
-from lamina.tasks import Classifier
+from lamina.tasks import Classifier, Regressor
 from lamina.tasks.classification import inputs, tunable_cnn
 from lamina.training import Callback, RunFolder
 from lamina.training.checkpoint import CHECKPOINT, CONFIG
@@ -334,6 +334,8 @@ def report(
     """Writes a run's report.html; returns its path."""
     config = opening.read_config(run)
     classifier = opening.open_model(run) if classifier is None else classifier
+    if isinstance(classifier, Regressor):
+        return _report_of_numbers(run, data, classifier, config)
     if splits is None:
         task = getattr(classifier, "task", None)
         splits = opening.run_data(run, config) if data is None else opening.open_data(data, format, task)
@@ -348,6 +350,25 @@ def report(
         settings={name: value for name, value in config.items() if name != "asked"},  # which tells the same again
         run=run,
         beside=beside,
+    )
+
+
+def _report_of_numbers(run: Path, data: str | None, regressor: Regressor, config: dict[str, Any]) -> Path:
+    if data is None:
+        raise DataError(
+            "report came without DATA, and the run is of a regressor.",
+            f"A CSV was expected, with these columns: file, {', '.join(regressor.names or ())}.",
+            f"Name it: lamina report {run} numbers.csv.",
+        )
+    curves = run / "results.csv"
+    return explain.report(
+        regressor,
+        data,
+        path=run / REPORT,
+        history=curves if curves.exists() else None,
+        title=f"{regressor.name} on {Path(data).name}",
+        settings=config,
+        run=run,
     )
 
 

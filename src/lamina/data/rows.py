@@ -25,7 +25,7 @@ def rows(tree: Tree, name: str, *, delimiter: str = "") -> Iterator[Row]:
     breaks off or is no UTF-8.
     """
     text = tree.text(name)
-    yield from _parsed(text, tree.path(name), delimiter or delimiter_of(text, name))
+    yield from parsed(text, tree.path(name), delimiter or delimiter_of(text, name))
 
 
 def delimiter_of(text: str, name: str = "") -> str:
@@ -42,7 +42,8 @@ def delimiter_of(text: str, name: str = "") -> str:
     return max(_DELIMITERS, key=fit)
 
 
-def _parsed(text: str, path: str, delimiter: str) -> Iterator[Row]:
+def parsed(text: str, path: str, delimiter: str) -> Iterator[Row]:
+    """As `rows`, of a text that was read; `path` names it in errors."""
     csv.field_size_limit(_LONGEST)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     begins = 1

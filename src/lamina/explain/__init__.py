@@ -14,6 +14,7 @@
 | time and memory of layers | layer_profile (measured), ledger (who spent it), profile_table (table and chart) |
 | wrong labels | label_errors, confident (the mathematics), out_of_sample (answers of folds), suspects (gallery) |
 | boxes and maps, beside the truth | beside (counted), found_sections (of a detector), mapped_sections (of a segmenter) |
+| numbers, beside the true ones | numbers_sections (of a regressor) |
 | the report | page (the list of sections), subject (what it is about), sections, labellings (several labels), inside, cells |
 | how all that looks | drawn (figures), html (pieces of a page), report.css |
 """

@@ -80,7 +80,7 @@ def refuse_values(model: Any) -> None:
         raise LaminaError(
             f"A {type(model).__name__} came as model.",
             "Classes that are right or wrong were expected, with a probability for each.",
-            "model.evaluate(data) measures it; explain.grad_cam, embeddings and exciting look into it.",
+            "explain.report and model.evaluate measure it; explain.grad_cam, embeddings and exciting look into it.",
         )
 
 

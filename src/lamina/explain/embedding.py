@@ -30,6 +30,7 @@ _EXACT = 2000  # points of the t-SNE here
 _MARKERS = "os^vDPX*<>"
 _NAMED = 12  # classes with a marker of their own; more than the eye tells apart are shown as others
 _ODD = 8  # pictures that are shown
+_ACROSS = 48  # letters of a line of the classes below the points
 _AXES = {"pca": "principal component", "tsne": "t-SNE", "umap": "UMAP"}
 
 
@@ -71,8 +72,8 @@ class Embedding(Drawn):
         told = told or file_name(self.sources, row) or f"#{self.places[row]}"
         return told if len(told) <= 12 else f"{told[:11]}…"
 
-    def scatter(self, axes: Axes) -> None:
-        """The points on matplotlib axes."""
+    def scatter(self, axes: Axes, *, below: bool = False) -> None:
+        """The points on matplotlib axes, with the classes beside them, or below where the page is narrow."""
         size = float(np.clip(8000 / max(len(self.points), 1), 10, 30))
         for name, rows, style in self._groups():
             x, y = self.points[rows].T
@@ -82,7 +83,7 @@ class Embedding(Drawn):
         for number, row in enumerate(self.odd):
             box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "#333333", "linewidth": 0.5, "pad": 1.0}
             spot: Any = tuple(self.points[row])
-            axes.annotate(str(number + 1), spot, xytext=(5, 5), textcoords="offset points", fontsize=7, bbox=box)
+            axes.annotate(str(number + 1), spot, xytext=(5, 5), textcoords="offset points", fontsize=8, bbox=box)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[["top", "right"]].set_visible(False)
@@ -91,9 +92,13 @@ class Embedding(Drawn):
         axes.set_ylabel(f"{_AXES[self.method]} 2{shares[1]}", fontsize=8)
         axes.set_title(f"{len(self.points):,} pictures by what {self.layer} is given", fontsize=9)
         if self.labels is not None:
-            legend = axes.legend(
-                fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, markerscale=1.4
-            )
+            names = axes.get_legend_handles_labels()[1]
+            look: dict[str, Any] = {"fontsize": 7, "loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+            if below:
+                columns = int(np.clip(_ACROSS // (max(map(len, names), default=0) + 4), 1, 5))
+                look = {"fontsize": 8, "loc": "upper center", "bbox_to_anchor": (0.5, -0.1), "ncols": columns}
+                look |= {"handletextpad": 0.2, "columnspacing": 1.0}
+            legend = axes.legend(frameon=False, markerscale=1.4, **look)
             for text in legend.get_texts():
                 text.set_parse_math(False)
 

@@ -378,6 +378,8 @@ def _cell(value: Any) -> str:
 
 
 def _titled(name: str) -> str:
+    if name in ("mae", "mse", "rmse", "r2"):
+        return name.upper().replace("R2", "R\N{SUPERSCRIPT TWO}")
     words = name.replace("_", " ").replace("iou", "IoU")
     return words[:1].upper() + words[1:]
 

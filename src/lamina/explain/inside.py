@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
@@ -22,6 +23,7 @@ from lamina.explain.drawn import png_url
 from lamina.explain.embedding import Embedding, outlying, placed, pooled
 from lamina.explain.first_layer import Filters, filters
 from lamina.explain.heat import Heat, normalised
+from lamina.explain.html import file_of
 from lamina.explain.lens import Lens
 from lamina.explain.mistakes import find_mistakes
 from lamina.explain.saliency import cams_of
@@ -32,7 +34,10 @@ from lamina.networks import contract
 from lamina.structures import draw
 
 _HEATS, _HEAT_PX = 12, 150
-_POINTS = 1000
+_POINTS, _POINTS_IN = (
+    1000,
+    (4.2, 4.4),
+)  # in inches as wide as a phone's page: letters are as large there as they are drawn
 _SECONDS = 15.0  # of each section
 _BATCH = 8  # pictures between two looks at the clock: 32 of a large network on a busy machine take half a minute
 _BYTES = 1_000_000
@@ -49,7 +54,7 @@ def first_filters(subject: About) -> str:
     if found.change is not None:
         change = sorted(found.change.tolist())
         note += f" In training they moved by {100 * change[len(change) // 2]:.0f} % of their length (median)."
-    return f'<p class="quiet">{escape(note)}</p>{_image(found, "Filters of the first convolution", dpi=110)}'
+    return f'<p class="quiet">{escape(note)}</p>{_image(found.figure(), "Filters of the first convolution", dpi=110)}'
 
 
 def _with_beginning(subject: About) -> Filters:
@@ -135,11 +140,26 @@ def as_points(subject: Subject) -> str:
     labels = subject.labels[taken]
     points, explained = placed(features, "pca")
     odd = outlying(features, labels)[:_ODD]
-    thumbs = tuple(drawable(torch.from_numpy(subject.images[taken[row]])).numpy() for row in odd)
-    sources = tuple(str(subject.sources[row]) for row in taken) if len(subject.sources) else ()
-    drawn = Embedding(points, features, labels, subject.classes, "pca", layer, odd, thumbs, taken, sources, explained)
+    drawn = Embedding(points, features, labels, subject.classes, "pca", layer, odd, (), taken, (), explained)
+    figure = Figure(figsize=_POINTS_IN, layout="constrained")
+    drawn.scatter(figure.add_subplot(), below=True)
+    scatter = _image(figure, "Pictures as points by class", dpi=180, css="width:100%;max-width:34rem")
+    tiles = "".join(_numbered(subject, int(taken[row]), number) for number, row in enumerate(odd, 1))
     note = "Points that lie near one another are alike to the network. Numbered: the pictures farthest from others of their class."
-    return f'<p class="quiet">{note}</p>{_image(drawn, "Pictures as points by class", dpi=110)}'
+    return f'<p class="quiet">{note}</p>{scatter}<div class="tiles odd">{tiles}</div>'
+
+
+def _numbered(subject: Subject, row: int, number: int) -> str:
+    """A picture with its number among the points, its class, and its file or index."""
+    thumb = drawable(torch.from_numpy(subject.images[row])).numpy()
+    name = escape(subject.classes[int(subject.labels[row])])
+    path = str(subject.sources[row]) if len(subject.sources) else ""
+    crisp = ' class="crisp"' if max(thumb.shape[1:]) <= 64 else ""
+    return (
+        f'<figure><div class="picture"><img{crisp} src="{draw.data_url(thumb)}" alt="{number}: {name}" decoding="async">'
+        f'<b class="truth">{number}</b></div><figcaption title="{escape(path)}">{name}'
+        f"<span>{escape(file_of(path)) or f'#{row}'}</span></figcaption></figure>"
+    )
 
 
 def _lens(subject: Subject) -> Lens | None:
@@ -155,6 +175,6 @@ def _has_maps(net: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d) for module in net.modules())
 
 
-def _image(drawn: Filters | Embedding, what: str, *, dpi: int) -> str:
-    url = png_url(drawn.figure(), dpi=dpi, transparent=True)
-    return f'<img class="figure" src="{url}" alt="{escape(what)}" style="max-width:100%;height:auto">'
+def _image(figure: Figure, what: str, *, dpi: int, css: str = "max-width:100%") -> str:
+    url = png_url(figure, dpi=dpi, transparent=True)
+    return f'<img class="figure" src="{url}" alt="{escape(what)}" style="{css};height:auto">'

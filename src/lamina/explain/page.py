@@ -9,13 +9,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lamina.core import progress
 from lamina.core.errors import LaminaError
 from lamina.core.files import replacing
-from lamina.explain import found_sections, html, inside, labellings, mapped_sections, sections
-from lamina.explain.answers import arrays, checked, checked_several, class_probs, named, refuse_values
+from lamina.explain import found_sections, html, inside, labellings, mapped_sections, numbers_sections, sections
+from lamina.explain.answers import arrays, as_numpy, checked, checked_several, class_probs, named
 from lamina.explain.beside import FoundBeside, MappedBeside, beside_truth
-from lamina.explain.subject import Scene, Subject
+from lamina.explain.subject import Numbers, Scene, Subject
 
 Section = Callable[[Subject], str]
 
@@ -84,6 +86,20 @@ OF_SCENES: dict[type, tuple[tuple[str, SceneSection], ...]] = {
     ),
 }
 
+# Of a regressor, whose sections are functions of Numbers.
+OF_NUMBERS: tuple[tuple[str, Callable[[Numbers], str]], ...] = (
+    ("", numbers_sections.headline),
+    ("Worst answers", numbers_sections.worst),
+    ("Predicted against true", numbers_sections.against_truth),
+    ("Residuals", numbers_sections.residuals),
+    ("Per number", numbers_sections.per_number),
+    ("Learning curves", sections.curves),
+    ("Gradients", sections.gradients),
+    ("First filters", inside.first_filters),
+    ("Layers", numbers_sections.layers),
+    ("How it was made", numbers_sections.made),
+)
+
 TASKS = ("detection", "segmentation")
 PAGE_BYTES = 9_900_000  # 10 MB with head and style
 
@@ -103,14 +119,12 @@ def report(
     """Writes the report of `model` on `data` and returns its path; the file needs nothing but itself, and has at most 10 MB.
 
     The labels are one a picture (N), or 0 and 1 for each class (N K), of which the report tells other things; of a detector or a
-    segmenter `data` is its data set, or what `beside_truth` gave for it is `beside`.
+    segmenter `data` is its data set, or what `beside_truth` gave for it is `beside`; of a regressor a pair of pictures and numbers.
     `model` answers `predict_probs` or `predict`; `history` is as for `learning_curves`; `settings` are noted under "How it
     was made"; at most `shown` mistakes are drawn; `run` is the folder of the training run, whose records are drawn too. Raises
-    DataError or ShapeError where model and data do not fit, LaminaError for a model whose answers are no classes.
+    DataError or ShapeError where model and data do not fit.
     """
     scenes = getattr(model, "task", "") in TASKS
-    if not scenes:
-        refuse_values(model)
     target = Path(path)
     if target.is_dir():
         raise LaminaError(
@@ -126,6 +140,22 @@ def report(
         named_by = None if run is None else Path(run)
         scene = Scene(model, data, made, run=named_by, history=history, settings=settings or {}, shown=shown)
         return _write(target, title or f"{about} on {data.name}", scene, OF_SCENES[type(made)], count=len(made.rows))
+    if getattr(model, "answers", "probs") == "values":
+        found = model.numbered(data)
+        progress.step(f"asking the model about {len(found.images):,} pictures")
+        numbers = Numbers(
+            model,
+            as_numpy(found.images),
+            as_numpy(found.labels).astype(np.float64),
+            model.predict_values(found.images).astype(np.float64),
+            tuple(model.names),
+            sources=found.sources,
+            run=None if run is None else Path(run),
+            history=history,
+            settings=settings or {},
+            shown=shown,
+        )
+        return _write(target, title or about, numbers, OF_NUMBERS, count=len(numbers.images))
     if hasattr(model, "memorised"):  # a classifier reads a path, a folder or a named data set itself
         data = model.memorised(data)
     images, labels, classes = arrays(data)
@@ -153,9 +183,13 @@ def report(
 
 def _write(target: Path, heading: str, subject: Any, parts: Sequence[tuple[str, Any]], *, count: int) -> Path:
     """The page into its file."""
-    classes = len(subject.beside.classes if isinstance(subject, Scene) else subject.classes)
-    kind = "picture" if isinstance(subject, Scene) else "sample"
-    subtitle = f"{count:,} {kind}s, {classes:,} classes · {datetime.now().astimezone():%d %B %Y}"
+    if isinstance(subject, Numbers):
+        told = f"{html.counted(count, 'picture')}, {html.counted(len(subject.names), 'number')}"
+    elif isinstance(subject, Scene):
+        told = f"{count:,} pictures, {len(subject.beside.classes):,} classes"
+    else:
+        told = f"{count:,} samples, {len(subject.classes):,} classes"
+    subtitle = f"{told} · {datetime.now().astimezone():%d %B %Y}"
     page = html.document(heading, subtitle=subtitle, sections=_written(subject, parts))
     with replacing(target) as temporary:
         temporary.write_text(page, encoding="utf-8")

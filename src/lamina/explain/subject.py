@@ -67,6 +67,28 @@ class Scene:
     shown: int = 300
 
 
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """A regressor, its answers (N D) beside the true numbers (N D) of pictures (uint8 N C H W), and what they are called; the rest as
+    of Subject."""
+
+    model: Any
+    images: UInt8[np.ndarray, "N C H W"]
+    truths: Float[np.ndarray, "N D"]
+    answers: Float[np.ndarray, "N D"]
+    names: tuple[str, ...]
+    sources: Sequence[str] = ()
+    run: Path | None = None
+    history: Any = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shown: int = 300
+
+    @property
+    def errors(self) -> Float[np.ndarray, "N D"]:
+        """What was said less what is true."""
+        return np.asarray(self.answers - self.truths)
+
+
 def fitting(pieces: Iterable[str], *, limit_bytes: int) -> list[str]:
     """As many of the pieces of HTML as fit in so many bytes, from the first on; the others are never made if `pieces` is a generator."""
     taken, size = [], 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 from lamina.core.errors import MissingExtraError, unknown_name
 from lamina.export import remembered
@@ -28,6 +29,7 @@ _ROUND_S = 1.0  # a batch is shortened to what torch answers in so long
 _LEAST = 4  # samples of a shortened batch
 _FEWEST, _MOST = 3, 30  # rounds
 _HOPELESS = 3.0  # times as long as the fastest: not measured further
+BUILD_S, _LAYER_S = 10.0, 0.15  # what export and measuring are expected to take at least, and each layer more
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,23 @@ def fastest(
 
 
 def expected_s(
-    deployable: Deployable, batch: int = 32, *, precision: str = "float32", engines: Sequence[str] | None = None
+    deployable: Deployable,
+    batch: int = 32,
+    *,
+    precision: str = "float32",
+    engines: Sequence[str] | None = None,
+    threads: int | None = None,
 ) -> float | None:
     """The seconds that `fastest` will take where its choice is remembered; None where it has to measure."""
-    key = remembered.key(deployable, batch=batch, precision=precision, engines=_checked(engines), threads=None)
+    key = remembered.key(deployable, batch=batch, precision=precision, engines=_checked(engines), threads=threads)
     kept = remembered.recall(key)
     return None if kept is None else float(kept["build_s"])
+
+
+def guessed_s(net: nn.Module, *, precision: str = "float32") -> float:
+    """The seconds that `fastest` is expected to take where it has to measure: more for every layer, and every precision."""
+    layers = sum(1 for module in net.modules() if next(module.children(), None) is None)
+    return BUILD_S + _LAYER_S * layers * len(PRECISIONS[precision])
 
 
 def _checked(engines: Sequence[str] | None) -> tuple[str, ...]:

@@ -23,7 +23,6 @@ from lamina.models.fingerprint import Fingerprint
 BATCH = 32  # pictures an engine is given at once, and by which it is chosen
 _TRIED = 32  # pictures on which answers in float32 are compared
 _GAIN = 2.0  # how much faster the fastest engine is expected to be
-_BUILD_S, _LAYER_S = 10.0, 0.15  # what export and measuring are expected to take, and each layer more
 
 Plain = Callable[[Tensor], np.ndarray[Any, Any]]
 
@@ -121,12 +120,10 @@ def _is_free(model: Any) -> bool:
 def _is_worth_it(model: Any, left_s: float, precision: str) -> bool:
     """Whether what torch still has to do takes longer than another engine, with all that it takes to build it."""
     saved_s = left_s * (1 - 1 / _GAIN)
-    if saved_s < _BUILD_S:  # before anything is looked up
+    if saved_s < fastest.BUILD_S:  # before anything is looked up
         return False
     known = fastest.expected_s(model.deployable(), BATCH, precision=precision, engines=_usual())
-    layers = sum(1 for module in model.net.modules() if next(module.children(), None) is None)
-    cost = known if known is not None else _BUILD_S + _LAYER_S * layers * len(fastest.PRECISIONS[precision])
-    return saved_s > cost
+    return saved_s > (fastest.guessed_s(model.net, precision=precision) if known is None else known)
 
 
 def _usual() -> tuple[str, ...]:

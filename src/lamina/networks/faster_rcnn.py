@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
@@ -87,11 +87,18 @@ class FasterRCNN(nn.Module):
 
     def propose(self, maps: Mapping[int, Tensor], size: tuple[int, int]) -> Proposals:
         """Regions where something may stand, of pictures of this (height, width) in px; nothing is differentiated through their boxes."""
-        last = self.strides[-1]
-        if self.pyramid is not None:
-            maps = {**maps, 2 * last: F.max_pool2d(maps[last], 1, 2)}
-        proposals: Proposals = self.proposer(maps, size)
+        proposals: Proposals = self.proposer(self._proposing(maps), size)
         return proposals
+
+    def propose_at(
+        self, maps: Mapping[int, Tensor], pictures: Int64[Tensor, " S"], rows: Int64[Tensor, " S"]
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, "S 4"]]:
+        """What `propose` says of single anchors (Proposer.at)."""
+        return self.proposer.at(self._proposing(maps), pictures, rows)
+
+    def _proposing(self, maps: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
+        last = self.strides[-1]
+        return maps if self.pyramid is None else {**maps, 2 * last: F.max_pool2d(maps[last], 1, 2)}
 
     def judge(self, maps: Mapping[int, Tensor], regions: Float[Tensor, "B P 4"]) -> Judged:
         """What regions hold."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from lamina.structures.box_deltas import Weights, from_deltas
@@ -147,6 +147,35 @@ class Proposer(nn.Module):
         boxes, scores = self._best(logits, deltas, places, size)
         return Proposals(boxes, scores, torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(places))
 
+    def at(
+        self, maps: Mapping[int, Tensor], pictures: Int64[Tensor, " S"], rows: Int64[Tensor, " S"]
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, "S 4"]]:
+        """What `forward` says of single anchors, by the numbers of their pictures and their rows: logits and deltas.
+
+        A loss looks at a few hundred of the thousands of anchors. Only the windows of these are gone back through.
+        """
+        logits, deltas, order, first = [], [], [], 0
+        for stride, sides in self.anchors_px.items():
+            x, count = maps[stride], len(RATIOS) * len(sides)
+            last = first + x.shape[2] * x.shape[3] * count
+            mine = ((rows >= first) & (rows < last)).nonzero().flatten()
+            local = rows[mine] - first
+            x = F.relu(
+                F.linear(
+                    windows(x, pictures[mine], local // count),
+                    self.conv.weight.permute(0, 2, 3, 1).flatten(1),
+                    self.conv.bias,
+                )
+            )
+            which = (local % count)[:, None]
+            logits.append(_pointwise(self.objectness, x).gather(1, which)[:, 0].float())
+            told = _pointwise(self.boxes, x).reshape(-1, count, 4)
+            deltas.append(told.gather(1, which[..., None].expand(-1, -1, 4))[:, 0].float())
+            order.append(mine)
+            first = last
+        back = torch.cat(order).argsort()
+        return torch.cat(logits)[back], torch.cat(deltas)[back]
+
     @torch.no_grad()
     def _best(
         self, logits: list[Tensor], deltas: list[Tensor], places: list[Tensor], size: tuple[int, int]
@@ -163,6 +192,24 @@ class Proposer(nn.Module):
         scores, rows = scores.topk(min(self.regions, scores.shape[1]), dim=1)
         boxes = boxes.gather(1, rows[..., None].expand(-1, -1, 4))
         return boxes * (scores >= 0)[..., None], scores
+
+
+def windows(
+    x: Float[Tensor, "B C H W"], pictures: Int64[Tensor, " S"], cells: Int64[Tensor, " S"]
+) -> Float[Tensor, "S 9*C"]:
+    """What a 3x3 window sees around single cells of a map, numbered by rows and columns: zeros beyond its edge."""
+    height, width = x.shape[-2:]
+    around = torch.arange(-1, 2, device=x.device)
+    rows = (cells // width)[:, None, None] + around[:, None]
+    columns = (cells % width)[:, None, None] + around
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    places = (pictures[:, None, None] * height + rows.clamp(0, height - 1)) * width + columns.clamp(0, width - 1)
+    found = x.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, places.flatten())
+    return (found * inside.flatten()[:, None]).reshape(len(cells), around.numel() ** 2 * x.shape[1])
+
+
+def _pointwise(conv: nn.Conv2d, x: Float[Tensor, "S C"]) -> Float[Tensor, "S D"]:
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
 def anchors(x: Float[Tensor, "B C H W"], stride: int, sides: Sequence[float]) -> Float[Tensor, "N 4"]:

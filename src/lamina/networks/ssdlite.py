@@ -12,8 +12,9 @@ It stands on the maps of any backbone. For pictures of 320 x 320 px and K classe
     places      6 boxes a cell                                                    A 4
 
 BatchNorm (epsilon 0.001, momentum 0.03) and ReLU6 follow each convolution but the heads' last. The last of the K + 1 classes is nothing.
-The boxes of a level have sides from 0.2 (the finest) to 0.95 of the picture, one more between two levels, and the forms 1:2, 1:3, 2:1 and
-3:1; they are not cut at the picture's edges. `deltas` are as in structures.box_deltas, with WEIGHTS. Parameters for K = 90, without the
+The boxes of a level have sides from `smallest` (0.2, the finest) to 0.95 of the picture, one more between two levels, and the forms 1:2,
+1:3, 2:1 and 3:1; they are not cut at the picture's edges. What is much smaller than all of them is hardly learnt: for things of 20 of
+320 px `smallest` is 0.06. `deltas` are as in structures.box_deltas, with WEIGHTS. Parameters for K = 90, without the
 trunk's: 2,156,956. Initial values are torchvision's: normal with 0.03.
 Departs from the papers: the map of stride 16 is the trunk's last one of that resolution, not the widened one within the block behind it.
 """
@@ -27,23 +28,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lamina.core.errors import LaminaError
 from lamina.networks.predictions import Predictions, at_places, joined
 from lamina.networks.trunk import Trunk
 from lamina.structures.box_deltas import Weights
 
 WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)  # of the deltas: Liu's code has variances of 0.1 and 0.2
 _FORMS = (2.0, 3.0)
-_SMALLEST, _LARGEST = 0.2, 0.95  # sides of the picture
+_LARGEST = 0.95  # sides of the picture
 _FINEST, _COARSEST = 16, 32  # strides that are taken from the trunk
 _EXTRAS = (512, 256, 256, 128)
 
 
 class SSDLite(nn.Module):
-    """Two separable convolutions on each of six maps; see the table above."""
+    """Two separable convolutions on each of six maps; see the table above. Raises LaminaError where `smallest` is no share below 0.95."""
 
-    def __init__(self, trunk: Trunk, num_classes: int = 80, *, levels: int = 6, width: float = 1.0) -> None:
+    def __init__(
+        self, trunk: Trunk, num_classes: int = 80, *, levels: int = 6, width: float = 1.0, smallest: float = 0.2
+    ) -> None:
         super().__init__()
-        self.trunk, self.num_classes = trunk, num_classes
+        if not 0 < smallest < _LARGEST:
+            raise LaminaError(
+                f"smallest is {smallest!r}.",
+                f"The side of the smallest boxes was expected as a share of the picture's, above 0 and below {_LARGEST}.",
+                "Usual is 0.2; for things of 20 of 320 px pass 0.06.",
+            )
+        self.trunk, self.num_classes, self.smallest = trunk, num_classes, smallest
         self.taken = [stride for stride in sorted(trunk.dims) if _FINEST <= stride <= _COARSEST] or [max(trunk.dims)]
         dims = [trunk.dims[stride] for stride in self.taken]
         extras = []
@@ -70,14 +80,16 @@ class SSDLite(nn.Module):
         logits = [at_places(head(x), self.num_classes + 1) for head, x in zip(self.classes, maps, strict=True)]
         deltas = [at_places(head(x), 4) for head, x in zip(self.boxes, maps, strict=True)]
         shapes = [(x.shape[-2], x.shape[-1]) for x in maps]
-        return Predictions(joined(logits), joined(deltas), None, default_boxes(shapes, images))
+        return Predictions(joined(logits), joined(deltas), None, default_boxes(shapes, images, smallest=self.smallest))
 
 
-def default_boxes(shapes: list[tuple[int, int]], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "A 4"]:
+def default_boxes(
+    shapes: list[tuple[int, int]], images: Float[Tensor, "B C H W"], *, smallest: float = 0.2
+) -> Float[Tensor, "A 4"]:
     """The boxes (xyxy, px) of maps of these (height, width), the finest first (Liu 2016, section 2.2): by levels, rows, columns, forms."""
     height, width = images.shape[-2:]
     steps = max(len(shapes) - 1, 1)
-    sides = [*(_SMALLEST + (_LARGEST - _SMALLEST) * number / steps for number in range(len(shapes))), 1.0]
+    sides = [*(smallest + (_LARGEST - smallest) * number / steps for number in range(len(shapes))), 1.0]
     size = torch.tensor([float(width), float(height)], device=images.device)
     places = []
     for (rows, columns), side, following in zip(shapes, sides[:-1], sides[1:], strict=True):

@@ -22,9 +22,9 @@ Trained = TypeVar("Trained", Detector, Segmenter)
 class AnnotatedRecipe(Generic[Trained]):
     """Tuned settings of a detector or a segmenter: everything that its measured result depends on but the seed.
 
-    `model` is the class that is trained, `optimizer` a spec of `lamina.optimizers`; `schedule` maps progress 0..1 to a factor of its learning rate. `trunk_rate` is the
-    share of it that the backbone, which has learnt before, is given. `loss` (None: that of the network's paper), `balance` and `augment`
-    are those of the model's compile and fit.
+    `model` is the class that is trained, `optimizer` a spec of `lamina.optimizers`; `schedule` maps progress 0..1 to a factor of its
+    learning rate. `trunk_rate` is the share of it that the backbone, which has learnt before, is given. `loss` (None: that of the
+    network's paper), `balance` and `augment` are those of the model's compile and fit.
     """
 
     name: str

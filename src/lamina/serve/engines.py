@@ -8,7 +8,7 @@ from collections.abc import Callable
 from lamina.core.errors import unknown_name
 from lamina.export.deployable import Deployable
 from lamina.export.engines import Engine
-from lamina.export.fastest import fastest
+from lamina.export.fastest import expected_s, fastest, guessed_s
 from lamina.export.made_engines import ENGINES, Maker
 
 AUTO = "auto"
@@ -28,6 +28,16 @@ def make(deployable: Deployable, name: str, *, threads: int, batch: int, told: C
     if name == AUTO:
         return fastest(deployable, batch, threads=threads, told=told)
     return Maker(deployable, None, threads=threads, batches=(1, batch)).make(name, "float32")
+
+
+def prospect(deployable: Deployable, name: str, *, threads: int, batch: int) -> tuple[str, float]:
+    """What `make` does for long, and the seconds that it is expected to take; 0 for an engine that is named, and only built."""
+    if name != AUTO:
+        return f"the engine {name} is built", 0.0
+    known = expected_s(deployable, batch, threads=threads)
+    if known is None:
+        return "engines are measured, once on this machine", guessed_s(deployable.net)
+    return "the fastest engine is built", known
 
 
 def described(engine: Engine, threads: int) -> str:

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from lamina.core.errors import LaminaError
 from lamina.serve import describing, incoming
 from lamina.serve.answers import Answer, refusal
-from lamina.serve.batching import Group, late
+from lamina.serve.batching import Group
 from lamina.serve.explaining import heat_of
 from lamina.serve.incoming import Upload
 from lamina.serve.refusals import Refused
@@ -111,6 +111,9 @@ async def _predicted(request: Request, service: Service, uploads: list[Upload], 
     """The answer to /predict."""
     began = request.scope.get("lamina.began", time.monotonic())
     draws = request.query_params.get("draw", "0").lower() not in ("", "0", "false", "no")
+    early = service.too_early(until)
+    if early is not None:
+        raise early
     group = Group(uploads, until=until, after=service.drawn if draws else None)
     service.batcher.submit(group)
     await _waited(group, request, until, service)
@@ -150,7 +153,7 @@ async def _explained(request: Request, service: Service, uploads: list[Upload], 
             explain = functools.partial(heat_of, service, upload, label=label, draws=draws)
             heat = await asyncio.get_running_loop().run_in_executor(service.explaining, explain)
     except TimeoutError:
-        raise late(service.limits) from None
+        raise service.late() from None
     return Answer({**heat, "model": service.name, "took_ms": round(1000 * (time.monotonic() - began), 2)})
 
 
@@ -163,7 +166,7 @@ async def _waited(group: Group, request: Request, until: float, service: Service
             return
         group.gone = True
         if not gone.done():
-            raise late(service.limits)
+            raise service.late()
         raise _gone()
     finally:
         gone.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from lamina.export.engines import Engine
 from lamina.models import file
 from lamina.models.card import Card
 from lamina.serve import engines, pictures
-from lamina.serve.batching import WAITING_BYTES, Batcher, Picture, Pixels, Size
+from lamina.serve.batching import WAITING_BYTES, Batcher, Picture, Pixels, Size, late
 from lamina.serve.explaining import can_explain
 from lamina.serve.incoming import Ledger, Upload
 from lamina.serve.limits import Limits
@@ -75,6 +76,10 @@ class Service:
         self.say: Callable[[str], None] = _nothing
         self.when_ready: Callable[[Service], None] = _nothing
         self._started, self._lock = False, threading.Lock()
+        self._doing, self._ready_at = (
+            "it is loaded",
+            0.0,
+        )  # while it starts; and when that ends, of time.monotonic, as far as is known
 
     @property
     def ready(self) -> bool:
@@ -130,6 +135,10 @@ class Service:
         try:
             torch.get_num_threads()
             torch.set_num_threads(self.threads)
+            self._doing, seconds = engines.prospect(
+                self.deployable, self._wanted, threads=self.threads, batch=self.limits.batch
+            )
+            self._ready_at = time.monotonic() + seconds
             engine = engines.make(
                 self.deployable, self._wanted, threads=self.threads, batch=self.limits.batch, told=self.say
             )
@@ -179,10 +188,22 @@ class Service:
                 "stopping", "The server is stopping.", "It finishes what it has taken.", "Try another, or later."
             )
         if self.engine is None:
+            left = math.ceil(self._ready_at - time.monotonic())
             return Refused(
-                "not_ready", "The model is being started.", "That takes some seconds.", "Try again in a moment."
+                "not_ready",
+                f"The model is being started: {self._doing}.",
+                f"That takes some {left} s more." if left > 0 else "That takes some seconds.",
+                f"Try again {f'in {left} s' if left > 0 else 'in a moment'}; /ready says when it answers.",
             )
         return None
+
+    def too_early(self, until: float) -> Refused | None:
+        """Why a request whose time ends then is not to wait for the engine, which will take longer; None where it may."""
+        return self.not_ready() if self.engine is None and self._ready_at > until else None
+
+    def late(self) -> Refused:
+        """The error of a request whose time is over: there is no engine yet, or too much to do."""
+        return (self.not_ready() if self.engine is None else None) or late(self.limits)
 
 
 def _nothing(_: Any) -> None:

@@ -243,3 +243,18 @@ def test_onnx_answers_box_by_box_as_torch_does(tmp_path):
     expected = detector.answer(images, engine="torch")
     assert (expected[..., 5] >= 0).sum() > 10
     torch.testing.assert_close(torch.from_numpy(answers), torch.from_numpy(expected), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("network", "capability", "channels_last"),
+    [("faster_rcnn", "AVX2", False), ("faster_rcnn", "AVX512", True), ("ssdlite", "AVX2", True)],
+)
+def test_faster_rcnn_stays_contiguous_where_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch, network: str, capability: str, channels_last: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    detector = lamina.Detector(network)
+    detector.compile(device="cpu", precision="float32")
+    assert detector.runtime.channels_last == channels_last
+    detector.compile(runtime=lamina.training.Runtime("cpu", channels_last=True))
+    assert detector.runtime.channels_last

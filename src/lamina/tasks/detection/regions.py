@@ -6,6 +6,7 @@ they are drawn anew in each step; in evaluation the same ones every time, so tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -17,7 +18,7 @@ from lamina.networks.faster_rcnn import FasterRCNN
 from lamina.networks.regions import REGION_WEIGHTS, Judged, Proposals, RegionPredictions
 from lamina.structures.box_deltas import to_deltas
 from lamina.structures.boxes import overlap
-from lamina.tasks.detection.targets import IGNORED, NOTHING, Measure, Measured, Truths, matched, shown_boxes
+from lamina.tasks.detection.targets import IGNORED, NOTHING, Measure, Measured, Truths, matched
 
 ANCHORS, REGIONS = 256, 128  # of a picture that are drawn; there are fewer where it is small
 _ANCHORS_SHOW, _REGIONS_SHOW = 0.5, 0.25  # the most of them that show objects
@@ -34,10 +35,11 @@ def measured(net: nn.Module, images: Tensor, targets: Tensor) -> Measured:
     """
     detector, truths = cast(FasterRCNN, net), Truths.of(targets)
     maps = detector.maps(images)
-    proposals = detector.propose(maps, (images.shape[2], images.shape[3]))
+    with torch.no_grad():  # thousands of anchors, of which the losses need a few hundred
+        proposals = detector.propose(maps, (images.shape[2], images.shape[3]))
     regions, match, taken = drawn_regions(proposals.boxes, proposals.scores >= 0, truths, training=net.training)
     judged = detector.judge(maps, regions)
-    losses = proposing_losses(proposals, truths, training=net.training)
+    losses = proposing_losses(detector, maps, proposals, truths, training=net.training)
     losses |= judging_losses(judged, regions, match, taken, truths)
     said = None
     if not net.training:
@@ -46,18 +48,24 @@ def measured(net: nn.Module, images: Tensor, targets: Tensor) -> Measured:
     return Measured(losses, len(images), said)
 
 
-def proposing_losses(proposals: Proposals, truths: Truths, *, training: bool) -> dict[str, Tensor]:
+def proposing_losses(
+    detector: FasterRCNN, maps: Mapping[int, Tensor], proposals: Proposals, truths: Truths, *, training: bool
+) -> dict[str, Tensor]:
     """Of anchors: an overlap of 0.7 shows an object, as do those that overlap one most; below 0.3 nothing (Ren 2015, section 3.1.2)."""
     match = matched(proposals.places, truths, near=0.7, far=0.3)
     taken = drawn(match, count=ANCHORS, share=_ANCHORS_SHOW, training=training)
-    positive = (match >= 0) & taken
-    each = taken.sum(1).clamp(min=1)
-    apart = F.binary_cross_entropy_with_logits(proposals.logits, positive.to(proposals.logits.dtype), reduction="none")
-    goals = to_deltas(shown_boxes(truths, match, proposals.places), proposals.places)
-    beside = F.smooth_l1_loss(proposals.deltas, goals, reduction="none", beta=_SHARP).sum(2)
+    pictures, rows = taken.nonzero(as_tuple=True)
+    shown = match[pictures, rows]
+    positive = shown >= 0
+    share = 1 / taken.sum(1).clamp(min=1)[pictures] / len(taken)  # of an anchor in the mean over its picture, then all
+    logits, deltas = detector.propose_at(maps, pictures, rows)
+    apart = F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), reduction="none")
+    places = proposals.places[rows]
+    boxes = torch.where(positive[:, None], truths.boxes[pictures, shown.clamp(min=0)], places)
+    beside = F.smooth_l1_loss(deltas, to_deltas(boxes, places), reduction="none", beta=_SHARP).sum(1)
     return {
-        "objectness": (torch.where(taken, apart, 0.0).sum(1) / each).mean(),
-        "proposal": (torch.where(positive, beside, 0.0).sum(1) / each).mean(),
+        "objectness": (apart * share).sum(),
+        "proposal": (torch.where(positive, beside, 0.0) * share).sum(),
     }
 
 

@@ -33,6 +33,7 @@ class Measured:
     images: UInt8[Tensor, "N C H W"]
     labels: Float[Tensor, "N D"]
     unreadable: tuple[int, ...] = ()  # of the pictures that came, those that were left out
+    sources: tuple[str, ...] = ()  # the pictures' files, where they came as such
 
     def __len__(self) -> int:
         return len(self.images)
@@ -44,7 +45,8 @@ class Measured:
 
     def subset(self, rows: Tensor) -> Measured:
         """Those at some positions."""
-        return Measured(self.images[rows], self.labels[rows])
+        sources = tuple(self.sources[row] for row in rows.tolist()) if self.sources else ()
+        return Measured(self.images[rows], self.labels[rows], sources=sources)
 
     def split(self, fraction: float) -> tuple[Tensor, Tensor]:
         """Positions of the rest and of those that are held out, by the pictures' content; equal ones on one side."""
@@ -76,14 +78,15 @@ def measured(x: Any, y: Any, preprocess: Preprocess) -> Measured:
     if named is not None:
         images, problems = pictures.readable(named, preprocess)
     assert images is not None
+    sources = tuple(str(each) if pictures.is_location(each) else "" for each in named or ())
     if not problems:
-        return Measured(images, targets)
+        return Measured(images, targets, sources=sources)
     told = {index: error.came for index, error in problems.items()}
     if len(told) == count:
         raise all_unreadable(f"{count:,} pictures", told)
     warn(f"{len(told):,} of {count:,} pictures cannot be read; they are left out:\n{listed(told)}")
     kept = [index for index in range(count) if index not in told]
-    return Measured(images, targets[kept], tuple(sorted(told)))
+    return Measured(images, targets[kept], tuple(sorted(told)), tuple(sources[index] for index in kept))
 
 
 def refuse_bare(x: Any, y: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina import losses, metrics
-from lamina.core.errors import LaminaError, ShapeError
+from lamina.core.errors import DataError, LaminaError, ShapeError
 from lamina.data.preprocess import Preprocess
 from lamina.models import Model, borrowed, file, objective, pictures
 from lamina.models.arrays import Arrays, collect
@@ -19,7 +19,7 @@ from lamina.models.pictured import Pictured
 from lamina.models.streams import one_each
 from lamina.optimizers.schedules import Schedule
 from lamina.structures.results import Regression
-from lamina.tasks.regression import inputs
+from lamina.tasks.regression import inputs, table
 from lamina.tasks.regression.units import InUnit, InUnits, StandardisedLoss, Unit
 from lamina.training import Runtime
 from lamina.training.step import SupervisedStep
@@ -180,6 +180,29 @@ class Regressor(Pictured):
         if found.labels.shape[1] != len(self.names):
             self._meet(found.labels)  # raises
         return collect(found.images, found.labels, weights=weights)
+
+    def numbered(self, data: Any) -> inputs.Measured:
+        """Pictures as this regressor sees them (uint8 N C H W) with their numbers (N D): of a pair (x, y) as for `fit`, or of a CSV.
+
+        In a CSV the first column names the files, from its folder on, and there is a column for each of `names`. Raises DataError for
+        other data, ShapeError for another count of numbers.
+        """
+        preprocess = self._prepared()
+        x: Any
+        y: Any
+        if isinstance(data, str | os.PathLike):
+            x, y = table.read(data, self.names or ())
+        elif isinstance(data, tuple | list) and len(data) == 2:
+            x, y = data
+        else:
+            raise DataError(
+                f"A {type(data).__name__} came as data.",
+                "Pictures with their numbers were expected.",
+                "Pass a pair (x, y) as for fit, or a CSV with files and numbers.",
+            )
+        found = inputs.measured(x, y, preprocess)
+        self._meet(found.labels)  # raises for another count of numbers
+        return found
 
     # Using it -----------------------------------------------------------------------------------------------------
 
