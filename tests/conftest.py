@@ -116,6 +116,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Lets all of it go as the interpreter ends."""
+    gc.unfreeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = data_folder() is None
     for item in items:

@@ -2,7 +2,7 @@
 
 import pickle
 
-from lamina.core.errors import MissingExtraError, ShapeError, UnknownNameError, nearest_names, unknown_name
+from lamina.core.errors import MissingExtraError, ShapeError, UnknownNameError, listed, nearest_names, unknown_name
 
 
 def test_an_error_says_what_came_what_was_expected_and_what_to_do():
@@ -25,6 +25,11 @@ def test_an_unknown_name_lists_the_nearest():
 
 def test_names_that_resemble_nothing_list_what_there_is():
     assert nearest_names("zzzz", ["sgd", "adam"]) == ["sgd", "adam"]
+
+
+def test_a_long_list_is_told_by_its_first_and_how_many_more_there_are():
+    assert listed(["a", "b", "c"], most=3) == "a, b, c"
+    assert listed(range(1200), most=2) == "0, 1 and 1,198 more"
 
 
 def test_a_missing_extra_names_the_line_that_installs_it():

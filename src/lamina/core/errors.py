@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LaminaError(ValueError):
@@ -50,6 +50,12 @@ def nearest_names(name: str, known: Iterable[str], *, count: int = 3) -> list[st
     lower = {candidate.lower(): candidate for candidate in names}
     close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=count, cutoff=0.3)]
     return close or names[:8]
+
+
+def listed(things: Sequence[object], *, most: int = 8) -> str:
+    """The first few of some names or numbers, and how many more there are."""
+    more = f" and {len(things) - most:,} more" if len(things) > most else ""
+    return ", ".join(map(str, things[:most])) + more
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:

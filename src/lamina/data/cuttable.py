@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, listed
 from lamina.core.warnings import warn
 from lamina.data import folds
 from lamina.data.cutting import balanced_prefix, split_by_content
@@ -99,9 +99,8 @@ class Cuttable(ABC):
         names = getattr(self, "classes", ())
         rare = [f"{names[index]} ({size})" for index, size in enumerate(sizes.tolist()) if 0 < size < n]
         if rare:
-            more = f" and {len(rare) - 8} more" if len(rare) > 8 else ""
             warn(
-                f"{n} folds, and these classes have fewer samples: {', '.join(rare[:8])}{more}. "
+                f"{n} folds, and these classes have fewer samples: {listed(rare)}. "
                 "Some folds validate without them. Use fewer folds, or bring more samples."
             )
 

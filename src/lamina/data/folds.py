@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from lamina.core import random
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, listed
 
 Integers = npt.NDArray[np.int64]
 Groups = Sequence[Any] | npt.NDArray[Any] | Tensor
@@ -128,9 +128,8 @@ def few_of_each(labels: Tensor, classes: Sequence[str], k: int, *, seed: int) ->
     sizes = torch.bincount(labels, minlength=len(classes))
     lacking = [f"{name!r} {size}" for name, size in zip(classes, sizes.tolist(), strict=True) if size < k]
     if lacking:
-        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
         raise DataError(
-            f"k is {k}, and these classes have fewer samples: {', '.join(lacking[:8])}{more}.",
+            f"k is {k}, and these classes have fewer samples: {listed(lacking)}.",
             "At least k of each class were expected.",
             f"Pass k={int(sizes.min())}, or leave these classes out." if int(sizes.min()) else "Leave these out.",
         )

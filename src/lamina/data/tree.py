@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, listed
 from lamina.data import archive
 
 _DIGITS = re.compile(r"(\d+)")
@@ -143,7 +143,7 @@ class Tree:
         top = [f"{folder}/" for folder in self.folders()] + self.files()
         if not top:
             return "nothing"
-        return ", ".join(map(printable, top[:count])) + (f" and {len(top) - count:,} more" if len(top) > count else "")
+        return listed([printable(name) for name in top], most=count)
 
 
 def natural(name: str) -> tuple[str, str]:
@@ -188,12 +188,11 @@ def nearest(path: str | os.PathLike[str]) -> str:
     except OSError:  # a file, or a folder that must not be looked into
         return ""
     near = difflib.get_close_matches(missing.name.lower(), {name.lower() for name in held}, n=_NEAREST, cutoff=0.5)
-    listed = [name for each in near for name in held if name.lower() == each]
-    if listed:
-        return f"The nearest in {folder}{os.sep}: {', '.join(map(printable, listed))}."
-    more = f" and {len(held) - _NEAREST:,} more" if len(held) > _NEAREST else ""
-    told = ", ".join(map(printable, held[:_NEAREST])) or "nothing"
-    return "" if folder == Path() else f"{folder}{os.sep} holds {told}{more}."
+    alike = [name for each in near for name in held if name.lower() == each]
+    if alike:
+        return f"The nearest in {folder}{os.sep}: {', '.join(map(printable, alike))}."
+    told = listed([printable(name) for name in held], most=_NEAREST) or "nothing"
+    return "" if folder == Path() else f"{folder}{os.sep} holds {told}."
 
 
 def printable(name: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
+from lamina.core.errors import LaminaError, UnknownNameError, listed, nearest_names
 from lamina.networks import contract
 from lamina.structures.batch import outputs_of
 
@@ -175,10 +175,9 @@ def found_layer(net: nn.Module, layer: str) -> nn.Module:
     if not isinstance(layer, str) or layer not in modules or not layer:
         names = [name for name in modules if name]
         near = ", ".join(nearest_names(str(layer), names))
-        listed = ", ".join(names[:_LISTED]) + (f", and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
         raise UnknownNameError(
             f"The network has no layer {layer!r}.",
-            f"The nearest: {near}. All: {listed}.",
+            f"The nearest: {near}. All: {listed(names, most=_LISTED)}.",
             "Use one of these; `lamina summary` shows what each gives.",
         )
     return modules[layer]

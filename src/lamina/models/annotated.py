@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from lamina import networks
-from lamina.core.errors import LaminaError
+from lamina.core.errors import LaminaError, listed
 from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.prepared import Encode, Prepared, check_whole
 from lamina.data.preprocess import Preprocess
 from lamina.data.workers import WorkerBatches
 from lamina.models import annotated_data, borrowed, pictures
-from lamina.models.annotated_data import Annotated, Described, Shown, listed
+from lamina.models.annotated_data import Annotated, Described, Shown
 from lamina.models.arrays import per_sample
 from lamina.models.pictured import Pictured
 from lamina.structures.annotation import Annotation

@@ -35,7 +35,6 @@ _SIGNED = 500  # pictures by which a data set is known again
 _CHUNK = 64  # pictures that are decoded before they are answered
 _THREADS = 4
 _LOOKED_AT = 50  # pictures, for their sizes
-_NAMED = 8  # classes in a message
 
 Annotated = AnnotatedDataset | AnnotatedArrays
 
@@ -178,12 +177,6 @@ def one_size(dataset: Annotated) -> tuple[int, int] | None:
         if len(sizes) > 1:
             return None
     return sizes.pop() if sizes else None
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more."""
-    shown = ", ".join(map(str, names[:_NAMED]))
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 def shown(value: Any, preprocess: Preprocess, task: str, on_error: pictures.OnError = "raise") -> Iterator[Shown]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina.core.errors import DataError, LaminaError
+from lamina.core.errors import DataError, LaminaError, listed
 from lamina.core.warnings import warn
 from lamina.data.augment import Augment, composed, mixes
 from lamina.data.balance import Quota
@@ -295,9 +295,8 @@ def _warn_of_lacking_classes(train: Arrays, held: Arrays, fraction: float) -> No
         # A few samples cannot hold every class; numbers that hardly repeat are no classes.
         if not lacking or held.samples < 2 * len(trained) or 2 * len(trained) > train.samples:
             continue
-        named = ", ".join(map(str, lacking[:8])) + (f" and {len(lacking) - 8} more" if len(lacking) > 8 else "")
         warn(
-            f"validation_split={fraction} holds out the last {held.samples:,} samples, and none of them is of class {named}: "
+            f"validation_split={fraction} holds out the last {held.samples:,} samples, and none of them is of class {listed(lacking)}: "
             "the samples seem to be sorted by class. Validation says nothing of these. "
             "Shuffle x and y together first, or pass validation_data."
         )

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lamina import networks
-from lamina.core.errors import FileFormatError, LaminaError
+from lamina.core.errors import FileFormatError, LaminaError, listed
 
-_LISTED = 8
 _COUNTER = "num_batches_tracked"
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -35,7 +34,7 @@ def error(net: nn.Module, state: Mapping[str, Tensor], wrong: Misfit, source: st
     own = net.state_dict()
     differ = [f"{key} {_written(state[key])} for {_written(own[key])}" for key in wrong.shapes]
     told = [
-        f"{title}: {_listed(names)}."
+        f"{title}: {listed(names)}."
         for title, names in (("Missing", wrong.missing), ("Unexpected", wrong.unexpected), ("Of another shape", differ))
         if names
     ]
@@ -115,8 +114,3 @@ def _of_classes(net: nn.Module) -> list[str]:
 
 def _written(value: Any) -> str:
     return str(tuple(value.shape)).replace(",)", ")")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lamina.core.errors import listed
 from lamina.testing.case import ROWS, Case, outputs_of
 from lamina.testing.fault import ContractError, checking
 
@@ -128,7 +129,7 @@ def check_gradients(case: Case) -> None:
         if names:
             raise ContractError(
                 "gradients",
-                f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''} {came}.",
+                f"{listed(names, most=4)} {came}.",
                 "Every parameter that requires a gradient should get one, finite and not zero.",
                 "Use it in forward, or take it out, or set requires_grad = False.",
             )

@@ -12,12 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core import random
-from lamina.core.errors import LaminaError
+from lamina.core.errors import LaminaError, listed
 from lamina.training.step import Step
 from lamina.training.untouched import untouched
 from lamina.training.world import World
-
-_LISTED = 8  # positions that a text names
 
 
 def first_nonfinite(step: Step, batch: Any, *, draws: int | None = None) -> str | None:
@@ -173,6 +171,4 @@ def _where(tensor: Tensor, size: int | None) -> str:
     positions = rows.nonzero().flatten().tolist()
     if len(positions) == size:
         return f", in all {size} samples"
-    more = f" and {len(positions) - _LISTED} more" if len(positions) > _LISTED else ""
-    listed = ", ".join(str(position) for position in positions[:_LISTED])
-    return f", in the samples at {listed}{more} of the batch's {size} (from 0)"
+    return f", in the samples at {listed(positions)} of the batch's {size} (from 0)"

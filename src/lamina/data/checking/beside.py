@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, listed
 from lamina.data import archive, columns
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.checking.report import Level
@@ -95,9 +95,8 @@ def _judge_map(value: Any, file: str, size: tuple[int, int], classes: int, found
     found.classes.update(there[there < classes].tolist())
     beyond = [int(number) for number in there if number >= classes and number != IGNORED]
     if beyond:
-        named = ", ".join(f"{number} ({counts[number]:,} px)" for number in beyond[:_LISTED])
-        more = f" and {len(beyond) - _LISTED} more" if len(beyond) > _LISTED else ""
-        what = f"the values {named}{more}; classes are 0 .. {classes - 1}, and {IGNORED} is ignored"
+        named = listed([f"{number} ({counts[number]:,} px)" for number in beyond], most=_LISTED)
+        what = f"the values {named}; classes are 0 .. {classes - 1}, and {IGNORED} is ignored"
         found.faults.append(("error", "mask values", file, what))
 
 
@@ -107,7 +106,7 @@ def _judge_masks(value: Tensor, file: str, size: tuple[int, int], found: Found) 
     elif len(value):
         empty = (~value.flatten(1).any(1)).nonzero().flatten().tolist()
         if empty:
-            numbers = ", ".join(str(number + 1) for number in empty[:_LISTED])
+            numbers = listed([number + 1 for number in empty], most=_LISTED)
             found.faults.append(("doubt", "mask without pixels", file, f"object {numbers} of {len(value)} covers none"))
 
 

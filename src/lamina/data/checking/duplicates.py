@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lamina.core.errors import listed
 from lamina.data.checking.perceptual import near_pairs
 from lamina.data.checking.report import MOST_NAMED, Findings
 from lamina.data.checking.scan import USUAL, Pictures
@@ -106,10 +107,9 @@ def _tell_group(pictures: Pictures, members: Rows, findings: Findings) -> None:
         by_part.setdefault(pictures.part(member), []).append(member)
     for part, same in by_part.items():
         if len(same) > 1:
-            where, others = pictures.name(same[0]), [pictures.name(one) for one in same[1 : 1 + _LISTED]]
+            where, others = pictures.name(same[0]), [pictures.name(one) for one in same[1:]]
             bytes_too = len({int(pictures.content[one]) for one in same}) == 1
-            more = f" and {len(same) - 1 - _LISTED:,} more" if len(same) > 1 + _LISTED else ""
-            what = f"the same {'bytes' if bytes_too else 'pixels'} as {', '.join(others)}{more}"
+            what = f"the same {'bytes' if bytes_too else 'pixels'} as {listed(others, most=_LISTED)}"
             findings.add("doubt", "duplicate", where, what, part=part)
     usual = [part for part in dict.fromkeys(pictures.names) if part in USUAL and part in by_part]
     for part in usual[1:]:

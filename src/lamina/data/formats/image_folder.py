@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, listed
 from lamina.core.warnings import warn
 from lamina.data.class_names import refuse_twins
 from lamina.data.dataset import FolderDataset
@@ -268,4 +268,4 @@ def _ending(name: str) -> str:
 
 def few(names: Sequence[str]) -> str:
     """The first few of some names, for a message."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    return listed(names, most=5)

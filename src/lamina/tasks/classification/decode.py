@@ -9,10 +9,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
-from lamina.core.errors import ShapeError
+from lamina.core.errors import ShapeError, listed
 from lamina.models import feed
 from lamina.structures.results import Classification, Labelling
-from lamina.tasks.classification.inputs import listed
 from lamina.training.step import Target
 
 LIKELY = 0.5  # what a label's own probability has to be, where nobody says

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError
+from lamina.core.errors import DataError, FileFormatError, LaminaError, UnknownNameError, listed
 from lamina.core.warnings import warn
 from lamina.data.splits import Splits
 from lamina.export import Deployable
@@ -169,8 +169,8 @@ class Ensemble(Exporting):
         """Each member's probabilities (M N K) and the labels (N), both in the order of `classes`."""
         if set(dataset.classes) != set(self.classes):
             raise LaminaError(
-                f"The data has the classes {inputs.listed(dataset.classes)}.",
-                f"This ensemble knows {inputs.listed(self.classes)}.",
+                f"The data has the classes {listed(dataset.classes)}.",
+                f"This ensemble knows {listed(self.classes)}.",
                 "Measure it on these classes.",
             )
         probs, labels = views.answers(self.members, dataset, tta=tta, batch_size=batch_size)
@@ -191,8 +191,8 @@ class Ensemble(Exporting):
         if sorted(own) != sorted(self.classes):
             differing = sorted(set(own) ^ set(self.classes))
             raise LaminaError(
-                f"{name} knows the classes {inputs.listed(own)}, and {self.names[0]} {inputs.listed(self.classes)}.",
-                f"All members know the same classes; {inputs.listed(differing)} {'differs' if len(differing) == 1 else 'differ'}.",
+                f"{name} knows the classes {listed(own)}, and {self.names[0]} {listed(self.classes)}.",
+                f"All members know the same classes; {listed(differing)} {'differs' if len(differing) == 1 else 'differ'}.",
                 "Leave that member out, or train it on the same classes.",
             )
         return [own.index(each) for each in self.classes]

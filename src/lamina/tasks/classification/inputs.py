@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lamina import data as datasets
-from lamina.core.errors import DataError, LaminaError, ShapeError
+from lamina.core.errors import DataError, LaminaError, ShapeError, listed
 from lamina.core.warnings import warn
 from lamina.data import archive
 from lamina.data.annotated import AnnotatedDataset
@@ -24,7 +24,6 @@ from lamina.data.looking import refuse_misspelt
 from lamina.data.preprocess import Normalize, Preprocess
 from lamina.data.splits import Splits
 from lamina.models import Model, sizes
-from lamina.models.annotated_data import listed as listed
 from lamina.models.graph import Graph
 from lamina.models.pictures import as_images, in_memory, is_arrays, is_location, refuse_address
 from lamina.models.streams import one_each

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina.core.errors import LaminaError
+from lamina.core.errors import LaminaError, listed
 from lamina.data.dataset import FolderDataset
 from lamina.data.preprocess import Preprocess
 from lamina.models import Model, borrowed, file, objective, pictures
@@ -150,7 +150,7 @@ class Classifier(Calibrating, Pictured):
                 f"The class layer for {len(before):,} classes gives way to one" if before else "The class layer is one"
             )
             if self.runtime.world.is_main:
-                print(f"{self.name}: {was} with fresh values, for {len(after):,}: {inputs.listed(after)}.")
+                print(f"{self.name}: {was} with fresh values, for {len(after):,}: {listed(after)}.")
         self.classes, self._lent = after, None
 
     # Data ---------------------------------------------------------------------------------------------------------

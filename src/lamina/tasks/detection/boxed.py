@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, listed
 from lamina.core.warnings import warn
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.annotated_arrays import AnnotatedArrays
@@ -16,7 +16,7 @@ from lamina.metrics.box_rows import FoundBoxes, TrueBoxes
 from lamina.metrics.coco import CocoScores, coco_scores
 from lamina.models import pictures
 from lamina.models.annotated import annotation
-from lamina.models.annotated_data import Annotated, listed
+from lamina.models.annotated_data import Annotated
 from lamina.structures import boxes
 from lamina.structures.annotation import Annotation
 

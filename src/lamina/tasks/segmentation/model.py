@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lamina.core.errors import DataError, LaminaError
+from lamina.core.errors import DataError, LaminaError, listed
 from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.augment import ProgressiveResize
 from lamina.data.prepared import Encode
@@ -174,7 +174,7 @@ class Segmenter(AnnotatedModel):
         seen = step.seen.tolist()
         absent = [name for name, count in zip(self.classes or (), seen, strict=True) if not count]
         if absent and self.runtime.world.size == 1:
-            told = annotated_data.listed(absent)
+            told = listed(absent)
             print(f"{self.name}: No pixel is of {told}: left out of the means over classes.", file=sys.stderr)
         return figures
 
@@ -220,7 +220,7 @@ class Segmenter(AnnotatedModel):
     def _meet(self, dataset: Annotated) -> None:
         if len(dataset.classes) < 2:
             raise DataError(
-                f"The data has one class, {annotated_data.listed(dataset.classes)}.",
+                f"The data has one class, {listed(dataset.classes)}.",
                 "Pixels are told apart: at least two classes were expected, one of which may be the background.",
                 "Give the background a class of its own, or name all classes: Segmenter(classes=[...]).",
             )
