@@ -41,7 +41,9 @@ def check(name, arguments, side, tmp_path):
     net = alive(name, arguments, side)
     prepared = Preprocess(channels=net.in_channels, size=(side, side), mean=(0.5,), std=(0.25,))
     made = Classifier(net, classes=list("abcdefghij"), preprocess=prepared).export(tmp_path / "net.onnx")
-    assert made.largest_difference < (1e-3 if name.endswith("1001") else 1e-4)  # a thousand layers add their rounding up
+    assert made.largest_difference < (
+        1e-3 if name.endswith("1001") else 1e-4
+    )  # a thousand layers add their rounding up
     graph = onnx.load(made.path).graph
     made_by = {output: node.op_type for node in graph.node for output in node.output}
     behind = [made_by.get(node.input[0]) for node in graph.node if node.op_type == "BatchNormalization"]

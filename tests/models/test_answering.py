@@ -243,6 +243,17 @@ def test_a_lower_precision_says_how_far_it_agrees(built, capsys):
     assert "100 % of the classes as torch's" in capsys.readouterr().err
 
 
+def test_where_a_lower_precision_does_not_pay_the_fastest_in_float32_answers(built, monkeypatch):
+    """Building it takes a calibration of minutes; the engine in float32 is there, or is made, all the same."""
+    monkeypatch.setattr(answering, "_is_worth_it", lambda model, left_s, precision: precision == "float32")
+    model = classifier()
+    expected = model.predict_probs(pictures(96), engine="torch")
+    np.testing.assert_allclose(model.predict_probs(pictures(96), precision="int8"), expected, atol=1e-6)
+    assert built
+    assert all("int8" not in name for name in built)
+    assert list(model.engines._built) == [("auto", "float32")]
+
+
 def test_a_copy_of_a_model_begins_without_engines(built):
     model = classifier()
     model.predict(pictures(2), engine="onnxruntime")

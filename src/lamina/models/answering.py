@@ -64,16 +64,25 @@ class Engines:
             return plain(images)
         asked = (engine, precision)
         given, done = images, list[np.ndarray[Any, Any]]()
+
+        def otherwise(some: Tensor, left: int) -> np.ndarray[Any, Any]:
+            """Without this engine: a lower precision falls back to whatever answers in float32."""
+            if precision == "float32":
+                return plain(some)
+            with self.expecting(left + later):
+                return self.answer(model, some, plain, batch_size=batch_size, engine="auto", precision="float32")
+
         if engine == "auto" and self._missing(model, asked):
             while True:
-                begun, some = time.perf_counter(), images[:BATCH]
-                done.append(plain(some))
+                some, was_warm, there = images[:BATCH], self._warm, len(self._built)
+                begun = time.perf_counter()
+                done.append(otherwise(some, len(images)))
                 images, each_s = images[BATCH:], (time.perf_counter() - begun) / len(some)
-                was_warm, self._warm = self._warm, True
+                self._warm = True
                 left = len(images) + later
                 if not left or not _is_worth_it(model, each_s * left, precision):
-                    return np.concatenate([*done, plain(images)] if len(images) else done)
-                if was_warm:
+                    return np.concatenate([*done, otherwise(images, len(images))] if len(images) else done)
+                if was_warm and len(self._built) == there:  # else it took longer than those to come will
                     break
                 if not len(images):  # the next call judges
                     return np.concatenate(done)
@@ -86,7 +95,7 @@ class Engines:
         if not len(images):
             return np.concatenate(done)
         if built is None:
-            return np.concatenate([*done, plain(images)])
+            return np.concatenate([*done, otherwise(images, len(images))])
         return np.concatenate([*done, *_batches(built, images, min(batch_size, BATCH))])
 
     def _missing(self, model: Any, asked: tuple[str, str]) -> bool:
