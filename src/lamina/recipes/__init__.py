@@ -1,4 +1,4 @@
-"""Tuned settings with their measured results: each a function that returns a frozen `Recipe`."""
+"""Settings of whole trainings, each a function that returns a frozen recipe; those of `get` are tuned, with measured results."""
 
 from __future__ import annotations
 

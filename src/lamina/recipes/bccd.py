@@ -1,6 +1,7 @@
-"""A recipe for BCCD, the red and white blood cells and platelets of 364 pictures (205 / 87 / 72). Settings are chosen on validation.
+"""A recipe for BCCD, the red and white blood cells and platelets of 364 pictures (205 / 87 / 72).
 
-benchmarks/test_evaluations.csv has every reading of the test set.
+These are first settings and not yet good: after one training (seed 0) AP50 on the validation pictures is 0.57, with 0.84 for red cells,
+0.83 for platelets and 0.04 for white cells. The test set was not read; benchmarks/test_evaluations.csv will have every reading of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Recipes for CamVid, SegNet's eleven classes of pixels (367 / 101 / 233 pictures). Settings are chosen on the validation pictures.
+"""Recipes for CamVid, SegNet's eleven classes of pixels (367 / 101 / 233 pictures).
 
-benchmarks/test_evaluations.csv has every reading of the test set. All three stand on a pretrained MobileNet v2: their decoders are
-compared, and two cores train each in about half an hour.
+These are first settings: none has been trained to its end, and the test set was not read; benchmarks/test_evaluations.csv will have every
+reading of it. All three stand on a pretrained MobileNet v2, so that their decoders are compared.
 """
 
 from __future__ import annotations
