@@ -73,6 +73,25 @@ def test_answers_are_those_of_the_layers_in_the_paper_s_order():
         torch.testing.assert_close(net(images), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_each_block_has_its_own_width_and_the_finest_may_be_left_out():
+    torch.manual_seed(0)
+    net = networks.create("unet", num_classes=3, arguments={"backbone": "mobilenet_v2", "width": [8, 6]}).eval()
+    assert {name: block.convs[1][0].out_channels for name, block in net.blocks.items()} == {"16": 8, "8": 6}
+    images, coarse = torch.randn(1, 3, 70, 90), []
+    net.head.register_forward_hook(lambda module, given, scores: coarse.append(scores))
+    with torch.no_grad():
+        logits = net(images)
+    assert coarse[0].shape == (1, 3, 12, 12)  # of 96 x 96 px
+    expected = F.interpolate(coarse[0], size=(96, 96), mode="bilinear", align_corners=False)[..., :70, :90]
+    torch.testing.assert_close(logits, expected)
+
+
+@pytest.mark.parametrize("widths", [[], [8] * 6, [8, 0]])
+def test_widths_that_are_none_or_too_many_are_refused(widths):
+    with pytest.raises(LaminaError, match="strides 16, 8, 4, 2, 1, in this order"):
+        networks.create("unet", num_classes=3, arguments={"backbone": "mobilenet_v2", "width": widths})
+
+
 def test_no_depth_is_refused():
     with pytest.raises(LaminaError, match="depth 0"):
         networks.create("unet_encoder", arguments={"depth": 0})

@@ -22,6 +22,8 @@ _NO_MATTER = {
     "call_super_init",
 }  # answers are those of eval mode, without gradients
 _AROUND_NO_MATTER = {"_step", "split", "learnt_from"}
+_NEVER_READ = "num_batches_tracked"  # by answers: BatchNorm counts with it while it trains
+_VERSION = vars(torch._C.TensorBase)["_version"].__get__  # called by the hundred: a function in C
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by which values are compared: NaNs are equal
 
 
@@ -35,7 +37,7 @@ class Fingerprint:
 
     def __init__(self, model: Any) -> None:
         self._objects, tensors = _walked(model)
-        self._tensors, self._marks = tensors, _marks(tensors)
+        self._tensors, self._places = tensors, _Places(tensors)
         self._held = _Held(model)
         self._values = _Values([_spread(value) for value in tensors if value.numel()])
 
@@ -48,7 +50,7 @@ class Fingerprint:
             if not (_are_same(objects, self._objects) and _are_same(tensors, self._tensors)):
                 return False
             self._held = _Held(model)
-        return _marks(self._tensors) == self._marks and self._values.hold()
+        return self._places.hold() and self._values.hold()
 
 
 class _Held:
@@ -61,15 +63,31 @@ class _Held:
         inner = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
         self._dicts = [*told, *(each[name] for each in told for name in inner)]
         self._counts = list(map(len, self._dicts))
-        self._things = list(chain.from_iterable(map(dict.values, self._dicts)))
+        self._full = [each for each in self._dicts if each]  # of the others it is enough that they are still empty
+        self._things = list(chain.from_iterable(map(dict.values, self._full)))
 
     def holds(self, model: Any) -> bool:
         return (
             model.net is self._net
             and _are_same(_around(model), self._around)
             and list(map(len, self._dicts)) == self._counts
-            and all(map(is_, chain.from_iterable(map(dict.values, self._dicts)), self._things))
+            and all(map(is_, chain.from_iterable(map(dict.values, self._full)), self._things))
         )
+
+
+class _Places:
+    """Where tensors lie in memory, and how often each was written to."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self._tensors = tensors
+        self._counted = [value for value in tensors if not value.is_inference()]  # the others count nothing
+        self._seen = self._read()
+
+    def hold(self) -> bool:
+        return self._read() == self._seen
+
+    def _read(self) -> list[int]:
+        return [*map(Tensor.data_ptr, self._tensors), *map(_VERSION, self._counted)]
 
 
 class _Values:
@@ -108,7 +126,7 @@ def _walked(model: Any) -> tuple[list[Any], list[Tensor]]:
         objects.append(module)
         objects += _settings(module)
         tensors += [value for value in module._parameters.values() if value is not None]
-        tensors += [value for value in module._buffers.values() if value is not None]
+        tensors += [value for name, value in module._buffers.items() if value is not None and name != _NEVER_READ]
     return objects, tensors
 
 
@@ -127,10 +145,6 @@ def _settings(module: torch.nn.Module) -> Iterator[Any]:
 
 def _are_same(mine: list[Any], theirs: list[Any]) -> bool:
     return len(mine) == len(theirs) and all(a is b for a, b in zip(mine, theirs, strict=True))
-
-
-def _marks(tensors: list[Tensor]) -> list[tuple[int, int]]:
-    return [(value.data_ptr(), -1 if value.is_inference() else value._version) for value in tensors]
 
 
 def _spread(value: Tensor) -> Tensor:

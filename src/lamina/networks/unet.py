@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
-from lamina.networks.pixelwise import Pixelwise
+from lamina.networks.pixelwise import Pixelwise, enlarged
 from lamina.networks.trunk import Trunk
 from lamina.nn import ConvNorm, doubled_conv2d
 
@@ -41,7 +41,9 @@ _USUAL_WIDTH = 16
 class UNet(Pixelwise):
     """Logits (B K H W) from the maps of a network, the coarsest first; see the table above.
 
-    `width` channels stand at stride 1, and s times as many at stride s; None: as many as the network has there.
+    `width` channels stand at stride 1, and s times as many at stride s; None: as many as the network has there. Several are those of the
+    blocks one by one: where they are fewer than the strides, the finest blocks are left out, which take most of the time, and
+    the scores are enlarged (bilinear).
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class UNet(Pixelwise):
         trunk: Trunk,
         num_classes: int,
         *,
-        width: int | None = _USUAL_WIDTH,
+        width: int | Sequence[int] | None = _USUAL_WIDTH,
         transposed: bool = False,
         batch_norm: bool = True,
     ) -> None:
@@ -57,9 +59,19 @@ class UNet(Pixelwise):
         strides = sorted(trunk.dims, reverse=True)
         channels, finer = trunk.dims[self.stride], strides[1:]
         finer += [2**power for power in reversed(range(strides[-1].bit_length() - 1))]  # beyond the finest map
+        if isinstance(width, Sequence):
+            if not 1 <= len(width) <= len(finer) or min(width) < 1:
+                raise LaminaError(
+                    f"A U-Net of the widths {list(width)} was asked for.",
+                    f"On {type(trunk.net).__name__} 1 to {len(finer)} numbers of channels, each at least 1, were expected.",
+                    f"They are those of the strides {', '.join(map(str, finer))}, in this order.",
+                )
+            widths = list(width)
+        else:
+            each = width or _USUAL_WIDTH
+            widths = [trunk.dims.get(stride, each * stride) if width is None else each * stride for stride in finer]
         self.blocks = nn.ModuleDict()
-        for stride in finer:
-            wide = trunk.dims[stride] if width is None and stride in trunk.dims else (width or _USUAL_WIDTH) * stride
+        for stride, wide in zip(finer, widths, strict=False):
             beside = trunk.dims.get(stride, 0)
             self.blocks[str(stride)] = _Block(channels, beside, wide, transposed=transposed, batch_norm=batch_norm)
             channels = wide
@@ -71,7 +83,7 @@ class UNet(Pixelwise):
             stride = int(name)
             x = block(x, maps.get(stride), [side // stride for side in size])
         scores: Tensor = self.head(x)
-        return scores
+        return scores if list(scores.shape[-2:]) == list(size) else enlarged(scores, size)
 
 
 class _Block(nn.Module):

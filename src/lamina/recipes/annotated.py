@@ -24,7 +24,7 @@ class AnnotatedRecipe(Generic[Trained]):
 
     `model` is the class that is trained, `optimizer` a spec of `lamina.optimizers`; `schedule` maps progress 0..1 to a factor of its
     learning rate. `trunk_rate` is the share of it that the backbone, which has learnt before, is given. `loss` (None: that of the
-    network's paper), `balance` and `augment` are those of the model's compile and fit.
+    network's paper), `balance` and `augment` are those of the model's compile and fit, `clip_norm` that of an Update.
     """
 
     name: str
@@ -41,6 +41,7 @@ class AnnotatedRecipe(Generic[Trained]):
     augment: Any = None
     balance: str | None = None
     trunk_rate: float = 1.0
+    clip_norm: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def fit(
@@ -69,8 +70,9 @@ class AnnotatedRecipe(Generic[Trained]):
             preprocess=self.preprocess,
             arguments=self.arguments,
         )
-        slower = {"groups": Group("trunk", rate=self.trunk_rate)} if self.trunk_rate != 1.0 else None
-        model.compile(self.optimizer, self.loss, schedule=self.schedule, runtime=runtime, update=slower)
+        slower = {"groups": Group("trunk", rate=self.trunk_rate)} if self.trunk_rate != 1.0 else {}
+        update = {**slower, "clip_norm": self.clip_norm}
+        model.compile(self.optimizer, self.loss, schedule=self.schedule, runtime=runtime, update=update)
         told: dict[str, Any] = {"run": run, "resume": resume, "callbacks": list(callbacks), "verbose": verbose}
         if self.balance is not None:
             told["balance"] = self.balance

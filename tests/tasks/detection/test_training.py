@@ -141,7 +141,10 @@ def test_what_is_found_within_a_crowd_is_not_punished(small: Any, network: str) 
 # The backbone ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_pretrained_backbone_keeps_its_statistics_and_learns(small: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_pretrained_backbone_learns_and_keeps_its_statistics_where_asked(
+    small: Any, kept: bool, tmp_path: Path
+) -> None:
     images, told = small.shapes()
     net = lamina.networks.create("cifar_resnet20", num_classes=2)
     generator = torch.Generator().manual_seed(1)
@@ -152,10 +155,12 @@ def test_a_pretrained_backbone_keeps_its_statistics_and_learns(small: Any, tmp_p
     preprocess = lamina.Preprocess(size=64, resize="pad", mean=(0.5,), std=(0.5,))
     weights = lamina.Classifier(net, classes=["a", "b"], preprocess=preprocess).save(tmp_path / "a.safetensors")
     detector = small.narrow(pretrained=weights)
+    if kept:
+        detector.freeze_statistics()  # before there is a network
     detector.fit(images, told, epochs=1, batch_size=4, verbose=0, validation_split=0.0)
     brought, held = net.state_dict(), detector.net.get_submodule("trunk.net").state_dict()
     means = [name for name in held if "running_" in name]
     assert means
-    assert all(torch.equal(held[name], brought[name]) for name in means)
+    assert {torch.equal(held[name], brought[name]) for name in means} == {kept}
     assert not torch.equal(held["conv1.weight"], brought["conv1.weight"])
     assert (held["conv1.weight"] - brought["conv1.weight"]).abs().max() < 0.02

@@ -58,6 +58,7 @@ class Detector(AnnotatedModel):
         given: dict[str, Any] = {"backbone": backbone, "pretrained": pretrained, "classes": classes}
         super().__init__(network, preprocess=preprocess, arguments=arguments, **given)
         self._suppression = Suppression()
+        self._keeps_statistics = False  # of the backbone, once it is made
         self.compile()
 
     def compile(
@@ -206,14 +207,17 @@ class Detector(AnnotatedModel):
     def freeze_statistics(self) -> None:
         """Keeps the means and variances of the backbone's BatchNorms as they are while it trains; `unfreeze` lets them go.
 
-        Batches of a few large pictures tell them too roughly, and pretrained ones are good as they are: with `pretrained` this holds from
-        the beginning.
+        It may come before `fit`, and is for batches of fewer than 8 pictures or so, which tell them too roughly. Larger batches train
+        better without, and where weights move far from those that the statistics were taken with, maps may die.
         """
-        transfer.freeze_statistics(self.net.get_submodule("trunk"))
+        if self._net is None:
+            self._keeps_statistics = True
+        else:
+            transfer.freeze_statistics(self.net.get_submodule("trunk"))
 
     def _made(self) -> nn.Module:
         net = super()._made()
-        if self._lent is not None:
+        if self._keeps_statistics:
             transfer.freeze_statistics(net.get_submodule("trunk"))
         return net
 
