@@ -8,43 +8,19 @@ Each reading of the 72 test pictures is written to test_evaluations.csv; its acc
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
-from pathlib import Path
 
 import torch
+from at_hand import parser_of, trained
 from readings import log
 
-from lamina import data, recipes
-
-AT_HAND = Path(os.environ.get("LAMINA_DATA", "."))
-WEIGHTS = AT_HAND / "weights" / "mobilenet_v2_features_bn.npz"
+from lamina import recipes
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, help="other than the recipe's")
-    parser.add_argument("--held-out", action="store_true", help="measure on the validation pictures")
-    parser.add_argument("--run", help="the run's folder; runs/NAME_SEED where nobody says")
-    asked = parser.parse_args()
+    asked = parser_of(__doc__).parse_args()
     recipe = recipes.bccd_retinanet()
-    splits = data.open(AT_HAND / "bccd" / "bccd_voc.zip")
-    run = asked.run or f"runs/{recipe.name}_{asked.seed}"
-    begun = time.perf_counter()
-    detector = recipe.fit(
-        splits.train,
-        validation_data=splits.validation,
-        pretrained=WEIGHTS,
-        seed=asked.seed,
-        epochs=asked.epochs,
-        run=run,
-        resume=True,
-        verbose=2,
-    )
-    seconds = time.perf_counter() - begun
-    measured = splits.validation if asked.held_out else splits.test
+    detector, measured, seconds = trained(recipe, "bccd/bccd_voc.zip", asked)
     detector.predict(measured.limit(2))  # chooses an engine
     begun = time.perf_counter()
     detector.predict(measured)

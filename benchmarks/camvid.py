@@ -1,6 +1,7 @@
 """CamVid: trains one network by its recipe with one seed, and prints the table of its classes beside the SegNet paper's.
 
     LAMINA_DATA=... python benchmarks/camvid.py unet --seed 0             resumable: the same command goes on where it stopped
+    LAMINA_DATA=... python benchmarks/camvid.py unet --film road.mp4      also lays the classes over the pictures, as a video
     LAMINA_DATA=... python benchmarks/camvid.py segnet --held-out         measures on the validation pictures, and writes nothing
 
 Each reading of the 233 test pictures is written to test_evaluations.csv; its accuracy there is that of pixels. `--epochs` is for
@@ -9,20 +10,20 @@ trying.
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from pathlib import Path
 
 import torch
+from at_hand import parser_of, trained
 from readings import log
 
-from lamina import data, recipes
+from lamina import recipes
+from lamina.data.video import Film
 from lamina.metrics import SegmentationScores
+from lamina.models import videos
 
-AT_HAND = Path(os.environ.get("LAMINA_DATA", "."))
-WEIGHTS = AT_HAND / "weights" / "mobilenet_v2_features_bn.npz"
 RECIPES = {"unet": recipes.camvid_unet, "segnet": recipes.camvid_segnet, "fcn8s": recipes.camvid_fcn8s}
+FRAMES_A_SECOND = 4  # of the film; CamVid's own pictures are one a second
 
 # SegNet, trained on 3,500 pictures (Badrinarayanan 2017, table 2): the share of each class's pixels that were found.
 PAPER = {
@@ -42,32 +43,21 @@ PAPER_MEANS = {"mean accuracy": 71.20, "pixel accuracy": 90.40, "mean IoU": 60.1
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("network", choices=RECIPES)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, help="other than the recipe's")
-    parser.add_argument("--held-out", action="store_true", help="measure on the validation pictures")
-    parser.add_argument("--run", help="the run's folder; runs/camvid_NETWORK_SEED where nobody says")
+    parser.add_argument(
+        "--film", type=Path, help="write the pictures with their classes laid over them, in their order, as a video"
+    )
     asked = parser.parse_args()
     recipe = RECIPES[asked.network]()
-    splits = data.open(AT_HAND / "camvid" / "camvid_320x240.zip")
-    run = asked.run or f"runs/{recipe.name}_{asked.seed}"
+    segmenter, measured, seconds = trained(recipe, "camvid/camvid_320x240.zip", asked)
     begun = time.perf_counter()
-    segmenter = recipe.fit(
-        splits.train,
-        validation_data=splits.validation,
-        pretrained=WEIGHTS,
-        seed=asked.seed,
-        epochs=asked.epochs,
-        run=run,
-        resume=True,
-        verbose=2,
-    )
-    seconds = time.perf_counter() - begun
-    measured = splits.validation if asked.held_out else splits.test
-    begun = time.perf_counter()
-    segmenter.predict(measured)
+    found = segmenter.predict(measured)
     rate = len(measured) / (time.perf_counter() - begun)
+    if asked.film is not None:
+        with Film(asked.film, rate=FRAMES_A_SECOND) as film:
+            for result in found:
+                film.add(videos.drawn(result))
     scores = segmenter.scores(measured)
     print(table(scores))
     print(
