@@ -1,8 +1,10 @@
 """A recipe for BCCD, the red and white blood cells and platelets of 364 pictures (205 / 87 / 72).
 
+On the 72 test pictures AP50 is 0.899 +- 0.008 and AP 0.554 +- 0.005 (mean and standard deviation of the seeds 0, 1 and 2).
 Settings were chosen by the validation pictures (trainings of 10 epochs, one seed each): AP and AP50 were 0.500 and 0.877 with these, 0.484
 and 0.877 at half the learning rate; with the statistics of the backbone's BatchNorms kept, 0.426 and 0.846 at a quarter of it, 0.300 and
-0.577 at half, where the coarse maps die and with them the white cells.
+0.577 at half, where the coarse maps die and with them the white cells. Each reading of the test pictures stands in
+benchmarks/test_evaluations.csv.
 """
 
 from __future__ import annotations
