@@ -104,6 +104,13 @@ def test_median_frequency_counts_only_pictures_in_which_a_class_occurs():
     assert balance.median_frequency(counts).tolist() == pytest.approx([*(3 / 7 / share for share in shares), 1])
 
 
+def test_the_square_root_of_median_frequency_lies_between_it_and_no_weights():
+    counts = balance.pixel_counts(maps_of([[0, 0], [0, 1]], [[0, 0], [2, 0]]))
+    half, whole = balance.sqrt_median_frequency(counts), balance.median_frequency(counts)
+    torch.testing.assert_close(half**2, whole)
+    assert ((half - 1).abs() <= (whole - 1).abs()).all()
+
+
 def test_median_frequency_of_one_class_is_one():
     assert balance.median_frequency(balance.pixel_counts(maps_of([[0, 0]], classes=1))).tolist() == [1]
 

@@ -6,7 +6,7 @@ from torch.utils.data import Dataset
 
 from lamina.core.errors import DataError
 from lamina.data import WorkerBatches
-from lamina.data.faults import candidates, failures, first_readable, named
+from lamina.data.faults import candidates, failures, first_readable, first_sample, named
 
 
 class Torn(Dataset):
@@ -46,6 +46,7 @@ def test_a_long_list_ends_with_how_many_more_there_are():
 
 def test_the_first_pictures_need_not_be_readable():
     assert first_readable(Torn(4)).unique().tolist() == [4]
+    assert first_sample(Torn(4))[1] == 4
     with pytest.warns(UserWarning, match="4 of 6"):
         assert [batch.targets.tolist() for batch in WorkerBatches(Torn(4), 6, workers=0)] == [[4, 5]]
     with pytest.raises(DataError, match=r"0\.png"):

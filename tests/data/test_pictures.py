@@ -3,6 +3,7 @@
 import struct
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from lamina.core.errors import DataError
 from lamina.data import pictures
 from lamina.data.pictures import read
 from lamina.data.preprocess import Preprocess
+from lamina.structures import draw
 
 RAMP = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 
@@ -210,3 +212,44 @@ def test_heic_is_read_where_pillow_heif_is_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     assert not pictures._learn_heic()
     assert registered == [True]
+
+
+def drawn(source):
+    """What a result that was told of a picture draws."""
+    told = pictures.shown(source)
+    return np.asarray(draw.picture(told.get("image", told.get("path"))).convert("RGB"))
+
+
+def test_a_result_draws_what_was_read_in_whatever_form_it_came(tmp_path):
+    noise = np.random.default_rng(0)
+    colour = noise.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    alpha = np.dstack([colour, np.full((6, 8), 128, np.uint8)])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.open(saved(tmp_path, Image.fromarray(colour), exif=exif))
+    narrow = noise.integers(0, 256, (3, 5, 3), dtype=np.uint8)  # whose sides could be channels
+    arrays = [colour, colour.transpose(2, 0, 1), colour / 255, colour.astype(np.uint16) * 257, colour[..., 0], alpha]
+    arrays += [colour > 99, colour[..., :1], narrow, narrow.transpose(2, 0, 1), colour[:1], colour[:, :1], colour[:4]]
+    tensors = [torch.from_numpy(array.copy()) for array in arrays if array.dtype != np.uint16]
+    for source in [
+        *arrays,
+        *tensors,
+        turned,
+        Image.fromarray(alpha),
+        Image.fromarray(colour),
+        tmp_path / "picture.png",
+    ]:
+        assert np.array_equal(drawn(source), np.asarray(read(source).convert("RGB"))), source
+    assert pictures.shown(colour)["image"] is colour
+    assert pictures.shown(None) == {"image": None}
+
+
+def test_a_picture_in_an_archive_is_drawn_from_there_when_it_is_asked_for(tmp_path):
+    saved(tmp_path, Image.fromarray(RAMP))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "picture.png", "deep/picture.png")
+    path = tmp_path / "all.zip" / "deep" / "picture.png"
+    assert pictures.shown(path)["path"] == str(path)
+    assert np.array_equal(drawn(path)[..., 0], RAMP)
+    assert np.asarray(pictures.shown(path)["image"], dtype=np.float32).dtype == np.float32
+    assert pictures.shown(tmp_path / "picture.png") == {"path": str(tmp_path / "picture.png")}

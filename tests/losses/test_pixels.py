@@ -246,6 +246,34 @@ def test_a_loss_that_leaves_it_open_is_told_what_to_ignore() -> None:
     assert losses.ignoring(kept, 255) is kept
     with pytest.raises(LaminaError, match=r"counts every label.*label 255.*pixel_crossentropy"):
         losses.ignoring("gce", 255)
+    assert losses.ignoring(losses.SparseCategoricalCrossentropy(from_logits=True), 255).logits_only
+
+
+def test_in_a_sum_by_name_all_ignore_what_one_ignores() -> None:
+    added = losses.get("pixel_crossentropy+focal")
+    assert isinstance(added, losses.LossSum)
+    assert added.losses == (losses.PixelCrossentropy(), losses.FocalCrossentropy(ignore_class=255))
+    open_ones = losses.LossSum((losses.FocalCrossentropy(), losses.SparseCategoricalCrossentropy()), (1.0, 2.0))
+    told = losses.ignoring(open_ones, 255)
+    assert isinstance(told, losses.LossSum)
+    assert told.weights == (1.0, 2.0)
+    assert [part.ignore_class for part in told.losses] == [255, 255]
+
+
+def test_losses_of_ones_own_see_to_it_themselves_and_torchs_are_told() -> None:
+    def own(outputs, targets):
+        return outputs.sum() + targets.sum()
+
+    class Own(torch.nn.Module):
+        def forward(self, outputs, targets):
+            return own(outputs, targets)
+
+    assert losses.ignoring(own, 255) == losses.get(own)
+    assert losses.ignoring(Own(), 255).ignore_class is None
+    module = torch.nn.CrossEntropyLoss()
+    assert losses.ignoring(module, 255).ignore_class == 255
+    assert module.ignore_index == -100  # the user's own is as it was
+    assert losses.ignoring(torch.nn.CrossEntropyLoss(ignore_index=3), 255).ignore_class == 3
 
 
 @pytest.mark.parametrize(

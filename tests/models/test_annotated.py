@@ -140,6 +140,25 @@ def test_unreadable_pictures_are_named_or_left_out(tmp_path):
     with pytest.warns(UserWarning, match=r"(?s)1 of 2 pictures.*b\.png"):
         (result,) = model.predict([tmp_path / "a.png", tmp_path / "b.png"], on_error="skip")
     assert result.path == str(tmp_path / "a.png")
+    (tmp_path / "c.png").write_bytes(b"none either")
+    every = [tmp_path / f"{name}.png" for name in "bac"]
+    with pytest.raises(DataError, match=r"(?s)2 of 3 pictures cannot be read.*b\.png.*c\.png"):
+        model.predict(every)
+    with pytest.raises(DataError, match=r"2 of 2 pictures cannot be read"):
+        model.predict([every[0], every[2]], on_error="skip")
+    with pytest.raises(DataError, match="on_error is 'rise'"):
+        model.predict(every, on_error="rise")
+
+
+def test_a_list_may_hold_files_and_arrays_and_an_empty_one_is_told(tmp_path):
+    model = segmenter()
+    fit(model, made())
+    Image.fromarray(picture(1).permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    of_file, of_array = model.predict([tmp_path / "a.png", picture(1)])
+    assert np.array_equal(of_file.class_map, of_array.class_map)
+    assert (of_file.path, of_array.path) == (str(tmp_path / "a.png"), None)
+    with pytest.raises(DataError, match="The list of pictures is empty"):
+        model.predict([])
 
 
 def test_annotations_are_taken_as_torchvision_has_them():
@@ -154,3 +173,32 @@ def test_pictures_of_many_sizes_have_none_of_their_own():
     assert annotated_data.one_size(same) == SIZE
     other = AnnotatedArrays([picture(0), picture(1, (9, 9))], [Annotation()] * 2, ["a"], task="detection")
     assert annotated_data.one_size(other) is None
+
+
+def test_maps_to_validate_with_may_lack_the_last_class():
+    known = made()
+    x, y = known.pictures, torch.stack([known.annotation(index).class_map for index in range(10)])
+    model = segmenter()
+    history = fit(model, x, y=y, validation_data=(x[:2], torch.zeros_like(y[:2])))
+    assert model.classes == ("0", "1")
+    assert "val_loss" in history.history
+    with pytest.raises(DataError, match="holds the value 7"):
+        fit(segmenter(), x, y=y, validation_data=(x[:2], torch.full_like(y[:2], 7)))
+
+
+def test_the_first_picture_need_not_be_readable(tmp_path):
+    known = made()
+    paths = [tmp_path / f"{index}.png" for index in range(10)]
+    for path, each in zip(paths, known.pictures, strict=True):
+        Image.fromarray(each.permute(1, 2, 0).numpy()).save(path)
+    paths[0].write_bytes(b"no picture")
+    data = AnnotatedArrays(paths, known.annotations, known.classes, task="segmentation")
+    model = segmenter()
+    with pytest.warns(UserWarning, match=r"(?s)1 of 9 pictures.*0\.png"):
+        fit(model, data)
+    with pytest.warns(UserWarning, match=r"(?s)1 of 10 pictures.*0\.png"):
+        assert 0 <= model.evaluate(data)["mean_iou"] <= 1
+    for path in paths:
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"0\.png cannot be read"):
+        model.evaluate(data)

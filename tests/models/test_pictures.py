@@ -146,3 +146,14 @@ def test_nothing_and_batches_of_nothing_are_told(classifier):
         classifier.predict([])
     with pytest.raises(DataError, match="batch_size is 0"):
         classifier.predict(noise(2), batch_size=0)
+
+
+def test_files_and_arrays_in_one_list_are_answered_as_each_alone(tmp_path, classifier):
+    array = noise(1)[0]
+    Image.fromarray(array[0]).save(tmp_path / "a.png")
+    of_file, of_array = classifier.predict([tmp_path / "a.png", array])
+    assert np.array_equal(of_file.probs, of_array.probs)
+    assert (of_file.path, of_array.path) == (str(tmp_path / "a.png"), None)
+    (tmp_path / "b.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of 2 pictures cannot be read"):
+        classifier.predict([tmp_path / "b.png", array])

@@ -7,6 +7,7 @@ import torchvision
 from torchvision.models._utils import IntermediateLayerGetter
 
 from lamina import networks
+from lamina.core.errors import LaminaError
 from lamina.networks.fcn import bilinear_kernel
 
 
@@ -32,6 +33,16 @@ def test_each_goes_down_to_its_stride(name, skips):
     net = networks.create(name, num_classes=2, arguments={"backbone": "vgg11_bn", "hidden": 4})
     assert list(net.skips) == skips
     assert [net.skips[each].score.in_channels for each in skips] == [512, 256][: len(skips)]  # pool4, pool3
+
+
+def test_a_trunk_of_stride_64_has_no_skips():
+    arguments = {"depth": 6, "width": 2}
+    with pytest.raises(LaminaError, match=r"FCN-8s was asked for on UNetEncoder.*stride 64.*fcn32s"):
+        networks.create_on("fcn8s", networks.create("unet_encoder", arguments=arguments), arguments={"num_classes": 2})
+    net = networks.create_on(
+        "fcn32s", networks.create("unet_encoder", arguments=arguments), arguments={"num_classes": 2}
+    )
+    assert net(torch.zeros(2, 3, 64, 70)).shape == (2, 2, 64, 70)
 
 
 def test_pool4_and_pool3_are_the_maps_after_the_pooling():

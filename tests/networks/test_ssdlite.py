@@ -46,3 +46,11 @@ def test_the_argument_is_kept_in_what_a_network_says_of_itself():
 def test_a_smallest_box_that_is_no_share_of_the_picture_is_refused(smallest):
     with pytest.raises(LaminaError, match=r"above 0 and below 0\.95"):
         networks.create("ssdlite", arguments={"num_classes": 2, "backbone": "squeezenet1_1", "smallest": smallest})
+
+
+def test_a_single_picture_can_be_trained_on_where_a_map_has_one_cell():
+    net = networks.create("ssdlite", arguments={"num_classes": 2, "backbone": "squeezenet1_1", "width": 0.25})
+    said = net.train()(torch.rand(1, 3, 96, 96))
+    (said.logits.sum() + said.deltas.sum()).backward()
+    assert all(value.grad is not None for value in net.extras.parameters())
+    assert all(torch.isfinite(value).all() for value in net.state_dict().values())

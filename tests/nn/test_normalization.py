@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lamina.nn import BiasedBatchNorm1d, BiasedBatchNorm2d
+from lamina.nn import BiasedBatchNorm1d, BiasedBatchNorm2d, SteadyBatchNorm2d
 
 
 def documented(images, mean, var, momentum):
@@ -58,3 +58,20 @@ def test_a_last_batch_of_one_sample_trains_where_torch_refuses():
 def test_a_wrong_number_of_axes_is_refused_as_by_torch():
     with pytest.raises(ValueError, match="expected 4D"):
         BiasedBatchNorm2d(2)(torch.zeros(3, 2))
+
+
+def test_one_value_per_channel_is_normalised_by_the_running_statistics_and_more_as_torch_does():
+    ours, theirs = SteadyBatchNorm2d(4, eps=1e-3), nn.BatchNorm2d(4, eps=1e-3)
+    for batch in (torch.randn(3, 4, 2, 2), torch.randn(1, 4, 2, 1), torch.randn(2, 4, 1, 1)):
+        torch.testing.assert_close(ours(batch), theirs(batch), rtol=0, atol=0)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    alone = torch.randn(1, 4, 1, 1, requires_grad=True)
+    answer = ours(alone)
+    assert torch.equal(answer, theirs.eval()(alone))
+    answer.sum().backward()
+    assert alone.grad is not None
+    assert ours.weight.grad is not None
+    assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
+    with pytest.raises(ValueError, match="more than 1 value per channel"):  # without any there is nothing to go by
+        SteadyBatchNorm2d(4, track_running_stats=False)(alone)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lamina.nn import BiasedBatchNorm1d, BiasedBatchNorm2d, synchronise
+from lamina.nn import BiasedBatchNorm1d, BiasedBatchNorm2d, SteadyBatchNorm2d, synchronise
 
 NORMS = {
     "plain": lambda: nn.BatchNorm2d(3),
@@ -95,7 +95,8 @@ def test_half_precisions_are_summed_in_float32(together):
 
 
 def test_the_modules_their_keys_and_what_one_process_computes_stay():
-    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), BiasedBatchNorm2d(3), nn.Flatten(), nn.BatchNorm1d(12))
+    norms = nn.BatchNorm2d(3), BiasedBatchNorm2d(3), SteadyBatchNorm2d(3)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), *norms, nn.Flatten(), nn.BatchNorm1d(12))
     before, modules = copy.deepcopy(net), list(net)
     assert synchronise(synchronise(net)) is net
     assert all(one is other for one, other in zip(net, modules, strict=True))

@@ -149,3 +149,17 @@ def test_refuses_what_is_no_number(box, score):
 def test_refuses_labels_beyond_the_classes(labels):
     with pytest.raises(DataError, match=r"beside 2 classes.*from 0 to 1"):
         Detections(CLASSES, BOXES[:2], labels, [0.5, 0.4])
+
+
+def test_a_slice_positions_and_a_mask_give_detections():
+    told = found(path="a.jpg")
+    assert isinstance(told[:2], Detections)
+    assert list(told[:2]) == [told[0], told[1]]
+    assert told[:2].path == "a.jpg"
+    for rows in ([0, 2], np.array([2, 0]), torch.tensor([0, 2]), told.scores != 0.5):
+        assert list(told[rows]) == [told[0], told[2]]
+    assert len(told[[]]) == 0
+    assert told[-1] == told[np.int64(2)] == told[torch.tensor(2)] == list(told)[2]
+    with pytest.raises(IndexError, match="out of bounds"):
+        told[3]
+    assert len(nothing()[:2]) == 0

@@ -65,3 +65,12 @@ def test_a_long_caption_is_shortened_to_the_sheet():
     long = draw.captioned(GREY, "x" * 300, detail="99.00 %", side_px=128)
     assert long.size == short.size
     assert (np.asarray(long)[:, -12:] > 200).all()  # the margin stays clean
+
+
+def test_channels_may_stand_last():
+    colour = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    assert np.array_equal(np.asarray(draw.picture(colour)), colour)
+    assert np.array_equal(np.asarray(draw.picture(torch.from_numpy(colour))), colour)
+    assert np.array_equal(np.asarray(draw.picture(colour[..., :1])), colour[..., 0])
+    assert np.array_equal(np.asarray(draw.picture(np.dstack([colour, colour[..., 0]]))), colour)  # alpha is left out
+    assert draw.picture(colour.transpose(2, 0, 1)[:, :, :3]).size == (3, 9)  # three colours in front are what they are

@@ -54,6 +54,13 @@ class AnnotatedArrays(Cuttable, Dataset[tuple[Tensor, Annotation]]):
             return given
         return pixels(read(given))
 
+    def content(self, index: int) -> bytes:
+        """What tells a picture from others: its pixels; nothing where it cannot be read."""
+        try:
+            return self.picture(index).numpy().tobytes()
+        except DataError:
+            return b""  # which is named when it is read for use
+
     @property
     def columns(self) -> tuple[str, ...]:
         """What is known of the pictures, as the fields of Annotation are called."""
@@ -79,7 +86,7 @@ class AnnotatedArrays(Cuttable, Dataset[tuple[Tensor, Annotation]]):
         return made
 
     def _contents(self) -> Iterable[bytes]:
-        return (self.picture(index).numpy().tobytes() for index in range(len(self)))
+        return (self.content(index) for index in range(len(self)))
 
     def _strata(self) -> None:
         return None  # a picture holds objects of several classes, or none

@@ -99,6 +99,11 @@ def median_frequency(counts: PixelCounts) -> Float[Tensor, " K"]:
     return weights.float()
 
 
+def sqrt_median_frequency(counts: PixelCounts) -> Float[Tensor, " K"]:
+    """The square roots of `median_frequency`: rare classes count more, but not so much that frequent ones give way to them."""
+    return median_frequency(counts).sqrt()
+
+
 def inverse_frequency(labels: Int64[Tensor, " N"]) -> Float[Tensor, " N"]:
     """The weight of each sample, N / (K n) where its class, one of the K that occur, has n. Their mean is 1."""
     sizes = _sizes(labels)

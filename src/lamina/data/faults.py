@@ -44,14 +44,18 @@ def failures(count: int, read: Callable[[int], object]) -> dict[int, DataError]:
 
 def first_readable(dataset: Any) -> Tensor:
     """The first picture of a data set that can be read. Raises DataError where none of the first hundred can."""
+    picture: Tensor = first_sample(dataset)[0]
+    return picture
+
+
+def first_sample(dataset: Any) -> Any:
+    """The first sample of a data set that can be read, as `first_readable`."""
     problem: DataError | None = None
     for index in range(min(len(dataset), _LOOKED_AT)):
         try:
-            picture: Tensor = dataset[index][0]
+            return dataset[index]
         except DataError as error:
             problem = problem or error
-        else:
-            return picture
     raise problem or DataError("The data set is empty.", "At least one picture was expected.", "Check the path.")
 
 

@@ -12,6 +12,7 @@ import importlib
 import io
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from lamina.core.errors import DataError
 from lamina.data import archive
+from lamina.structures import draw
 
 
 def _learn_heic() -> bool:
@@ -35,6 +37,8 @@ def _learn_heic() -> bool:
 
 READS_HEIC = _learn_heic()
 _ROWS = 256
+_CHANNELS = (1, 3, 4)
+_ORIENTATION = 0x0112  # EXIF's note of how a picture is to be turned
 _LARGE_PROFILE = 1_000_000  # bytes; larger ones are not kept
 
 Picture = Image.Image | str | os.PathLike[str] | npt.NDArray[np.generic] | Tensor
@@ -73,6 +77,36 @@ def read(image: Picture) -> Image.Image:
 def read_bytes(content: bytes, name: str) -> Image.Image:
     """As `read`, of the bytes of a file; `name` is what errors call it."""
     return _opened(io.BytesIO(content), name)
+
+
+@dataclass(frozen=True, eq=False)
+class Unread:
+    """A picture that is read when somebody asks for its pixels, numpy.asarray(unread): uint8 C H W, as `read` has it."""
+
+    source: Picture
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        array = np.asarray(read(self.source))
+        return np.array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), dtype=dtype)
+
+
+def shown(source: Any) -> dict[str, Any]:
+    """What a result is told of the picture that it is of, `path` or `image`, so that it draws it as `read` reads it."""
+    if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+        return {"path": path} if archive.inside(path) is None else {"path": path, "image": Unread(path)}
+    return {"image": source if source is None or _is_drawn_as_read(source) else Unread(source)}
+
+
+def _is_drawn_as_read(source: Any) -> bool:
+    """Whether `structures.draw`, which knows nothing of files and scales, sees the same in it."""
+    if isinstance(source, Image.Image):
+        return source.mode in ("L", "RGB") and source.getexif().get(_ORIENTATION, 1) == 1
+    if source.ndim == 2 or not str(source.dtype).endswith("uint8"):
+        return source.ndim == 2 and str(source.dtype).endswith("uint8")
+    first, last = source.shape[0], source.shape[2]
+    is_last = first not in _CHANNELS if isinstance(source, Tensor) else last in _CHANNELS
+    return (last if is_last else first) in (1, 3) and draw.channels_last(source.shape) == is_last
 
 
 def _opened(source: Path | io.BytesIO, name: str) -> Image.Image:
@@ -155,7 +189,7 @@ def _channels_last(array: npt.NDArray[np.generic], *, prefer_first: bool) -> npt
     if array.size and array.ndim == 2:
         return array
     if array.size and array.ndim == 3:
-        first, last = array.shape[0] in (1, 3, 4), array.shape[2] in (1, 3, 4)
+        first, last = array.shape[0] in _CHANNELS, array.shape[2] in _CHANNELS
         if first and (prefer_first or not last):
             array, last = np.moveaxis(array, 0, 2), True
         if last:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,8 @@ from lamina.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
 from lamina.losses.robust import GeneralizedCrossentropy, SmallLoss, SymmetricCrossentropy
 from lamina.losses.sums import LossSum
 from lamina.losses.wrapped import CallableLoss, TorchLoss
+
+_OPEN = -100  # torch's ignore_index where nobody says one
 
 LossLike = str | Loss | type[Loss] | nn.Module | Callable[[Tensor, Tensor], Any]
 
@@ -58,11 +61,13 @@ LOSSES: dict[str, type[Loss]] = {
 def get(spec: LossLike) -> Loss:
     """The loss of a name, a loss object or class, a torch loss module, or a function (outputs, targets) -> loss.
 
-    "a+b" is the sum of the losses a and b.
+    "a+b" is the sum of the losses a and b; a label that one of them ignores is ignored by all that leave it open.
     """
     if isinstance(spec, str):
         if spec not in LOSSES and "+" in spec:
-            return LossSum(tuple(get(name.strip()) for name in spec.split("+")))
+            parts = [get(name.strip()) for name in spec.split("+")]
+            told = {part.ignore_class for part in parts if part.ignore_class is not None}
+            return LossSum(tuple(_told(part, min(told)) if told else part for part in parts))
         if spec not in LOSSES:
             raise unknown_name("loss", spec, LOSSES)
         return LOSSES[spec]()
@@ -82,17 +87,32 @@ def get(spec: LossLike) -> Loss:
 
 
 def ignoring(spec: LossLike, label: int) -> Loss:
-    """The loss, with this label ignored where it leaves open which; raises LaminaError where it cannot ignore one."""
-    names = [name.strip() for name in spec.split("+")] if isinstance(spec, str) else []
-    if len(names) > 1:
-        return LossSum(tuple(ignoring(name, label) for name in names))
+    """The loss, with this label ignored where it leaves open which; raises LaminaError where it cannot ignore one.
+
+    A function, module or Loss of one's own sees to it itself.
+    """
     loss = get(spec)
-    if loss.ignore_class is not None or isinstance(loss, CallableLoss):
+    if isinstance(loss, LossSum):
+        return dataclasses.replace(loss, losses=tuple(ignoring(part, label) for part in loss.losses))
+    loss = _told(loss, label)
+    if loss.ignore_class is None and type(loss) in LOSSES.values():
+        raise LaminaError(
+            f"The loss {loss!r} counts every label.",
+            f"One that leaves out the label {label}, of what has no class, was expected.",
+            "Use pixel_crossentropy, focal, dice or lovasz, or a function (outputs, targets) -> loss of your own.",
+        )
+    return loss
+
+
+def _told(loss: Loss, label: int) -> Loss:
+    """The loss with this label ignored, where it can ignore one and leaves open which."""
+    if isinstance(loss, TorchLoss) and loss.ignore_class == _OPEN:
+        module: Any = copy.copy(loss.module)
+        module.ignore_index = label
+        return TorchLoss(module)
+    fields = {field.name for field in dataclasses.fields(loss)} if dataclasses.is_dataclass(loss) else ()
+    if loss.ignore_class is not None or "ignore_class" not in fields:
         return loss
-    if dataclasses.is_dataclass(loss) and "ignore_class" in {field.name for field in dataclasses.fields(loss)}:
-        return dataclasses.replace(loss, ignore_class=label)
-    raise LaminaError(
-        f"The loss {loss!r} counts every label.",
-        f"One that leaves out the label {label}, of what has no class, was expected.",
-        "Use pixel_crossentropy, focal, dice or lovasz, or a function (outputs, targets) -> loss of your own.",
-    )
+    made: Loss = dataclasses.replace(loss, ignore_class=label)  # type: ignore[type-var]
+    vars(made)["logits_only"] = loss.logits_only  # which `replace` does not know
+    return made

@@ -143,8 +143,18 @@ class ConfusionMetric(Metric):
         """Adds one batch. Raises ShapeError where the maps are of another size."""
         if self._shared is None:
             classes = outputs.shape[class_axis(outputs.dim())]
-            counts = confusion(largest(outputs), targets, classes, ignore_class=self._ignored, weights=weights)
-            self.add(*counts)
+            self.count(largest(outputs), targets, classes, weights)
+
+    def count(
+        self,
+        predicted: Integer[Tensor, "*R"],
+        targets: Integer[Tensor, "*R"],
+        num_classes: int,
+        weights: Float[Tensor, " B"] | None = None,
+    ) -> None:
+        """As `update`, of maps of the classes that were decided for."""
+        if self._shared is None:
+            self.add(*confusion(predicted, targets, num_classes, ignore_class=self._ignored, weights=weights))
 
     def defer(self, outputs: Float[Tensor, "*S"], targets: Shaped[Tensor, "*T"]) -> None:
         """Adds one batch later, if it is small: joining large ones takes longer than an update."""

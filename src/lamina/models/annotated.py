@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina import networks
-from lamina.core.errors import LaminaError, listed
+from lamina.core.errors import DataError, LaminaError, listed, unknown_name
 from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.prepared import Encode, Prepared, check_whole
 from lamina.data.preprocess import Preprocess
@@ -33,6 +34,8 @@ USUAL = "usual"  # the augmentation that usually helps
 _FEW = 32  # pictures in memory: an epoch of them is read in the time that workers take to start
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures
 _OF_TORCHVISION = {"boxes": "boxes_xyxy", "iscrowd": "crowd", "area": "area_px"}
+_TENSORS = ("labels", "boxes_xyxy", "masks", "keypoints", "crowd", "area_px", "class_map", "other")
+_ALIKE = 0.65  # how much the name of a field and a misspelt one are (difflib): "bbox" and "boxes" are 0.67
 
 
 class AnnotatedModel(Pictured):
@@ -111,9 +114,11 @@ class AnnotatedModel(Pictured):
             )
         if y is not None:
             x = self._annotations(x, y)
-        if isinstance(held, tuple | list) and len(held) == 2:
-            held = self._annotations(*held)
-        train, validation = annotated_data.training_sets(x, held, self.task)
+        pair = held if isinstance(held, tuple | list) and len(held) == 2 else None
+        train, validation = annotated_data.training_sets(x, None if pair else held, self.task)
+        self._meet(train)
+        if pair is not None:  # of which the classes are known by now
+            validation = self._annotations(*pair)
         split: dict[str, Any] = {"trained_on": annotated_data.signature(train), **train.cut}
         if validation is None and fraction != 0:
             if given.odds is not None:
@@ -125,7 +130,6 @@ class AnnotatedModel(Pictured):
             fraction = annotated_data.HELD_OUT if fraction is None else fraction
             split = {"held_out": fraction, "of": len(train), "by": "content hash", "seed": annotated_data.SEED}
             train, validation = train.split(fraction, seed=annotated_data.SEED)
-        self._meet(train)
         self._note(train, split)
         return Described.of(self._prepare_set(train), given.odds), validation
 
@@ -277,10 +281,34 @@ def whole(size: tuple[int, int], *, like: Preprocess | None = None) -> Preproces
 
 
 def annotation(told: Annotation | Mapping[str, Any]) -> Annotation:
-    """What is known of one picture: an Annotation as it is, or a dict with fields of one, as torchvision's detectors take it."""
+    """What is known of one picture: an Annotation as it is, or a dict with fields of one, as torchvision's detectors take it.
+
+    What else the dict holds becomes `extras`. Raises UnknownNameError for a key that is spelled much like a field, DataError for no array.
+    """
     if isinstance(told, Annotation):
         return told
-    fields: dict[str, Any] = {
-        _OF_TORCHVISION.get(name, name): torch.as_tensor(value) for name, value in told.items() if name != "image_id"
-    }
-    return Annotation(**fields)
+    known, extras = dict[str, Any](), dict[str, Any]()
+    for name, value in told.items():
+        field = _OF_TORCHVISION.get(name, name)
+        if field in _TENSORS:
+            known[field] = _tensor(name, value)
+        elif difflib.get_close_matches(name.lower(), [*_OF_TORCHVISION, *_TENSORS], cutoff=_ALIKE):
+            raise unknown_name("field of an annotation", name, [*_OF_TORCHVISION, *_TENSORS])
+        else:
+            extras[name] = value
+    if "boxes_xyxy" in known and not known["boxes_xyxy"].numel():
+        known["boxes_xyxy"] = known["boxes_xyxy"].reshape(-1, 4)
+    if "labels" in known and not known["labels"].numel():
+        known["labels"] = known["labels"].long()  # an empty list tells no type
+    return Annotation(**known, extras=extras)
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{name} of an annotation came as {type(value).__name__}, which is no array ({error}).",
+            "Numbers of each object, in a tensor, an array or lists of one length, were expected.",
+            'Pass for example {"boxes": [[10, 10, 40, 40]], "labels": [0]}.',
+        ) from error

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
 from lamina import data as datasets
@@ -22,6 +21,7 @@ from lamina.data import archive
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.dataset import FolderDataset
+from lamina.data.faults import first_sample
 from lamina.data.looking import refuse_misspelt
 from lamina.data.preprocess import Preprocess
 from lamina.data.splits import Splits
@@ -40,7 +40,7 @@ Annotated = AnnotatedDataset | AnnotatedArrays
 
 
 class Described(Arrays):
-    """Stands for annotated pictures that are read while they are used: `inputs` and `targets` hold the first sample alone.
+    """Stands for annotated pictures that are read while they are used: `inputs` and `targets` hold one of them.
 
     `dataset` is data.prepared.Prepared.
     """
@@ -49,8 +49,8 @@ class Described(Arrays):
 
     @classmethod
     def of(cls, dataset: Any, odds: Tensor | None = None) -> Described:
-        """The data set. Raises DataError where its first sample cannot be read."""
-        picture, target = dataset[0]
+        """The data set. Raises DataError where none of its first samples can be read."""
+        picture, target = first_sample(dataset)
         made = cls((picture[None],), (target[None],), None, odds)
         made.dataset = dataset
         return made
@@ -161,7 +161,7 @@ def signature(dataset: Annotated) -> str:
             size = archive.time_and_size(path)[1] if archive.is_file(path) else 0
             hashed.update(os.fsencode(f"{path.parent.name}/{path.name} {size}"))
         else:
-            hashed.update(dataset.picture(index).numpy().tobytes())
+            hashed.update(dataset.content(index))
     return hashed.hexdigest()[:16]
 
 
@@ -184,6 +184,7 @@ def shown(value: Any, preprocess: Preprocess, task: str, on_error: pictures.OnEr
 
     Unreadable ones among several raise a DataError that names them, or are left out with a warning where on_error="skip".
     """
+    pictures.check_on_error(on_error)
     if is_video(value):
         for frames in videos.together(videos.opened(value)):
             sized = [preprocess.host_sized(frame) for frame in frames]
@@ -196,18 +197,27 @@ def shown(value: Any, preprocess: Preprocess, task: str, on_error: pictures.OnEr
             some = each[start : start + _CHUNK]
             read = list(pool.map(lambda picture: _tried(preprocess, picture), some))
             wrong = [error for error in read if isinstance(error, DataError)]
-            if wrong and (on_error == "raise" or len(each) == 1):
+            if wrong and len(each) == 1:
                 raise wrong[0]
             faults += [error.came for error in wrong]
+            if faults and on_error == "raise":
+                continue  # the others are read for what is wrong with them
             good = [
                 (found, source) for found, source in zip(read, some, strict=True) if not isinstance(found, DataError)
             ]
             if good:
                 images = torch.stack([found[0] for found, _ in good])
                 yield Shown(images, [source for _, source in good], [found[1] for found, _ in good])
+    if faults and (on_error == "raise" or len(faults) == len(each)):
+        raise pictures.unreadable(faults, len(each))
+    tell_left_out(faults, len(each))
+
+
+def tell_left_out(faults: Sequence[str], count: int) -> None:
+    """Warns of the pictures, of so many, that could not be read, where there are any."""
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
-        warn(f"{len(faults):,} of {len(each):,} pictures cannot be read:\n{listed}\nThey are left out of the results.")
+        warn(f"{len(faults):,} of {count:,} pictures cannot be read:\n{listed}\nThey are left out of the results.")
 
 
 def _tried(preprocess: Preprocess, picture: Any) -> tuple[Tensor, tuple[int, int]] | DataError:
@@ -231,10 +241,6 @@ def one_by_one(value: Any, preprocess: Preprocess, task: str) -> Sequence[Any]:
         return [value.paths.name(index) for index in range(len(value))]
     if isinstance(value, AnnotatedArrays):
         return [value.pictures[index] for index in range(len(value))]
-    if (
-        isinstance(value, list | tuple)
-        and value
-        and all(isinstance(one, np.ndarray | Tensor | Image.Image) for one in value)
-    ):
+    if pictures.are_pictures(value):
         return list(value)
     return list(pictures.as_images(value))

@@ -86,15 +86,20 @@ def is_single(value: Any, channels: int) -> bool:
     return value.ndim == 2 or first == 1 or (first == 3 and channels == 3) or (first != 3 and last in (1, 3, 4))
 
 
-def read(value: Any, preprocess: Preprocess, on_error: OnError = "raise") -> tuple[Tensor, list[Any]]:
-    """uint8 N C H W of the size that the network takes, from whatever `predict` was given, and what names each of them.
-
-    Names are paths or PIL pictures; there are none for arrays. `on_error` is for unreadable ones among several files.
-    """
+def check_on_error(on_error: str) -> None:
+    """Raises DataError for anything but "raise" and "skip"."""
     if on_error not in ("raise", "skip"):
         raise DataError(
             f"on_error is {on_error!r}.", "It is 'raise' or 'skip'.", "Pass 'skip' to leave unreadable pictures out."
         )
+
+
+def read(value: Any, preprocess: Preprocess, on_error: OnError = "raise") -> tuple[Tensor, list[Any]]:
+    """uint8 N C H W of the size that the network takes, from whatever `predict` was given, and what names each of them.
+
+    Names are paths or PIL pictures; arrays have none (None, beside others). `on_error` is for unreadable ones among several files.
+    """
+    check_on_error(on_error)
     refuse_address(value)
     if not is_location(value) and is_single(value, preprocess.channels):
         return preprocess.host(value)[None], [value] if isinstance(value, Image.Image) else []
@@ -106,6 +111,9 @@ def read(value: Any, preprocess: Preprocess, on_error: OnError = "raise") -> tup
         return dataset.images, list(getattr(dataset, "sources", ()))
     if _is_mixed(value):
         return preprocess.stack(value), []
+    if are_pictures(value):
+        images, named = _together(list(value), preprocess, on_error)
+        return images, [None if isinstance(each, np.ndarray | Tensor) else each for each in named]
     images = as_images(value)
     if tuple(images.shape[1:]) != (preprocess.channels, *preprocess.size):
         images = preprocess.stack(list(images))
@@ -119,6 +127,13 @@ def _is_mixed(value: Any) -> bool:
     return isinstance(value, np.ndarray) and (
         value.dtype == np.uint16 or (value.ndim == 4 and value.shape[1] not in (1, 3) and value.shape[3] == 4)
     )
+
+
+def are_pictures(value: Any) -> bool:
+    """Whether it is a list of single pictures, of several kinds perhaps: files, arrays, PIL pictures."""
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    return all(is_location(one) or isinstance(one, np.ndarray | Tensor | Image.Image) for one in value)
 
 
 def files(value: Any) -> list[Any] | None:
@@ -163,13 +178,22 @@ def _together(named: list[Any], preprocess: Preprocess, on_error: OnError) -> tu
         return images, named
     if len(named) == 1:
         raise problems[0]
-    came = "\n".join(f"  {problems[index].came}" for index in sorted(problems))
-    came = f"{len(problems):,} of {len(named):,} pictures cannot be read:\n{came}\n"
+    faults = [problems[index].came for index in sorted(problems)]
     if on_error == "raise" or not len(images):
-        remedy = 'Repair them or leave them out, or pass on_error="skip".'
-        raise DataError(came, "Complete picture files were expected.", remedy)
-    warn(f"{came}They are left out of the results.")
+        raise unreadable(faults, len(named))
+    warn(f"{_named(faults, len(named))}They are left out of the results.")
     return images, [source for index, source in enumerate(named) if index not in problems]
+
+
+def unreadable(faults: Sequence[str], count: int) -> DataError:
+    """The error that names all pictures, of so many, that cannot be read."""
+    remedy = 'Repair them or leave them out, or pass on_error="skip".'
+    return DataError(_named(faults, count), "Complete picture files were expected.", remedy)
+
+
+def _named(faults: Sequence[str], count: int) -> str:
+    lines = "\n".join(f"  {fault}" for fault in faults)
+    return f"{len(faults):,} of {count:,} pictures cannot be read:\n{lines}\n"
 
 
 def in_memory(dataset: Any, preprocess: Preprocess) -> ImageDataset:
@@ -188,6 +212,8 @@ def in_memory(dataset: Any, preprocess: Preprocess) -> ImageDataset:
 
 def as_images(value: Any) -> Tensor:
     """uint8 pictures N C H W from an array in that layout, N H W (grey) or N H W C. Raises for anything else."""
+    if isinstance(value, list | tuple) and not value:
+        raise DataError("The list of pictures is empty.", "At least one was expected.", "Check the path or the filter.")
     try:
         # A picture of PIL's, as an array, may not be written to, of which torch would warn.
         tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.require(value, requirements="W"))
@@ -200,7 +226,7 @@ def as_images(value: Any) -> Tensor:
     if tensor.dtype != torch.uint8:
         raise DataError(
             f"The pictures came as {str(tensor.dtype).removeprefix('torch.')}.",
-            "A classifier takes pictures as they are, uint8 0..255, and scales them itself.",
+            "Pictures are taken as they are, uint8 0..255, and scaled by the model itself.",
             "Pass the unscaled array, or (x * 255).round().astype('uint8').",
         )
     if tensor.dim() == 3:

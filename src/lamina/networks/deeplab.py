@@ -20,14 +20,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.pixelwise import Pixelwise, enlarged
 from lamina.networks.trunk import Trunk
-from lamina.nn import ConvNorm
+from lamina.nn import ConvNorm, SteadyBatchNorm2d
 
 _PROBED_PX = 128
 _RATES = (6, 12, 18)  # at an output stride of 16
@@ -57,6 +56,7 @@ class DeepLabV3(Pixelwise):
         self.branches = nn.ModuleList([ConvNorm(channels, width, 1)])
         self.branches.extend(ConvNorm(channels, width, dilation=rate) for rate in rates)
         self.whole = ConvNorm(channels, width, 1)
+        self.whole[1] = SteadyBatchNorm2d(width)
         self.project = nn.Sequential(ConvNorm((len(rates) + 2) * width, width, 1), nn.Dropout(dropout))
         self.refine = ConvNorm(width, width)
         self.head = nn.Conv2d(width, num_classes, 1)
@@ -64,19 +64,8 @@ class DeepLabV3(Pixelwise):
     def logits(self, maps: Mapping[int, Tensor], size: Sequence[int]) -> Float[Tensor, "B K H W"]:
         x = maps[self.stride]
         seen = [branch(x) for branch in self.branches]
-        seen.append(self._of_whole(x).expand_as(seen[0]))
+        seen.append(self.whole(x.mean(dim=(2, 3), keepdim=True)).expand_as(seen[0]))
         return enlarged(self.head(self.refine(self.project(torch.cat(seen, dim=1)))), size)
-
-    def _of_whole(self, x: Tensor) -> Tensor:
-        conv, norm, relu = self.whole
-        means = conv(x.mean(dim=(2, 3), keepdim=True))
-        if self.training and len(x) == 1:
-            assert isinstance(norm, nn.BatchNorm2d)
-            normed = F.batch_norm(means, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        else:
-            normed = norm(means)
-        answer: Tensor = relu(normed)
-        return answer
 
 
 def dilate(trunk: Trunk, output_stride: int) -> None:

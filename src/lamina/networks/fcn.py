@@ -64,6 +64,12 @@ class FCN(Pixelwise):
         else:
             self.score = _plain(channels, num_classes, dropout=0.1 if dropout is None else dropout)
         self.skips = nn.ModuleDict()
+        if finest < 32 < self.stride:
+            raise LaminaError(
+                f"FCN-{finest}s was asked for on {type(trunk.net).__name__}, whose coarsest map has stride {self.stride}.",
+                "A skip doubles the scores, up to the map of stride 16: strides up to 32 were expected.",
+                "Use fcn32s, or another backbone, such as resnet18.",
+            )
         for stride in (16, 8):
             if finest <= stride < self.stride:
                 # the paper's pool4 is VGG's map of stride 8 after its pooling

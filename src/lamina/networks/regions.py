@@ -92,8 +92,9 @@ def levels(regions: Float[Tensor, "N 4"], strides: Sequence[int]) -> Tensor:
 def _aligned(x: Tensor, rows: Float[Tensor, "N 5"], stride: int, cells: int) -> Tensor:
     from torchvision.ops import roi_align  # torchvision takes seconds to import, and most models have no need of it
 
-    taken: Tensor = roi_align(x, rows.to(x.dtype), cells, spatial_scale=1 / stride, sampling_ratio=2)
-    return taken
+    # in float32, for places in bfloat16 are a pixel or two off
+    taken: Tensor = roi_align(x.float(), rows.float(), cells, spatial_scale=1 / stride, sampling_ratio=2)
+    return taken.to(x.dtype)
 
 
 class Judge(nn.Module):

@@ -16,7 +16,8 @@ The boxes of a level have sides from `smallest` (0.2, the finest) to 0.95 of the
 1:3, 2:1 and 3:1; they are not cut at the picture's edges. What is much smaller than all of them is hardly learnt: for things of 20 of
 320 px `smallest` is 0.06. `deltas` are as in structures.box_deltas, with WEIGHTS. Parameters for K = 90, without the
 trunk's: 2,156,956. Initial values are torchvision's: normal with 0.03.
-Departs from the papers: the map of stride 16 is the trunk's last one of that resolution, not the widened one within the block behind it.
+Departs from the papers: the map of stride 16 is the trunk's last one of that resolution, not the widened one within the block behind it;
+and in training a map of one cell of a single picture is normalised by the running statistics.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 from lamina.core.errors import LaminaError
 from lamina.networks.predictions import Predictions, at_places, joined
 from lamina.networks.trunk import Trunk
+from lamina.nn import SteadyBatchNorm2d
 from lamina.structures.box_deltas import Weights
 
 WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)  # of the deltas: Liu's code has variances of 0.1 and 0.2
@@ -110,7 +112,7 @@ def _conv(in_channels: int, channels: int, kernel_size: int, *, stride: int = 1,
     conv = nn.Conv2d(
         in_channels, channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups, bias=False
     )
-    return nn.Sequential(conv, nn.BatchNorm2d(channels, eps=0.001, momentum=0.03), nn.ReLU6(inplace=True))
+    return nn.Sequential(conv, SteadyBatchNorm2d(channels, eps=0.001, momentum=0.03), nn.ReLU6(inplace=True))
 
 
 def _extra(in_channels: int, channels: int) -> nn.Sequential:

@@ -5,7 +5,7 @@ from lamina.nn.arrangement import Permute, Reshape
 from lamina.nn.channels import ChannelPad2d
 from lamina.nn.conv_norm import ConvNorm
 from lamina.nn.convolution import SameConv2d, padded_conv2d
-from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d
+from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d, SteadyBatchNorm2d
 from lamina.nn.padding import SamePad2d, pad_to_multiple, same_padding
 from lamina.nn.pixels import GaussianNoise, Rescaling
 from lamina.nn.pooling import GlobalAvgPool2d, GlobalMaxPool2d, SameAvgPool2d
@@ -35,6 +35,7 @@ __all__ = [
     "SameConv2d",
     "SamePad2d",
     "Stages",
+    "SteadyBatchNorm2d",
     "doubled_conv2d",
     "pad_to_multiple",
     "padded_conv2d",

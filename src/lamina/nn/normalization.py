@@ -1,8 +1,9 @@
-"""Batch normalisation whose moving variance is the batch's own (biased) variance, as Keras 3 documents."""
+"""Batch normalisation as Keras 3 documents it, whose moving variance is the batch's own (biased) one, and for single values."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -26,6 +27,19 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         return _forward(self, input)
+
+
+class SteadyBatchNorm2d(nn.BatchNorm2d):
+    """nn.BatchNorm2d (same keys, same kernels) that in training normalises one value per channel by the running statistics.
+
+    torch refuses such a batch, of one picture and one place: it has no variance. The statistics do not follow it.
+    """
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        if not self.training or input.numel() != input.shape[1] or self.running_mean is None:
+            return super().forward(input)
+        self._check_input_dim(input)
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 def _forward(norm: _BatchNorm, inputs: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lamina.core.errors import LaminaError
-from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d
+from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d, SteadyBatchNorm2d
 
-_KNOWN = {_BatchNorm.forward, BiasedBatchNorm1d.forward, BiasedBatchNorm2d.forward}
+_KNOWN = {_BatchNorm.forward, BiasedBatchNorm1d.forward, BiasedBatchNorm2d.forward, SteadyBatchNorm2d.forward}
 
 
 def synchronise(net: nn.Module) -> nn.Module:

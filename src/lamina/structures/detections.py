@@ -6,7 +6,7 @@ import html
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -70,11 +70,20 @@ class Detections:
         """How many objects were found."""
         return len(self.scores)
 
-    def __getitem__(self, place: int) -> Detection:
-        """One of them: 0 is the most certain."""
-        left, top, right, bottom = (_number(side) for side in self.boxes_xyxy[place])
-        index = int(self.labels[place])
-        return Detection(self.classes[index], index, _number(self.scores[place]), (left, top, right, bottom))
+    @overload
+    def __getitem__(self, place: int) -> Detection: ...
+
+    @overload
+    def __getitem__(self, place: slice | Sequence[int] | Sequence[bool] | np.ndarray[Any, Any]) -> Detections: ...
+
+    def __getitem__(self, place: Any) -> Detection | Detections:
+        """One of them, of which 0 is the most certain; those of a slice, of positions or of a mask (N) as Detections."""
+        rows = np.arange(len(self))[place]
+        if rows.ndim:
+            return self._at(rows)
+        left, top, right, bottom = (_number(side) for side in self.boxes_xyxy[rows])
+        index = int(self.labels[rows])
+        return Detection(self.classes[index], index, _number(self.scores[rows]), (left, top, right, bottom))
 
     def __iter__(self) -> Iterator[Detection]:
         return (self[place] for place in range(len(self)))
@@ -94,7 +103,9 @@ class Detections:
                 if name not in self.classes:
                     raise unknown_name("class", name, self.classes)
             kept &= np.isin(self.labels, [self.classes.index(name) for name in names])
-        rows = np.flatnonzero(kept)
+        return self._at(np.flatnonzero(kept))
+
+    def _at(self, rows: np.ndarray[Any, Any]) -> Detections:
         return replace(self, boxes_xyxy=self.boxes_xyxy[rows], labels=self.labels[rows], scores=self.scores[rows])
 
     def draw(self, *, side_px: int = 640) -> Image.Image:

@@ -21,14 +21,16 @@ from lamina.core.errors import DataError, ShapeError
 
 Picture: TypeAlias = Union[Image.Image, np.ndarray, Tensor, str, "os.PathLike[str]"]
 
+_CHANNELS = (1, 3, 4)
 PAPER, INK, MUTED = (250, 249, 247), (28, 27, 25), (107, 104, 98)
 
 
 def picture(image: Picture) -> Image.Image:
     """The image as a Pillow picture, mode L or RGB, pixel for pixel.
 
-    Takes uint8 pixels (H W, 1 H W, 3 H W; any other number of channels is averaged to grey), a Pillow picture, or the
-    path of one (turned as its EXIF note says). Floats are refused: nobody knows how they were scaled.
+    Takes uint8 pixels (H W, 1 H W, 3 H W, or H W C as `channels_last` knows it; any other number of channels is averaged to
+    grey), a Pillow picture, or the path of one (turned as its EXIF note says). Floats are refused: nobody knows how they were
+    scaled.
     """
     if isinstance(image, str | os.PathLike):
         with Image.open(image) as opened:
@@ -47,13 +49,20 @@ def picture(image: Picture) -> Image.Image:
     if pixels.ndim != 3 or 0 in pixels.shape:
         raise ShapeError(
             f"The picture to draw has shape {pixels.shape}.",
-            "One picture is (H, W) or (C, H, W), and not empty.",
+            "One picture is (H, W), (C, H, W) or (H, W, C), and not empty.",
             "Pass one picture of a batch, such as `images[0]`.",
         )
+    if channels_last(pixels.shape):
+        pixels = pixels[..., :3].transpose(2, 0, 1)
     if len(pixels) == 3:
         return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     grey = pixels[0] if len(pixels) == 1 else pixels.mean(axis=0).round().astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(grey))
+
+
+def channels_last(shape: Sequence[int]) -> bool:
+    """Whether pixels of this shape are taken for H W C: 1, 3 or 4 channels, behind sides that are no numbers of channels."""
+    return shape[0] > _CHANNELS[-1] < shape[1] and shape[2] in _CHANNELS
 
 
 def captioned(image: Picture, caption: str, *, detail: str = "", side_px: int = 256) -> Image.Image:

@@ -6,15 +6,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import lamina
 from lamina import callbacks, optimizers
+from lamina.data.annotated import AnnotatedDataset
 from lamina.data.annotated_arrays import AnnotatedArrays
-from lamina.data.augment.sample import SampleTransforms
+from lamina.data.augment.sample import SampleTransforms, augmentation
 from lamina.data.augment.sample.mosaic import Mosaic
+from lamina.data.columns import Ragged
 from lamina.models.annotated import whole
 from lamina.structures.annotation import Annotation
 from lamina.tasks.detection import targets
@@ -71,14 +75,16 @@ def trained_here(world: Any, network: str) -> dict[str, Any]:
     return {"weights": detector.net.state_dict(), "loss": history["loss"]}
 
 
-def measured_here(world: Any, path: str) -> dict[str, float]:
-    """What one of several processes measures of seven pictures of several sizes, which they share."""
+def measured_here(world: Any, path: str, spread: bool) -> dict[str, float]:
+    """What one of several processes measures of seven pictures of several sizes, which they share, as they may the network."""
     sys.path.insert(0, str(Path(__file__).parent))
     from conftest import shapes
 
     images, told = shapes()
     wide = torch.cat([images[0], torch.zeros_like(images[0])], dim=2)
-    return dict(lamina.load(path).evaluate([wide, *images[1:7]], told[:7], batch_size=2))
+    detector = lamina.load(path)
+    detector.compile(runtime=lamina.training.Runtime("cpu", shard=spread))
+    return dict(detector.evaluate([wide, *images[1:7]], told[:7], batch_size=2))
 
 
 @pytest.mark.parametrize("network", ["retinanet", "fcos"])
@@ -90,11 +96,12 @@ def test_two_processes_learn_as_one_does(together: Any, network: str) -> None:
             torch.testing.assert_close(told["weights"][name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def test_two_processes_measure_as_one_does(learnt: Any, together: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spread", [False, True])
+def test_two_processes_measure_as_one_does(learnt: Any, together: Any, tmp_path: Path, spread: bool) -> None:
     path = str(learnt[0].save(tmp_path / "found.safetensors"))
-    (alone,) = together(measured_here, path, size=1)
+    (alone,) = together(measured_here, path, False, size=1)
     assert alone["AP50"] > 0.5
-    for told in together(measured_here, path):
+    for told in together(measured_here, path, spread):
         assert told == pytest.approx(alone, rel=1e-5, nan_ok=True)
 
 
@@ -112,6 +119,23 @@ def test_a_mosaic_has_room_for_the_objects_of_four(small: Any) -> None:
     assert len(target) == 1 + 4 * 3
     assert (target[1:, 4] >= 0).sum() > 3
     assert target[0, 2:4].tolist() == [64, 64]
+    usual = augmentation("detection", size=(64, 64), mosaic_of=data)
+    for nested in (SampleTransforms([usual]), SampleTransforms([SampleTransforms([usual])])):
+        assert len(framed.augmented(nested)[0][1]) == 1 + 4 * 3
+
+
+def test_a_data_set_that_is_changed_to_mosaics_has_room_for_the_objects_of_four(small: Any, tmp_path: Path) -> None:
+    for number, image in enumerate(small.shapes()[0]):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{number}.png")
+    boxes = np.tile(np.array([[2, 2, 60, 60]], np.float32), (24, 1))
+    ends = np.arange(0, 25, 3)
+    columns = {"labels": Ragged(np.zeros(24, np.int64), ends), "boxes_xyxy": Ragged(boxes, ends)}
+    data = AnnotatedDataset(sorted(tmp_path.glob("*.png")), columns, ["0"], task="detection", root=tmp_path)
+    detector = small.narrow(classes=["0"])
+    detector._meet(data)
+    mosaics = data.changed(SampleTransforms([Mosaic(data, (64, 64))]))
+    kept = [int((target[1:, 4] >= 0).sum()) for _, target in map(detector._prepare_set(mosaics).__getitem__, range(8))]
+    assert max(kept) > 3
 
 
 def test_pictures_in_memory_are_learnt_in_mosaics(small: Any) -> None:

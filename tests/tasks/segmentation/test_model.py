@@ -240,6 +240,16 @@ def test_a_failed_fit_leaves_nothing_behind():
     assert model.preprocess is None
 
 
+def test_a_failed_fit_leaves_no_weights_of_its_classes_behind():
+    x, y = pictures(classes=4)
+    model = lamina.Segmenter("unet", **SMALL)
+    with pytest.raises(UnknownNameError, match="nonsense"):
+        model.fit(x, y, balance="median_frequency", augment="nonsense", validation_split=0.0, verbose=0)
+    x, y = pictures(classes=3)
+    model.fit(x, y, validation_split=0.0, verbose=0)
+    assert model._compiled["loss"] == "pixel_crossentropy"
+
+
 # Balance --------------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +264,30 @@ def test_median_frequency_comes_from_the_training_maps():
     expected = np.median(shares) / np.array(shares)
     (loss,) = [target.loss for target in model._step.targets]
     np.testing.assert_allclose(loss.class_weights, expected, rtol=1e-5)
+
+
+def test_the_square_root_of_median_frequency_weighs_less():
+    x, y = pictures()
+    weights = []
+    for balance in ("median_frequency", "sqrt_median_frequency"):
+        model = lamina.Segmenter(tiny())
+        model.fit(x, y, balance=balance, validation_split=0.0, verbose=0)
+        weights.append(model._step.targets[0].loss.class_weights)
+    np.testing.assert_allclose(np.square(weights[1]), weights[0], rtol=1e-5)
+
+
+def test_weights_that_are_there_are_not_written_over():
+    x, y = pictures()
+    told = {"balance": "median_frequency", "validation_split": 0.0, "verbose": 0}
+    model = lamina.Segmenter(tiny())
+    model.compile(loss=PixelCrossentropy(class_weights=(1.0, 2.0, 3.0)))
+    with pytest.raises(LaminaError, match=r"balance='median_frequency' came with .* other class_weights"):
+        model.fit(x, y, **told)
+    model.compile(loss="pixel_crossentropy+dice")
+    model.fit(x, y, **told)
+    kept = model._compiled["loss"]
+    model.fit(x, y, **told)  # a second call goes on: its weights are the same
+    assert model._compiled["loss"] == kept
 
 
 def test_the_weighed_loss_stays_in_the_file(tmp_path):

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import nn
 
 import lamina
-from lamina.core.errors import LaminaError
+from lamina.core.errors import DataError, LaminaError
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +66,22 @@ def test_what_makes_no_tiles_is_refused(model, picture):
         model.predict(picture, tile=32, overlap=32)
     with pytest.raises(LaminaError, match="engine='openvino'"):
         model.predict(picture, tile=32, engine="openvino")
+
+
+def test_an_unreadable_picture_is_left_out_where_that_is_asked_for(model, picture, tmp_path):
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match=r"(?s)1 of 2 pictures cannot be read.*b\.png"):
+        (one,) = model.predict(tmp_path, tile=50, on_error="skip")
+    assert one.path == str(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"b\.png cannot be read"):
+        model.predict(tmp_path, tile=50)
+    with pytest.raises(DataError, match=r"b\.png cannot be read"):
+        model.predict(tmp_path / "b.png", tile=50, on_error="skip")
+    with pytest.raises(DataError, match="on_error is 'no'"):
+        model.predict(tmp_path, tile=50, on_error="no")
+
+
+def test_what_tiles_gave_draws_itself(model, picture):
+    for one in (picture, picture / 255, torch.from_numpy(picture)):
+        assert np.array_equal(np.asarray(model.predict(one, tile=50).overlay(alpha=0)), picture)

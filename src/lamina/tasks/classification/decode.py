@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch import Tensor, nn
 
 from lamina.core.errors import ShapeError, listed
+from lamina.data.pictures import shown
 from lamina.models import feed
 from lamina.structures.results import Classification, Labelling
 from lamina.training.step import Target
@@ -28,14 +28,12 @@ def decode(
     """One Classification, or Labelling, for each row of probabilities (N K). `sources` are paths or pictures, or empty."""
     results: list[Any] = []
     for index, row in enumerate(probs):
-        source = sources[index] if index < len(sources) else None
-        image = source if isinstance(source, Image.Image) else None
-        path = None if source is None or image is not None else str(source)
+        told = shown(sources[index] if index < len(sources) else None)
         if multi_label:
             least = LIKELY if threshold is None else threshold
-            results.append(Labelling(tuple(classes), row, threshold=least, image=image, path=path))
+            results.append(Labelling(tuple(classes), row, threshold=least, **told))
         else:
-            results.append(Classification(tuple(classes), row, image=image, path=path, threshold=threshold or 0.0))
+            results.append(Classification(tuple(classes), row, threshold=threshold or 0.0, **told))
     return results
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.core.errors import DataError, listed
+from lamina.core.errors import DataError, LaminaError, listed
 from lamina.core.warnings import warn
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.annotated_arrays import AnnotatedArrays
@@ -109,17 +109,24 @@ def as_data(x: Any, y: Any, classes: Sequence[str] | None) -> AnnotatedArrays:
             "What is known of each picture was expected: an Annotation, or a dict with boxes (N 4) and labels (N).",
             "Pass y=[lamina.structures.Annotation(boxes_xyxy=..., labels=...), ...].",
         )
-    known = [annotation(each) for each in told]
+    known = [_annotation(each, number) for number, each in enumerate(told)]
     for number, each in enumerate(known):
-        if each.boxes_xyxy is not None and len(each.boxes_xyxy) and each.boxes_xyxy.shape[-1] != 4:
+        if each.boxes_xyxy is not None and (each.boxes_xyxy.dim() != 2 or each.boxes_xyxy.shape[1] != 4):
             raise DataError(
                 f"The boxes of picture {number} have shape {tuple(each.boxes_xyxy.shape)}.",
                 "Four numbers each, (N, 4), were expected: left, top, right, bottom, in pixels.",
                 "Convert them: lamina.structures.boxes.convert.",
             )
-    labels = [int(each.labels.max()) for each in known if each.labels is not None and len(each.labels)]
-    names = tuple(classes) if classes is not None else tuple(map(str, range(max(labels, default=0) + 1)))
-    largest = max(labels, default=0)
+    labels = [each.labels for each in known if each.labels is not None and len(each.labels)]
+    least = min((int(each.min()) for each in labels), default=0)
+    largest = max((int(each.max()) for each in labels), default=0)
+    if least < 0:
+        raise DataError(
+            f"y holds the label {least}.",
+            "Labels are numbers of classes, from 0 on; background has none.",
+            "Number the classes from 0, and leave out what is of none.",
+        )
+    names = tuple(classes) if classes is not None else tuple(map(str, range(largest + 1)))
     if largest >= len(names):
         raise DataError(
             f"y holds the label {largest}.",
@@ -128,3 +135,11 @@ def as_data(x: Any, y: Any, classes: Sequence[str] | None) -> AnnotatedArrays:
         )
     given: Any = pictures.as_images(x) if pictures.is_arrays(x) and not isinstance(x, list) else list(x)
     return AnnotatedArrays(given, known, names, task="detection")
+
+
+def _annotation(told: Any, number: int) -> Annotation:
+    try:
+        return annotation(told)
+    except LaminaError as error:
+        error.add_note(f"It is of picture {number}.")
+        raise

@@ -5,7 +5,6 @@ The answer's rows are x1 y1 x2 y2 (px of the network's input), score, label; the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.data.geometry import window
+from lamina.data.pictures import shown
 from lamina.data.preprocess import Preprocess
 from lamina.networks.predictions import Predictions
 from lamina.networks.regions import REGION_WEIGHTS, RegionPredictions
@@ -193,8 +193,7 @@ def results(
         size = sizes[index] if index < len(sizes) else preprocess.size
         corners = boxes.clip(in_picture(found[:, :4], preprocess, size), size)
         source = sources[index] if index < len(sources) else None
-        told: dict[str, Any] = {"path": str(source)} if isinstance(source, str | os.PathLike) else {"image": source}
-        made.append(Detections(tuple(classes), corners, found[:, 5].astype(np.int64), found[:, 4], **told))
+        made.append(Detections(tuple(classes), corners, found[:, 5].astype(np.int64), found[:, 4], **shown(source)))
     return made
 
 

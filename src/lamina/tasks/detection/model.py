@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina import optimizers
-from lamina.core.errors import LaminaError, unknown_name
+from lamina.core.errors import LaminaError, listed, unknown_name
 from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.prepared import Encode, Prepared
 from lamina.data.preprocess import Preprocess
@@ -58,7 +58,7 @@ class Detector(AnnotatedModel):
         given: dict[str, Any] = {"backbone": backbone, "pretrained": pretrained, "classes": classes}
         super().__init__(network, preprocess=preprocess, arguments=arguments, **given)
         self._suppression = Suppression()
-        self._keeps_statistics = False  # of the backbone, once it is made
+        self._keeps_statistics = False  # of the backbone
         self.compile()
 
     def compile(
@@ -124,6 +124,7 @@ class Detector(AnnotatedModel):
 
     def _prepare_set(self, dataset: Annotated) -> Prepared:
         most = boxed.examined(dataset)
+        most *= targets.pictures_in(getattr(dataset, "change", None))
         return targets.Framed(dataset, self._prepared(), targets.Objects(most, len(self.classes or ())))
 
     def _usual_size(self, dataset: Annotated) -> tuple[int, int]:
@@ -146,6 +147,7 @@ class Detector(AnnotatedModel):
     def _make_step(self) -> SupervisedStep:
         if self._step is None or objective.is_outdated(self._step, self.net):
             told, net, runtime = self._compiled or {}, self.net, self.runtime
+            _check_count(net, self.classes or ())
             runtime.place(net)
             runtime.compile(net)
             trainable = any(parameter.requires_grad for parameter in net.parameters())
@@ -191,18 +193,19 @@ class Detector(AnnotatedModel):
         step.listener = listener = Listener(step.classes)
         try:
             with self._averaged():
-                figures = Loop(step).evaluate(batches)
+                figures = Loop(step).evaluate(listener.hearing(batches))
         finally:
             step.metrics, step.listener = kept, None
             feed.release(batches)
         sizes, found = listener.joined(self.runtime.world)
         dataset = data.dataset.dataset
-        whole = len(sizes) == len(dataset)  # else some could not be read
-        return figures, boxed.scored(dataset, sizes, found, step.classes) if whole else listener.boxes.scores()
+        as_annotated = len(sizes) == len(dataset) and getattr(dataset, "change", None) is None  # and all could be read
+        return figures, boxed.scored(dataset, sizes, found, step.classes) if as_annotated else listener.boxes.scores()
 
     def freeze(self, up_to: str | None = None, *, statistics: bool = True) -> None:
         """Trains only what comes behind the layer `up_to`, or only what stands on the backbone; see training.transfer.freeze."""
         super().freeze("trunk" if up_to is None else up_to, statistics=statistics)
+        self._keep_statistics(self._net)
 
     def freeze_statistics(self) -> None:
         """Keeps the means and variances of the backbone's BatchNorms as they are while it trains; `unfreeze` lets them go.
@@ -210,21 +213,23 @@ class Detector(AnnotatedModel):
         It may come before `fit`, and is for batches of fewer than 8 pictures or so, which tell them too roughly. Larger batches train
         better without, and where weights move far from those that the statistics were taken with, maps may die.
         """
-        if self._net is None:
-            self._keeps_statistics = True
-        else:
-            transfer.freeze_statistics(self.net.get_submodule("trunk"))
+        self._keeps_statistics = True
+        self._keep_statistics(self._net)
+
+    def unfreeze(self) -> None:
+        """Trains all of the network again, and lets its BatchNorms follow the pictures."""
+        self._keeps_statistics = False
+        if self._net is not None:
+            super().unfreeze()
+
+    def _keep_statistics(self, net: nn.Module | None) -> None:
+        if self._keeps_statistics and net is not None:
+            transfer.freeze_statistics(net.get_submodule("trunk"))
 
     def _made(self) -> nn.Module:
         net = super()._made()
-        if self._keeps_statistics:
-            transfer.freeze_statistics(net.get_submodule("trunk"))
+        self._keep_statistics(net)
         return net
-
-    def _frozen(self) -> bool:
-        """Whether the backbone's BatchNorms keep their statistics."""
-        norms = [module for module in self.net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        return self.net.training and any(not module.training for module in norms)
 
     def _detection_step(self) -> DetectionStep:
         step = self._make_step()
@@ -270,7 +275,8 @@ class Detector(AnnotatedModel):
     def deployable(self, example: Any = None) -> Deployable:
         """The network with the suppression behind it: uint8 pictures (B C H W) to detections (B D 6); see tasks.detection.decode."""
         plain = super().deployable(example)
-        net = Detecting(self.net, self._suppression, len(self.classes or ())).train(self.net.training)
+        net = Detecting(self.net, self._suppression, len(self.classes or ()))
+        net.training = self.net.training  # train() would go on to the network, and let frozen BatchNorms go
         return Deployable(
             net,
             plain.prepare,
@@ -293,7 +299,7 @@ class Detector(AnnotatedModel):
             "classes": list(self.classes or ()),
             "preprocess": self._prepared().to_dict(),
             "suppression": asdict(self._suppression),
-            "statistics": "frozen" if self._frozen() else "followed",
+            "statistics": "frozen" if self._keeps_statistics else "followed",
             **self._facts(),
         }
 
@@ -312,6 +318,17 @@ class Detector(AnnotatedModel):
         if described.get("compiled"):
             detector.compile(**objective.recall(described["compiled"]))
         return detector
+
+
+def _check_count(net: nn.Module, classes: Sequence[str]) -> None:
+    """Raises LaminaError where the network was made for another number of classes than are named."""
+    count = getattr(net, "num_classes", len(classes))
+    if count != len(classes):
+        raise LaminaError(
+            f"The network tells {count} classes apart, and there are {len(classes)}: {listed(classes)}.",
+            "Both are the same number.",
+            f"Build it with num_classes={len(classes)}, or name as many classes by classes=[...].",
+        )
 
 
 def _runtime(network: Any, device: str, precision: str) -> Runtime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.data.preprocess import Preprocess
+from lamina.data.workers import WorkerBatches
 from lamina.metrics import Metric
 from lamina.metrics.box_rows import FoundBoxes
 from lamina.metrics.detection import CocoAP
@@ -42,6 +43,11 @@ class Listener:
     def __init__(self, classes: Sequence[str]) -> None:
         self.boxes = CocoAP(classes)
         self.sizes: list[list[tuple[int, int]]] = []
+        self.hears = True
+
+    def hearing(self, batches: WorkerBatches) -> _Heard:
+        """The batches, after which nothing is heard: the loop may run some again, so that processes keep step (Loop.evaluate)."""
+        return _Heard(batches, self)
 
     def joined(self, world: World) -> tuple[list[tuple[int, int]], FoundBoxes]:
         """The sizes of the pictures that all processes saw, and what was found in each, in the order of the data.
@@ -55,6 +61,18 @@ class Listener:
         places = np.argsort(np.asarray(batch_of, np.int64), kind="stable")
         found = self.boxes.rows()[1]
         return sizes, replace(found, images=places[found.images.astype(np.int64)])
+
+
+class _Heard:
+    def __init__(self, batches: WorkerBatches, listener: Listener) -> None:
+        self.batches, self.listener = batches, listener
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from self.batches
+        self.listener.hears = False
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+        return self.batches.epoch(epoch, start=start)
 
 
 class DetectionStep(SupervisedStep):
@@ -143,7 +161,8 @@ class DetectionStep(SupervisedStep):
             answers.append(_Found(corners, rows[:, 5].long(), rows[:, 4]))
             held = target[target[:, 4] >= 0]
             truths.append(_True(in_picture(held[:, :4], self.preprocess, size), held[:, 4].long(), held[:, 5] > 0))
-        self.found.update(answers, truths)
-        if self.listener is not None:
+        if self.metrics:
+            self.found.update(answers, truths)
+        if self.listener is not None and self.listener.hears:
             self.listener.boxes.update(answers, truths)
             self.listener.sizes.append([(int(target[0, 3]), int(target[0, 2])) for target in targets])

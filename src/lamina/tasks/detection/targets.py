@@ -6,6 +6,7 @@ label -1. So has the first row, which is the picture itself: (0, 0, its own widt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -83,13 +84,18 @@ class Framed(Prepared):
 
     def augmented(self, augment: SampleTransforms | None) -> Self:
         """The same samples, changed as training sees them; in a mosaic there are the objects of four."""
-        encode = self.encode
-        from lamina.data.augment.sample import Mosaic
-
-        if augment is not None and any(isinstance(each, Mosaic) for each in augment.transforms):
-            assert isinstance(encode, Objects)
-            encode = replace(encode, most=encode.most * _OF_A_MOSAIC)
+        assert isinstance(self.encode, Objects)
+        encode = replace(self.encode, most=self.encode.most * pictures_in(augment))
         return type(self)(self.dataset, self.preprocess, encode, augment=augment)
+
+
+def pictures_in(change: Any) -> int:
+    """Of how many pictures, each with its objects, a changed one may be made: of a mosaic's four, also within other transforms."""
+    from lamina.data.augment.sample import Mosaic, SampleTransforms  # torchvision's transforms take seconds to import
+
+    if isinstance(change, Mosaic):
+        return _OF_A_MOSAIC
+    return math.prod(map(pictures_in, change.transforms)) if isinstance(change, SampleTransforms) else 1
 
 
 def trimmed(targets: Float[Tensor, "B M 6"]) -> Float[Tensor, "B M2 6"]:

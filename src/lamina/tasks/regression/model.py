@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lamina import losses, metrics
 from lamina.core.errors import DataError, LaminaError, ShapeError
+from lamina.data.pictures import shown
 from lamina.data.preprocess import Preprocess
 from lamina.models import Model, borrowed, file, objective, pictures
 from lamina.models.arrays import Arrays, collect
@@ -233,9 +234,7 @@ class Regressor(Pictured):
         results = []
         for index, row in enumerate(answers):
             source = sources[index] if index < len(sources) else None
-            is_path = isinstance(source, str | os.PathLike)
-            told: dict[str, Any] = {"path": str(source)} if is_path else {"image": source}
-            results.append(Regression(self.names or (), row, **told))
+            results.append(Regression(self.names or (), row, **shown(source)))
         return results
 
     def _fast_values(self, batch: Tensor, batch_size: int, *, engine: str, precision: str) -> np.ndarray[Any, Any]:

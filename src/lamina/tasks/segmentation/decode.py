@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina.data.geometry import window
+from lamina.data.pictures import shown
 from lamina.data.preprocess import Preprocess
+from lamina.losses import PixelCrossentropy
+from lamina.models import feed
+from lamina.models.graph import cut
+from lamina.networks.pixelwise import Pixelwise
 from lamina.structures.segmentation import SegmentationMap
 
+_LOSS = PixelCrossentropy()  # which takes logits
 _AT_ONCE = 64 << 20  # bytes of probabilities in a picture's own pixels
 
 
@@ -33,34 +38,46 @@ def decode(
         size = sizes[index] if index < len(sizes) else preprocess.size
         confidence, labels = decided(each, preprocess, size)
         source = sources[index] if index < len(sources) else None
-        told: dict[str, Any] = {"path": str(source)} if isinstance(source, str | os.PathLike) else {"image": source}
-        made.append(SegmentationMap(labels.numpy(), tuple(classes), confidence.numpy(), **told))
+        made.append(SegmentationMap(labels.numpy(), tuple(classes), confidence.numpy(), **shown(source)))
     return made
 
 
 def decided(
     probs: Float[Tensor, "K H W"], preprocess: Preprocess, size: tuple[int, int]
 ) -> tuple[Float[Tensor, "H2 W2"], UInt8[Tensor, "H2 W2"]]:
-    """The most probable class of each pixel of a picture of this (height, width), with its probability.
+    """The most probable class of each pixel of a picture of this (height, width), with its probability."""
+    confidence, labels = probs.new_empty(size), torch.empty(size, dtype=torch.uint8, device=probs.device)
+    for rows, shares, found in by_rows(probs, preprocess, size):
+        confidence[rows], labels[rows] = shares, found
+    return confidence, labels
 
-    Of large pictures some rows at a time, so that no more than 64 MB of probabilities are there at once.
-    """
+
+def by_rows(
+    probs: Float[Tensor, "K H W"], preprocess: Preprocess, size: tuple[int, int]
+) -> Iterator[tuple[slice, Float[Tensor, "R W2"], UInt8[Tensor, "R W2"]]]:
+    """As `decided`, some rows of a large picture at a time, so that no more than 64 MB of probabilities are there at once."""
     height, width = size
     rows = max(_AT_ONCE // (4 * len(probs) * width), 1)
     if rows >= height:
         confidence, labels = in_picture(probs, preprocess, size).max(dim=0)
-        return confidence, labels.to(torch.uint8)
+        yield slice(0, height), confidence, labels.to(torch.uint8)
+        return
     inner = _inner(probs, preprocess, size)
-    confidence, labels = torch.empty(size), torch.empty(size, dtype=torch.uint8)
     for top in range(0, height, rows):
-        at = (torch.arange(top, min(top + rows, height)) + 0.5) * (inner.shape[1] / height) - 0.5
+        at = (torch.arange(top, min(top + rows, height), device=probs.device) + 0.5) * (inner.shape[1] / height) - 0.5
         above = at.clamp(min=0).floor().long()
         below, share = (above + 1).clamp(max=inner.shape[1] - 1), (at.clamp(min=0) - above)[:, None]
         some = torch.lerp(inner[:, above], inner[:, below], share)
         some = F.interpolate(some[None], (len(at), width), mode="bilinear", align_corners=False)[0]
-        confidence[top : top + rows], found = some.max(dim=0)
-        labels[top : top + rows] = found
-    return confidence, labels
+        confidence, labels = some.max(dim=0)
+        yield slice(top, top + len(at)), confidence, labels.to(torch.uint8)
+
+
+def ending(net: nn.Module, seen: Callable[[], Tensor]) -> nn.Module:
+    """From what a network gives to probabilities; nothing where its layers, or what it is `seen` to give, tell that it is these."""
+    _, cuts = cut(net)
+    gives_probs = cuts == ("softmax",) or (not isinstance(net, Pixelwise) and feed.are_probabilities(_LOSS, seen()))
+    return nn.Identity() if gives_probs else nn.Softmax(dim=1)
 
 
 def in_picture(

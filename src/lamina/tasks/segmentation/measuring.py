@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int64, UInt8
-from torch import Tensor
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
 
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
@@ -17,10 +17,11 @@ from lamina.data.faults import all_unreadable, named
 from lamina.data.loader import part_of
 from lamina.data.prepared import Prepared, fitted
 from lamina.data.preprocess import Preprocess
-from lamina.metrics.metric import Metric
+from lamina.metrics import Metric
+from lamina.metrics.segmentation import ConfusionMetric
 from lamina.structures.annotation import IGNORED
 from lamina.structures.batch import Batch, Logs
-from lamina.tasks.segmentation.decode import in_picture
+from lamina.tasks.segmentation.decode import by_rows, in_picture
 from lamina.training import SupervisedStep, Update
 
 _THREADS = 4
@@ -85,13 +86,20 @@ class OwnPixels:
 class OwnPixelsStep:
     """A step that only measures: the loss of `step` in the network's pixels, as while it trains, and metrics in the pictures' own.
 
-    Answers are taken to a picture's size as `predict` does it. `seen` counts the labelled pixels of each class.
+    Answers are taken to a picture's size as `predict` does it, of large pictures some rows at a time, but for metrics that want
+    the probabilities of all pixels. `finish` makes those of what the step gives. `seen` counts the labelled pixels of each class.
     """
 
     def __init__(
-        self, step: SupervisedStep, preprocess: Preprocess, classes: int, *, metrics: Mapping[str, Metric] | None = None
+        self,
+        step: SupervisedStep,
+        preprocess: Preprocess,
+        classes: int,
+        *,
+        finish: nn.Module,
+        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
-        self.step, self.preprocess = step, preprocess
+        self.step, self.preprocess, self.finish = step, preprocess, finish
         self.networks = step.networks
         self.updates: dict[str, Update] = {}
         self.metrics = dict(step.metrics if metrics is None else metrics)
@@ -105,19 +113,29 @@ class OwnPixelsStep:
         """Loss and metrics of some pictures, in float32."""
         put, target = self.step.runtime.put, self.step.targets[0]
         (logits,) = self.step.forward(Batch(put(batch.images)))
-        goals = target.loss.prepare(put(batch.targets), target.output_shape)
+        goals = target.loss.prepare(put(batch.targets).long(), target.output_shape)
         loss, count = target.measure(logits, goals, None), target.count(goals)
-        probs = torch.softmax(logits.float(), dim=1)
+        probs = self.finish(logits.float())
         for own in batch.maps:
-            self.seen += torch.bincount(own.flatten().long(), minlength=IGNORED + 1)[: len(self.seen)]
+            self.seen += torch.bincount(own.flatten(), minlength=IGNORED + 1)[: len(self.seen)]
         if all(own.shape == self.preprocess.size for own in batch.maps):
-            self._update(probs, put(torch.stack(batch.maps)))
+            maps = put(torch.stack(batch.maps)).long()
+            for metric in self.metrics.values():
+                metric.update(probs, maps)
         else:
             for each, own in zip(probs, batch.maps, strict=True):
-                size = (own.shape[0], own.shape[1])
-                self._update(in_picture(each, self.preprocess, size)[None], put(own[None]))
+                self._measure(each, put(own))
         return Logs(len(batch.images) if count is None else count, loss=loss)
 
-    def _update(self, probs: Tensor, maps: Tensor) -> None:
-        for metric in self.metrics.values():
-            metric.update(probs, maps.long())
+    def _measure(self, probs: Float[Tensor, "K H W"], own: UInt8[Tensor, "H2 W2"]) -> None:
+        """Adds one picture to the metrics, in its own pixels."""
+        size = (own.shape[0], own.shape[1])
+        counting = [metric for metric in self.metrics.values() if isinstance(metric, ConfusionMetric)]
+        for rows, _, found in by_rows(probs, self.preprocess, size) if counting else ():
+            for metric in counting:
+                metric.count(found, own[rows], len(probs))
+        if len(counting) < len(self.metrics):
+            whole, labels = in_picture(probs, self.preprocess, size)[None], own[None].long()
+            for other in self.metrics.values():
+                if not isinstance(other, ConfusionMetric):
+                    other.update(whole, labels)

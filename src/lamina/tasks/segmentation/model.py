@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from lamina import losses
 from lamina.core.errors import DataError, LaminaError, listed
 from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.augment import ProgressiveResize
@@ -23,11 +24,11 @@ from lamina.models.annotated import AnnotatedModel
 from lamina.models.annotated_data import Annotated, Described
 from lamina.optimizers.schedules import Schedule
 from lamina.structures.annotation import IGNORED, Annotation
+from lamina.structures.batch import outputs_of
 from lamina.structures.segmentation import SegmentationMap
-from lamina.tasks.segmentation import targets, tiling, weighing
-from lamina.tasks.segmentation.decode import decode
+from lamina.tasks.segmentation import decode, targets, tiling, weighing
 from lamina.tasks.segmentation.measuring import OwnPixels, OwnPixelsStep
-from lamina.training import Callback, History, Loop, Runtime
+from lamina.training import Callback, History, Loop, Runtime, SupervisedStep
 from lamina.training.runtime import evaluating
 
 _USUAL_SIDE, _LARGEST_SIDE = 256, 512  # px: of pictures of many sizes; up to which those of one keep theirs
@@ -44,6 +45,7 @@ class Segmenter(AnnotatedModel):
     task: ClassVar[str] = "segmentation"
     _networks: ClassVar[str] = "segmentation"
     answers: ClassVar[str] = "probs"
+    _learnt: ClassVar[tuple[str, ...]] = (*AnnotatedModel._learnt, "_compiled")  # into which fit writes weights
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Segmenter(AnnotatedModel):
         given: dict[str, Any] = {"backbone": backbone, "pretrained": pretrained, "classes": classes}
         super().__init__(network, preprocess=preprocess, arguments=arguments, **given)
         self._balance: str | None = None
+        self._ending: tuple[nn.Module | None, nn.Module] = (None, nn.Identity())  # of which network, and what it is
         self.compile()
 
     def compile(
@@ -73,10 +76,14 @@ class Segmenter(AnnotatedModel):
         runtime: Runtime | None = None,
         update: Mapping[str, Any] | None = None,
     ) -> None:
-        """As Model.compile. Losses of pixels are "pixel_crossentropy", "dice", "lovasz", and sums: "pixel_crossentropy+dice".
+        """As Model.compile. Losses of pixels are "pixel_crossentropy", "dice", "lovasz", "focal", sums: "pixel_crossentropy+dice".
 
-        Pixels labelled 255 count nowhere.
+        Pixels labelled 255 count nowhere; a function or module of your own, given labels as int64, sees to it itself. Raises
+        LaminaError for a loss that cannot ignore a label.
         """
+        if loss is not None:
+            ignoring = losses.ignoring(loss, IGNORED)
+            loss = loss if ignoring == losses.get(loss) else ignoring
         super().compile(
             optimizer,
             loss,
@@ -117,9 +124,9 @@ class Segmenter(AnnotatedModel):
         """Trains on a path, a data set or its name, or pictures x and maps of classes y (N H W); see Classifier.fit.
 
         `balance="median_frequency"` multiplies the pixel_crossentropy of each pixel by the median frequency of the classes over that
-        of its own, counted in the training maps (SegNet, section 3.1); the loss stays so, in validation and in the file. `augment`
-        changes single pictures and their maps: "usual", names, or lamina.data.augment.sample. Validation is in the network's pixels,
-        `evaluate` in those of the pictures.
+        of its own, counted in the training maps (SegNet, section 3.1), "sqrt_median_frequency" by the square root of that; the loss
+        stays so, in validation and in the file. `augment` changes single pictures and their maps: "usual", names, or
+        lamina.data.augment.sample. Validation is in the network's pixels, `evaluate` in those of the pictures.
         """
         weighing.check(balance)
         if class_weight:
@@ -205,7 +212,11 @@ class Segmenter(AnnotatedModel):
         samples = OwnPixels(
             data.dataset, min(feed.checked_size(batch_size), self._at_once), shard=self.runtime.world.shard
         )
-        return OwnPixelsStep(step, self._prepared(), len(self.classes or ()), metrics=metrics), samples, data
+        told: dict[str, Any] = {
+            "finish": nn.Softmax(dim=1) if step.view is not self.net else self._finish(),
+            "metrics": metrics,
+        }
+        return OwnPixelsStep(step, self._prepared(), len(self.classes or ()), **told), samples, data
 
     # Data ---------------------------------------------------------------------------------------------------------
 
@@ -213,7 +224,10 @@ class Segmenter(AnnotatedModel):
         data, validation = super()._sets(x, y, weights, held, fraction)
         if self._balance is not None:
             assert self._compiled is not None
-            self._compiled = {**self._compiled, "loss": weighing.weighed(self._compiled["loss"], data.dataset.dataset)}
+            self._compiled = {
+                **self._compiled,
+                "loss": weighing.weighed(self._compiled["loss"], data.dataset.dataset, self._balance),
+            }
             self._step = None
         return data, validation
 
@@ -228,6 +242,9 @@ class Segmenter(AnnotatedModel):
 
     def _encode(self) -> Encode:
         return targets.ClassMaps(len(self.classes or ()))
+
+    def _goals(self, step: SupervisedStep, targets: Tensor) -> Tensor:
+        return super()._goals(step, targets.long())  # as torch's losses want them
 
     def _usual_size(self, dataset: Annotated) -> tuple[int, int]:
         own = annotated_data.one_size(dataset)
@@ -274,7 +291,7 @@ class Segmenter(AnnotatedModel):
             asked: dict[str, Any] = {"channels": self._prepared().channels, "tile": tile, "overlap": overlap}
             answer = partial(self._plain, batch_size=batch_size)
             each = annotated_data.one_by_one(x, self._prepared(), self.task)
-            maps = [tiling.tiled(one, answer, self.classes or (), **asked) for one in each]
+            maps = tiling.each_tiled(each, answer, self.classes or (), on_error=on_error, **asked)
             return maps[0] if pictures.is_single(x, self._prepared().channels) else maps
         results = (
             result
@@ -291,10 +308,22 @@ class Segmenter(AnnotatedModel):
         sizes: Sequence[tuple[int, int]] = (),
     ) -> list[SegmentationMap]:
         """A map of each picture's probabilities (B K H W), of its own size (height, width) where `sizes` tells it."""
-        return decode(answers, self.classes or (), self._prepared(), sources=sources, sizes=sizes)
+        return decode.decode(answers, self.classes or (), self._prepared(), sources=sources, sizes=sizes)
 
     def _finish(self) -> nn.Module:
-        return nn.Softmax(dim=1)
+        net, ending = self._ending
+        if net is not self.net:
+            ending = decode.ending(self.net, self._seen)
+            self._ending = self.net, ending
+        return ending
+
+    def _seen(self) -> Tensor:
+        """What the network gives for blank pictures."""
+        preprocess, runtime = self._prepared(), self.runtime
+        blank = runtime.put(torch.zeros(2, preprocess.channels, *preprocess.size, dtype=torch.uint8))
+        runtime.place(self.net)
+        with evaluating(self.net), torch.inference_mode():
+            return outputs_of(self.net(self._prepare()(blank)))[0][0]
 
     def _description(self) -> dict[str, Any]:
         """Network, classes, preprocessing, split and last figures as they are now."""

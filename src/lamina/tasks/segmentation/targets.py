@@ -16,6 +16,7 @@ from lamina.core.errors import DataError
 from lamina.data.maps import stored
 from lamina.structures.annotation import IGNORED, Annotation
 
+_WIDE = (torch.uint16, torch.uint32, torch.uint64)  # of which torch knows no minimum
 _COLOURED = ("RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
 
 
@@ -47,8 +48,14 @@ class ClassMaps:
 def as_maps(y: object) -> list[UInt8[Tensor, "H W"]]:
     """Maps from an integer array (N H W), or a list of arrays (H W), Pillow pictures or paths; palettes give their indices.
 
-    Raises DataError for colours, for numbers that are no labels, and where no pixel of all has a class.
+    Raises DataError for colours, for numbers that are no labels, for one path, and where no pixel of all has a class.
     """
+    if isinstance(y, str | os.PathLike):
+        raise DataError(
+            f"y is the path {os.fspath(y)}.",
+            "A map for each picture, in the order of x, was expected: an array (N H W), or a list of arrays, Pillow pictures or paths.",
+            "Pass sorted(Path(y).iterdir()), or open the folder that holds both pictures and maps: fit(folder).",
+        )
     maps = [_values(each, number) for number, each in enumerate(y)]  # type: ignore[var-annotated, arg-type]
     for number, each in enumerate(maps):
         if each.dim() != 2 or each.is_floating_point():
@@ -80,11 +87,10 @@ def _values(given: Any, number: int) -> Tensor:
         if colours:
             raise _coloured(f"The mask {os.fspath(given)}")
         return torch.from_numpy(values)
-    if isinstance(given, Image.Image):
-        if given.mode in _COLOURED:
-            raise _coloured(f"y[{number}]")
-        return torch.from_numpy(np.array(given))
-    return torch.as_tensor(given)
+    if isinstance(given, Image.Image) and given.mode in _COLOURED:
+        raise _coloured(f"y[{number}]")
+    found: Tensor = torch.as_tensor(np.array(given) if isinstance(given, Image.Image) else given)
+    return found.long() if found.dtype in _WIDE else found
 
 
 def _coloured(what: str) -> DataError:

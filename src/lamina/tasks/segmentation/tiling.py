@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,13 +11,40 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lamina.core.errors import LaminaError
-from lamina.data.pictures import read
+from lamina.core.errors import DataError, LaminaError
+from lamina.data.pictures import read, shown
 from lamina.data.preprocess import pixels
+from lamina.models.annotated_data import tell_left_out
+from lamina.models.pictures import OnError, check_on_error
 from lamina.structures.segmentation import SegmentationMap
 from lamina.structures.tiles import TiledMap, Window
 
 _TOGETHER = 4  # tiles that are answered at once
+
+
+def each_tiled(
+    pictures: Sequence[Any],
+    answer: Callable[[Tensor], np.ndarray[Any, Any]],
+    classes: Sequence[str],
+    *,
+    channels: int,
+    tile: int,
+    overlap: int | None,
+    on_error: OnError,
+) -> list[SegmentationMap]:
+    """As `tiled`, of each picture; with on_error="skip" unreadable ones among several are left out, and named in a warning."""
+    check_on_error(on_error)
+    maps: list[SegmentationMap] = []
+    faults: list[str] = []
+    for picture in pictures:
+        try:
+            maps.append(tiled(picture, answer, classes, channels=channels, tile=tile, overlap=overlap))
+        except DataError as error:
+            if on_error == "raise" or len(pictures) == 1:
+                raise
+            faults.append(error.came)
+    tell_left_out(faults, len(pictures))
+    return maps
 
 
 def tiled(
@@ -41,8 +67,7 @@ def tiled(
         some = blend.windows[start : start + _TOGETHER]
         for window, probs in zip(some, answer(torch.stack([cut(window) for window in some])), strict=True):
             blend.add(window, probs)
-    named: dict[str, Any] = {"path": str(picture)} if isinstance(picture, str | os.PathLike) else {"image": picture}
-    return SegmentationMap(blend.class_map(), tuple(classes), None, **named)
+    return SegmentationMap(blend.class_map(), tuple(classes), None, **shown(picture))
 
 
 def check(tile: int | None, overlap: int | None, *, engine: str, precision: str) -> None:

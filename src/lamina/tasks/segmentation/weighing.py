@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
+
+from torch import Tensor
 
 from lamina import losses
 from lamina.core.errors import LaminaError, unknown_name
-from lamina.data.balance import median_frequency, pixel_counts
+from lamina.data.balance import PixelCounts, median_frequency, pixel_counts, sqrt_median_frequency
 from lamina.losses import LossSum, PixelCrossentropy
 from lamina.models.annotated_data import Annotated
 
-BALANCES = ("median_frequency",)
+BALANCES: dict[str, Callable[[PixelCounts], Tensor]] = {
+    "median_frequency": median_frequency,
+    "sqrt_median_frequency": sqrt_median_frequency,
+}
 
 
 def check(balance: str | None) -> None:
@@ -20,12 +26,12 @@ def check(balance: str | None) -> None:
         raise unknown_name("balance of pixels", balance, BALANCES)
 
 
-def weighed(loss: Any, dataset: Annotated) -> losses.Loss:
-    """The loss of `compile`, its pixel_crossentropy weighed by median frequency / frequency of each class in the data.
+def weighed(loss: Any, dataset: Annotated, balance: str) -> losses.Loss:
+    """The loss of `compile`, its pixel_crossentropy weighed by the classes' pixels in the data, as `balance` says.
 
-    Raises LaminaError where the loss holds none, or one that has weights already.
+    Raises LaminaError where the loss holds none, or one that has other weights already.
     """
-    weights = tuple(median_frequency(pixel_counts(dataset)).tolist())
+    weights = tuple(BALANCES[balance](pixel_counts(dataset)).tolist())
     found = losses.get(loss)
     parts = found.losses if isinstance(found, LossSum) else (found,)
     if not any(isinstance(part, PixelCrossentropy) for part in parts):
@@ -33,6 +39,12 @@ def weighed(loss: Any, dataset: Annotated) -> losses.Loss:
             f"balance came with the loss {loss!r}.",
             "It weighs the classes of pixel_crossentropy; dice and lovasz count all classes alike as they are.",
             'Compile with loss="pixel_crossentropy" or "pixel_crossentropy+dice", or leave balance out.',
+        )
+    if any(isinstance(part, PixelCrossentropy) and part.class_weights not in (None, weights) for part in parts):
+        raise LaminaError(
+            f"balance={balance!r} came with a pixel_crossentropy that has other class_weights.",
+            "Each of them says how much the classes count.",
+            "Leave balance out, or compile with a loss without weights.",
         )
     changed = tuple(
         dataclasses.replace(part, class_weights=weights) if isinstance(part, PixelCrossentropy) else part

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lamina import networks
 from lamina.core.errors import DataError, LaminaError
+from lamina.data.preprocess import Preprocess
 from lamina.tasks.detection.rcnn import RCNN, SelectiveSearch
 
 from .squares import SIDE, dataset
@@ -97,3 +99,12 @@ def test_an_untrained_one_and_other_data_are_refused(data, trained, tmp_path):
     other.classes = ("blue", "white")
     with pytest.raises(DataError, match="The data has the classes blue, white"):
         trained.evaluate(other)
+
+
+def test_grey_files_are_seen_in_three_colours_that_are_alike(data, tmp_path):
+    grey = dataset(tmp_path, 4)
+    for path in grey.paths:
+        Image.open(path).convert("L").save(path)
+    detector = made(preprocess=Preprocess(mean=(0.5,), std=(0.25,))).fit(grey)
+    assert [len(each.classes) for each in detector.predict(grey)] == [2] * 4
+    assert detector.evaluate(grey)["objects"] == 8

@@ -15,9 +15,8 @@ from lamina import networks
 from lamina.core.errors import LaminaError
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.geometry import window
-from lamina.data.pictures import read
 from lamina.data.prepared import fitted
-from lamina.data.preprocess import Preprocess, pixels
+from lamina.data.preprocess import Preprocess
 from lamina.metrics.coco import coco_scores
 from lamina.metrics.metric import Metric
 from lamina.metrics.voc import voc_scores
@@ -28,7 +27,7 @@ from lamina.structures.batch import Batch, Logs
 from lamina.structures.detections import Detections
 from lamina.tasks.detection import decode, regions, targets
 from lamina.tasks.detection.decode import Suppression
-from lamina.tasks.detection.rcnn.rcnn import RCNN
+from lamina.tasks.detection.rcnn.rcnn import RCNN, coloured
 from lamina.training import Loop, Runtime, Update
 from lamina.training.runtime import evaluating
 
@@ -125,12 +124,10 @@ class FastRCNNDetector:
     def predict(self, x: Any, *, threshold: float = 0.5) -> Any:
         """What stands in a picture (Detections), or in several (a list): a file, an array, a Pillow picture, a list of them, a data set."""
         if isinstance(x, AnnotatedDataset):
-            return [self._found(x.picture(index), threshold, x.paths.name(index)) for index in range(len(x))]
+            return [self._found(coloured(name), threshold, name) for name in map(x.paths.name, range(len(x)))]
         if isinstance(x, list | tuple):
             return [self.predict(each, threshold=threshold) for each in x]
-        return self._found(
-            pixels(read(x).convert("RGB")), threshold, str(x) if isinstance(x, str | os.PathLike) else None
-        )
+        return self._found(coloured(x), threshold, str(x) if isinstance(x, str | os.PathLike) else None)
 
     def evaluate(self, dataset: AnnotatedDataset) -> dict[str, float]:
         """COCO's AP, AP50 and VOC's mean AP of a data set, 0 to 1."""
@@ -160,7 +157,7 @@ class FastRCNNDetector:
         return decode.results(answer, self.classes, self.preprocess, **told)[0]
 
     def _sample(self, dataset: AnnotatedDataset, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        picture = dataset.picture(index)
+        picture = coloured(dataset.paths.name(index))
         size = (int(picture.shape[1]), int(picture.shape[2]))
         proposals = in_input(self.proposing.propose(picture), self.preprocess, size)
         image, known = fitted(picture, dataset.annotation(index, size), self.preprocess)

@@ -47,6 +47,11 @@ _LEAST, _MOST = -1.0, 100  # the margin above which boxes are evaluated; how man
 Result = TypeVar("Result")
 
 
+def coloured(picture: Any) -> UInt8[Tensor, "3 H W"]:
+    """A file, an array or a Pillow picture in three colours, as the backbones take it; of a grey one all are alike."""
+    return pixels(read(picture).convert("RGB"))
+
+
 class RCNN:
     """Finds objects by judging every proposal with a network's features.
 
@@ -171,11 +176,10 @@ class RCNN:
         `threshold`: the least margin. Raises LaminaError before `fit`.
         """
         if isinstance(x, AnnotatedDataset):
-            return [self._found(x.picture(index), threshold, x.paths.name(index)) for index in range(len(x))]
+            return [self._found(coloured(name), threshold, name) for name in map(x.paths.name, range(len(x)))]
         if isinstance(x, list | tuple):
             return [self.predict(each, threshold=threshold) for each in x]
-        path = str(x) if isinstance(x, str | os.PathLike) else None
-        return self._found(pixels(read(x).convert("RGB")), threshold, path)
+        return self._found(coloured(x), threshold, str(x) if isinstance(x, str | os.PathLike) else None)
 
     def evaluate(self, dataset: AnnotatedDataset) -> dict[str, float]:
         """COCO's AP, AP50 and VOC's mean AP of a data set, 0 to 1, and the recall of the proposals."""
@@ -201,7 +205,7 @@ class RCNN:
     def warm(self, dataset: AnnotatedDataset, *, threads: int = 2) -> None:
         """Works out the proposals of all pictures, several at once; without it they are when they are needed."""
         with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(lambda index: self.propose(dataset.picture(index)), range(len(dataset))):
+            for _ in pool.map(lambda path: self.propose(coloured(path)), dataset.paths):
                 pass
 
     # Inside -------------------------------------------------------------------------------------------------------
@@ -240,7 +244,7 @@ class RCNN:
         return box_arithmetic.clip(moved, (picture.shape[1], picture.shape[2]))
 
     def _proposed(self, dataset: AnnotatedDataset, index: int) -> tuple[Tensor, Tensor, Annotation]:
-        picture = dataset.picture(index)
+        picture = coloured(dataset.paths.name(index))
         return picture, self.propose(picture), dataset.annotation(index, (picture.shape[1], picture.shape[2]))
 
     def _searched(self, picture: Tensor) -> dict[str, Tensor]:
