@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina import networks
-from lamina.core.errors import DataError, LaminaError, listed, unknown_name
+from lamina.core.errors import DataError, LaminaError, listed
 from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.prepared import Encode, Prepared, check_whole
 from lamina.data.preprocess import Preprocess
@@ -35,7 +34,7 @@ _FEW = 32  # pictures in memory: an epoch of them is read in the time that worke
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures
 _OF_TORCHVISION = {"boxes": "boxes_xyxy", "iscrowd": "crowd", "area": "area_px"}
 _TENSORS = ("labels", "boxes_xyxy", "masks", "keypoints", "crowd", "area_px", "class_map", "other")
-_ALIKE = 0.65  # how much the name of a field and a misspelt one are (difflib): "bbox" and "boxes" are 0.67
+_AS_THEY_ARE = ("attributes", "captions")
 
 
 class AnnotatedModel(Pictured):
@@ -283,19 +282,21 @@ def whole(size: tuple[int, int], *, like: Preprocess | None = None) -> Preproces
 def annotation(told: Annotation | Mapping[str, Any]) -> Annotation:
     """What is known of one picture: an Annotation as it is, or a dict with fields of one, as torchvision's detectors take it.
 
-    What else the dict holds becomes `extras`. Raises UnknownNameError for a key that is spelled much like a field, DataError for no array.
+    What else the dict holds becomes `extras`; what is None is left out. Raises DataError for no array.
     """
     if isinstance(told, Annotation):
         return told
     known, extras = dict[str, Any](), dict[str, Any]()
     for name, value in told.items():
         field = _OF_TORCHVISION.get(name, name)
+        if value is None:
+            continue
         if field in _TENSORS:
             known[field] = _tensor(name, value)
-        elif difflib.get_close_matches(name.lower(), [*_OF_TORCHVISION, *_TENSORS], cutoff=_ALIKE):
-            raise unknown_name("field of an annotation", name, [*_OF_TORCHVISION, *_TENSORS])
+        elif field in _AS_THEY_ARE:
+            known[field] = value
         else:
-            extras[name] = value
+            extras |= value if field == "extras" else {name: value}
     if "boxes_xyxy" in known and not known["boxes_xyxy"].numel():
         known["boxes_xyxy"] = known["boxes_xyxy"].reshape(-1, 4)
     if "labels" in known and not known["labels"].numel():
@@ -306,7 +307,7 @@ def annotation(told: Annotation | Mapping[str, Any]) -> Annotation:
 def _tensor(name: str, value: Any) -> Tensor:
     try:
         return torch.as_tensor(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{name} of an annotation came as {type(value).__name__}, which is no array ({error}).",
             "Numbers of each object, in a tensor, an array or lists of one length, were expected.",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from lamina.core.errors import DataError, LaminaError, ShapeError, UnknownNameError
+from lamina.core.errors import DataError, LaminaError, ShapeError
 from lamina.structures.annotation import Annotation
 from lamina.tasks.detection.boxed import as_data
 
@@ -27,8 +27,9 @@ def test_a_picture_without_objects_may_come_with_empty_lists() -> None:
 
 
 def test_what_else_a_dict_holds_does_no_harm() -> None:
-    data = given({**GOOD, "file_name": "a.jpg", "image_id": 3})
+    data = given({**GOOD, "file_name": "a.jpg", "image_id": 3, "weather": "dry", "class_names": ["a"], "masks": None})
     assert data.annotation(0).labels.tolist() == [0]
+    assert data.annotation(0).extras["weather"] == "dry"
 
 
 def test_labels_below_zero_are_refused() -> None:
@@ -39,8 +40,14 @@ def test_labels_below_zero_are_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "kind", "message"),
     [
-        ({"boxes": BOX, "label": [0]}, UnknownNameError, "field of an annotation called 'label'.*'labels'"),
-        ({"bbox": BOX, "labels": [0]}, UnknownNameError, "field of an annotation called 'bbox'.*'boxes'"),
+        ({"boxes": BOX, "label": [0]}, DataError, "has boxes, no labels, and beside it label"),
+        (
+            {"boxes": BOX, "category_ids": [2]},
+            DataError,
+            "A dict of y has boxes, no labels, and beside it category_ids",
+        ),
+        ({"boxes": BOX, "weather": "dry", "classes": [2]}, DataError, "no labels, and beside it weather, classes"),
+        ({"bbox": BOX, "labels": [0]}, DataError, "has labels, no boxes, and beside it bbox"),
         ({"boxes": BOX, "labels": ["cat"]}, DataError, "labels of an annotation came as list, which is no array"),
         ({"boxes": BOX, "labels": [0, 1]}, ShapeError, "2 labels, 1 boxes_xyxy"),
     ],

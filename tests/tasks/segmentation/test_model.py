@@ -276,18 +276,18 @@ def test_the_square_root_of_median_frequency_weighs_less():
     np.testing.assert_allclose(np.square(weights[1]), weights[0], rtol=1e-5)
 
 
-def test_weights_that_are_there_are_not_written_over():
+def test_weights_of_before_are_replaced_by_those_of_the_data_at_hand():
     x, y = pictures()
-    told = {"balance": "median_frequency", "validation_split": 0.0, "verbose": 0}
-    model = lamina.Segmenter(tiny())
+    told = {"validation_split": 0.0, "verbose": 0}
+    model, weights = lamina.Segmenter(tiny()), []
     model.compile(loss=PixelCrossentropy(class_weights=(1.0, 2.0, 3.0)))
-    with pytest.raises(LaminaError, match=r"balance='median_frequency' came with .* other class_weights"):
-        model.fit(x, y, **told)
-    model.compile(loss="pixel_crossentropy+dice")
-    model.fit(x, y, **told)
-    kept = model._compiled["loss"]
-    model.fit(x, y, **told)  # a second call goes on: its weights are the same
-    assert model._compiled["loss"] == kept
+    other = torch.as_tensor(y).clone()
+    other[:, :8] = 2
+    for maps, balance in ((y, "median_frequency"), (other, "median_frequency"), (y, "sqrt_median_frequency")):
+        model.fit(x, maps, balance=balance, **told)
+        weights.append(model._compiled["loss"].class_weights)
+    assert len({(1.0, 2.0, 3.0), *weights}) == 4
+    np.testing.assert_allclose(np.square(weights[2]), weights[0], rtol=1e-5)
 
 
 def test_the_weighed_loss_stays_in_the_file(tmp_path):

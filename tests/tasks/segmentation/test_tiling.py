@@ -74,12 +74,15 @@ def test_an_unreadable_picture_is_left_out_where_that_is_asked_for(model, pictur
     with pytest.warns(UserWarning, match=r"(?s)1 of 2 pictures cannot be read.*b\.png"):
         (one,) = model.predict(tmp_path, tile=50, on_error="skip")
     assert one.path == str(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"b\.png cannot be read"):
+    with pytest.raises(DataError, match=r"(?s)1 of 2 pictures cannot be read.*b\.png"):
         model.predict(tmp_path, tile=50)
     with pytest.raises(DataError, match=r"b\.png cannot be read"):
         model.predict(tmp_path / "b.png", tile=50, on_error="skip")
     with pytest.raises(DataError, match="on_error is 'no'"):
         model.predict(tmp_path, tile=50, on_error="no")
+    (tmp_path / "a.png").write_bytes(b"no picture either")
+    with pytest.raises(DataError, match=r"(?s)2 of 2 pictures cannot be read.*a\.png.*b\.png"):
+        model.predict(tmp_path, tile=50, on_error="skip")
 
 
 def test_what_tiles_gave_draws_itself(model, picture):

@@ -139,7 +139,23 @@ def as_data(x: Any, y: Any, classes: Sequence[str] | None) -> AnnotatedArrays:
 
 def _annotation(told: Any, number: int) -> Annotation:
     try:
-        return annotation(told)
+        made = annotation(told)
+        if made is not told:
+            _require_both(made)
     except LaminaError as error:
         error.add_note(f"It is of picture {number}.")
         raise
+    return made
+
+
+def _require_both(made: Annotation) -> None:
+    """Raises DataError for boxes without labels, or labels without boxes, beside keys that may be meant: else all would be class 0."""
+    parts = {"boxes": made.boxes_xyxy, "labels": made.labels}
+    there = [name for name, value in parts.items() if value is not None and len(value)]
+    if len(there) == 1 and made.extras:
+        (missing,) = {*parts} - {*there}
+        raise DataError(
+            f"A dict of y has {there[0]}, no {missing}, and beside it {listed(list(map(str, made.extras)))}.",
+            "Boxes (N 4) and labels (N) were expected, under these names.",
+            "Rename the key.",
+        )

@@ -130,12 +130,16 @@ class OwnPixelsStep:
     def _measure(self, probs: Float[Tensor, "K H W"], own: UInt8[Tensor, "H2 W2"]) -> None:
         """Adds one picture to the metrics, in its own pixels."""
         size = (own.shape[0], own.shape[1])
-        counting = [metric for metric in self.metrics.values() if isinstance(metric, ConfusionMetric)]
+        counting, others = list[ConfusionMetric](), list[Metric]()
+        for metric in self.metrics.values():
+            if isinstance(metric, ConfusionMetric) and type(metric).update is ConfusionMetric.update:
+                counting.append(metric)
+            else:
+                others.append(metric)
         for rows, _, found in by_rows(probs, self.preprocess, size) if counting else ():
-            for metric in counting:
-                metric.count(found, own[rows], len(probs))
-        if len(counting) < len(self.metrics):
+            for each in counting:
+                each.count(found, own[rows], len(probs))
+        if others:
             whole, labels = in_picture(probs, self.preprocess, size)[None], own[None].long()
-            for other in self.metrics.values():
-                if not isinstance(other, ConfusionMetric):
-                    other.update(whole, labels)
+            for other in others:
+                other.update(whole, labels)

@@ -15,7 +15,7 @@ from lamina.core.errors import DataError, LaminaError
 from lamina.data.pictures import read, shown
 from lamina.data.preprocess import pixels
 from lamina.models.annotated_data import tell_left_out
-from lamina.models.pictures import OnError, check_on_error
+from lamina.models.pictures import OnError, check_on_error, unreadable
 from lamina.structures.segmentation import SegmentationMap
 from lamina.structures.tiles import TiledMap, Window
 
@@ -40,9 +40,11 @@ def each_tiled(
         try:
             maps.append(tiled(picture, answer, classes, channels=channels, tile=tile, overlap=overlap))
         except DataError as error:
-            if on_error == "raise" or len(pictures) == 1:
+            if len(pictures) == 1:
                 raise
             faults.append(error.came)
+    if faults and (on_error == "raise" or not maps):
+        raise unreadable(faults, len(pictures))
     tell_left_out(faults, len(pictures))
     return maps
 

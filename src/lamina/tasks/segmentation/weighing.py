@@ -29,7 +29,7 @@ def check(balance: str | None) -> None:
 def weighed(loss: Any, dataset: Annotated, balance: str) -> losses.Loss:
     """The loss of `compile`, its pixel_crossentropy weighed by the classes' pixels in the data, as `balance` says.
 
-    Raises LaminaError where the loss holds none, or one that has other weights already.
+    Weights that it has, of a fit before or of one's own, are replaced. Raises LaminaError where the loss holds none.
     """
     weights = tuple(BALANCES[balance](pixel_counts(dataset)).tolist())
     found = losses.get(loss)
@@ -39,12 +39,6 @@ def weighed(loss: Any, dataset: Annotated, balance: str) -> losses.Loss:
             f"balance came with the loss {loss!r}.",
             "It weighs the classes of pixel_crossentropy; dice and lovasz count all classes alike as they are.",
             'Compile with loss="pixel_crossentropy" or "pixel_crossentropy+dice", or leave balance out.',
-        )
-    if any(isinstance(part, PixelCrossentropy) and part.class_weights not in (None, weights) for part in parts):
-        raise LaminaError(
-            f"balance={balance!r} came with a pixel_crossentropy that has other class_weights.",
-            "Each of them says how much the classes count.",
-            "Leave balance out, or compile with a loss without weights.",
         )
     changed = tuple(
         dataclasses.replace(part, class_weights=weights) if isinstance(part, PixelCrossentropy) else part
