@@ -210,14 +210,8 @@ def shown(value: Any, preprocess: Preprocess, task: str, on_error: pictures.OnEr
                 yield Shown(images, [source for _, source in good], [found[1] for found, _ in good])
     if faults and (on_error == "raise" or len(faults) == len(each)):
         raise pictures.unreadable(faults, len(each))
-    tell_left_out(faults, len(each))
-
-
-def tell_left_out(faults: Sequence[str], count: int) -> None:
-    """Warns of the pictures, of so many, that could not be read, where there are any."""
     if faults:
-        listed = "\n".join(f"  {fault}" for fault in faults)
-        warn(f"{len(faults):,} of {count:,} pictures cannot be read:\n{listed}\nThey are left out of the results.")
+        pictures.tell_left_out(faults, len(each))
 
 
 def _tried(preprocess: Preprocess, picture: Any) -> tuple[Tensor, tuple[int, int]] | DataError:

@@ -181,7 +181,7 @@ def _together(named: list[Any], preprocess: Preprocess, on_error: OnError) -> tu
     faults = [problems[index].came for index in sorted(problems)]
     if on_error == "raise" or not len(images):
         raise unreadable(faults, len(named))
-    warn(f"{_named(faults, len(named))}They are left out of the results.")
+    tell_left_out(faults, len(named))
     return images, [source for index, source in enumerate(named) if index not in problems]
 
 
@@ -189,6 +189,11 @@ def unreadable(faults: Sequence[str], count: int) -> DataError:
     """The error that names all pictures, of so many, that cannot be read."""
     remedy = 'Repair them or leave them out, or pass on_error="skip".'
     return DataError(_named(faults, count), "Complete picture files were expected.", remedy)
+
+
+def tell_left_out(faults: Sequence[str], count: int) -> None:
+    """Warns of the pictures, of so many, that cannot be read."""
+    warn(f"{_named(faults, count)}They are left out of the results.")
 
 
 def _named(faults: Sequence[str], count: int) -> str:

@@ -14,8 +14,7 @@ from torch import Tensor
 from lamina.core.errors import DataError, LaminaError
 from lamina.data.pictures import read, shown
 from lamina.data.preprocess import pixels
-from lamina.models.annotated_data import tell_left_out
-from lamina.models.pictures import OnError, check_on_error, unreadable
+from lamina.models.pictures import OnError, check_on_error, tell_left_out, unreadable
 from lamina.structures.segmentation import SegmentationMap
 from lamina.structures.tiles import TiledMap, Window
 
@@ -45,7 +44,8 @@ def each_tiled(
             faults.append(error.came)
     if faults and (on_error == "raise" or not maps):
         raise unreadable(faults, len(pictures))
-    tell_left_out(faults, len(pictures))
+    if faults:
+        tell_left_out(faults, len(pictures))
     return maps
 
 
