@@ -13,7 +13,7 @@ demo: $(STAMP)  ## train the demo network on MNIST, print its test accuracy and 
 	$(BIN)/lamina train mnist --recipe mnist_fast --output runs/demo
 
 test: $(STAMP)  ## every test that is not marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 browser: $(STAMP)  ## the server's page in a real browser: Debian's chromium and playwright, installed where they are missing
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \

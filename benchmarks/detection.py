@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -33,6 +32,7 @@ from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead, _extra_block
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from turns import HEADINGS, in_turn, row
 
 from lamina import Detector, Preprocess, networks, optimizers
 from lamina.export import fastest
@@ -49,7 +49,7 @@ RULE, EVERYTHING = Suppression(), Suppression(candidates=10**6)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEEN = {"image_mean": list(MEAN), "image_std": list(STD)}
 SIZED = {"min_size": PX, "max_size": PX, **SEEN}
-KEPT = {"score_thresh": RULE.least_score, "nms_thresh": RULE.overlap, "detections_per_img": RULE.most}
+KEPT = {"score_thresh": RULE.least_score, "nms_thresh": RULE.overlap, "detections_per_img": 3 * RULE.most}
 _LOUD = 2.0  # of the class layers' answers, the standard deviation
 _CERTAIN = 300  # boxes of a picture with a score above the least, about as many as a trained detector has
 
@@ -68,7 +68,7 @@ def main() -> None:
     print(
         f"{hardware()[0]}, {torch.get_num_threads()} threads, torch {torch.__version__}; {PX} x {PX} px, {CLASSES} classes, {unit}"
     )
-    print(f"{'':<24}{'peer':>8}{'theirs':>8}{'ours':>8}{'x theirs':>10}{'x ours':>8}  found by both")
+    print(f"{'':<24}{HEADINGS}  found by both")
     for name in asked.pairs:
         for kind in asked.kinds:
             for batch in asked.batches:
@@ -76,30 +76,13 @@ def main() -> None:
                 if kind == "train" and name == "ssdlite":
                     batch = max(batch, 2)  # its coarsest map has one cell, and BatchNorm wants two values
                 runs, told = race(*built(name), batch, asked.engine)
-                peer, theirs, ours = in_turn(runs, asked.rounds, clock)
-                row = (
-                    f"{1e3 * peer:>8.0f}{1e3 * theirs:>8.0f}{1e3 * ours:>8.0f}{peer / theirs:>10.2f}{peer / ours:>8.2f}"
-                )
-                print(f"{f'{name}, {kind} {batch}':<24}{row}  {told}", flush=True)
+                print(f"{f'{name}, {kind} {batch}':<24}{row(in_turn(runs, asked.rounds, clock))}  {told}", flush=True)
 
 
 def cpu_s() -> float:
     """CPU seconds of this process so far."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return spent.ru_utime + spent.ru_stime
-
-
-def in_turn(runs: list[Callable[[], Any]], rounds: int, clock: Callable[[], float]) -> list[float]:
-    """Median seconds of each, which take turns."""
-    times: list[list[float]] = [[] for _ in runs]
-    for each in runs:
-        each()
-    for number in range(rounds):
-        for index in range(len(runs)) if number % 2 else reversed(range(len(runs))):
-            begun = clock()
-            runs[index]()
-            times[index].append(clock() - begun)
-    return [statistics.median(each) for each in times]
 
 
 # The detectors --------------------------------------------------------------------------------------------------------
@@ -347,8 +330,8 @@ def rows_of(told: Mapping[str, Tensor], *, shift: int) -> np.ndarray[Any, Any]:
     """torchvision's answer to a picture as ours are."""
     rows = np.tile(np.float32([0, 0, 0, 0, 0, -1]), (RULE.most, 1))
     found = torch.cat([told["boxes"], told["scores"][:, None], told["labels"][:, None] - shift], dim=1)
-    covers = (found[:, 2:4] > found[:, :2]).all(1)  # theirs may cover nothing
-    found = found[covers]
+    covers = (found[:, 2:4] > found[:, :2]).all(1)
+    found = found[covers][: RULE.most]  # FCOS's may cover nothing, which is why more are asked for than compared
     rows[: len(found)] = found.numpy()
     return rows
 

@@ -6,18 +6,20 @@
     python benchmarks/segmentation.py --tiled                               10,000 x 10,000 px in tiles, and the most memory it took
 
 Peers: segmentation-models-pytorch's U-Net with the same encoder, torchvision's FCN and DeepLabV3 with the same backbone. "theirs" gives
-ours what they are usually given: contiguous memory, AdamW that is not fused. "ours" is what Runtime does by itself.
+ours what the peers are given: float32, contiguous memory, AdamW that is not fused. "ours" is what Segmenter does: in training its step, in
+inference the engine that is fastest here, as `predict` has it for many pictures; `--engine torch` is what it does for a few.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,10 +30,17 @@ from torchvision.models import resnet50
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation import FCN, deeplabv3_resnet50
 from torchvision.models.segmentation.fcn import FCNHead
+from turns import HEADINGS, in_turn, row
 
-from lamina import Preprocess, Segmenter, networks
+from lamina import Preprocess, Segmenter, networks, optimizers
+from lamina.export import fastest
+from lamina.export.made_engines import Maker
+from lamina.export.samples import Samples
+from lamina.structures.batch import Batch
 
 CLASSES, BATCH, SIZE = 11, 8, (256, 320)  # px: multiples of 32, which segmentation-models-pytorch asks for
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+RATE = 1e-4
 
 
 def main() -> None:
@@ -39,6 +48,11 @@ def main() -> None:
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--engine", default="auto", help="for inference: auto, torch, onnxruntime or openvino")
+    parser.add_argument(
+        "--precision", default="float32", help="what may be chosen from for inference: float32, bfloat16 or int8"
+    )
+    parser.add_argument("--kinds", nargs="+", choices=("train", "predict"), default=["train", "predict"])
     parser.add_argument("--tiled", action="store_true")
     parser.add_argument("--side", type=int, default=10_000, help="px of the picture for --tiled")
     asked = parser.parse_args()
@@ -46,14 +60,14 @@ def main() -> None:
         tiled(asked.side)
         return
     print(f"{hardware()[0]}, {torch.get_num_threads()} threads, torch {torch.__version__}; {SIZE[0]} x {SIZE[1]} px")
-    print(f"{'':<22}{'ms peer':>10}{'ms theirs':>11}{'ms ours':>9}{'x theirs':>10}{'x ours':>8}")
+    print(f"{'':<22}{HEADINGS}")
     for name in asked.pairs:
         for kind, batch in (("train", asked.batch), ("predict", asked.batch), ("predict", 1)):
-            peer, theirs, ours = race(*PAIRS[name], kind=kind, batch=batch, rounds=asked.rounds)
-            told = (
-                f"{1e3 * peer:>10.0f}{1e3 * theirs:>11.0f}{1e3 * ours:>9.0f}{peer / theirs:>10.2f}{peer / ours:>8.2f}"
-            )
-            print(f"{f'{name}, {kind} {batch}':<22}{told}", flush=True)
+            if kind not in asked.kinds:
+                continue
+            peer, own = PAIRS[name]
+            runs, told = race(peer(), own(), own(), kind, batch, asked.engine, asked.precision)
+            print(f"{f'{name}, {kind} {batch}':<22}{row(in_turn(runs, asked.rounds))}  {told}", flush=True)
 
 
 def unet_of_smp() -> nn.Module:
@@ -96,65 +110,68 @@ PAIRS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
 
 
 def race(
-    peer: Callable[[], nn.Module], own: Callable[[], nn.Module], *, kind: str, batch: int, rounds: int
-) -> tuple[float, float, float]:
-    """Median seconds of the peer, of ours as the peer is run, and of ours as Runtime runs it, taking turns."""
-    runs = [
-        run(peer(), kind, batch, fast=False),
-        run(own(), kind, batch, fast=False),
-        run(own(), kind, batch, fast=True),
-    ]
-    times: list[list[float]] = [[], [], []]
-    for each in runs:
-        each()
-    for number in range(rounds):
-        order = range(3) if number % 2 else range(2, -1, -1)
-        for index in order:
-            begun = time.perf_counter()
-            runs[index]()
-            times[index].append(time.perf_counter() - begun)
-    peer_s, theirs_s, ours_s = (statistics.median(each) for each in times)
-    return peer_s, theirs_s, ours_s
-
-
-def run(net: nn.Module, kind: str, batch: int, *, fast: bool) -> Callable[[], None]:
-    """One training step, or one answer, of a network."""
-    images = torch.randn(batch, 3, *SIZE)
-    labels = torch.randint(0, CLASSES, (batch, *SIZE))
-    if fast:
-        net, images = net.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+    peer: nn.Module, twin: nn.Module, own: nn.Module, kind: str, batch: int, engine: str, precision: str
+) -> tuple[list[Callable[[], Any]], str]:
+    """Training steps on one batch, or answers to it: of the peer, of ours as the peer is run, and of a Segmenter; and how that ran."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (batch, 3, *SIZE), dtype=torch.uint8, generator=draw)
+    labels = torch.randint(0, CLASSES, (batch, *SIZE), generator=draw)
+    names = [str(number) for number in range(CLASSES)]
+    segmenter = Segmenter(own, classes=names, preprocess=Preprocess(size=SIZE, resize="pad", mean=MEAN, std=STD))
+    segmenter.compile(optimizers.AdamW(RATE), metrics=[])
+    taken = segmenter._prepare()(images).contiguous()
     if kind == "predict":
-        net.eval()
+        deployable, samples = segmenter.deployable(), Samples((images.numpy(),), "made pictures")
+        if engine == "auto":
+            fast = fastest.fastest(deployable, batch, precision=precision, samples=samples, told=lambda text: None)
+        else:
+            fast = Maker(deployable, samples, batches=(batch,)).make(engine, precision)
 
-        def predict() -> None:
-            with torch.inference_mode():
-                net(images).softmax(1).max(1)
+        def classes() -> Tensor:
+            return torch.from_numpy(fast(images.numpy())[0]).argmax(1)
 
-        return predict
-    optimizer = torch.optim.AdamW(net.train().parameters(), lr=1e-4, fused=fast)
+        return [plain_answer(peer, taken), plain_answer(twin, taken), classes], f"{fast.name}, {fast.precision}"
+    step, runtime = segmenter._make_step(), segmenter.runtime
+    segmenter.net.train()
+    given = Batch(runtime.put(images), labels)
+    return [plain_step(peer, taken, labels), plain_step(twin, taken, labels), lambda: step.train(given)], repr(runtime)
+
+
+def plain_answer(net: nn.Module, images: Tensor) -> Callable[[], Tensor]:
+    """The class of each pixel."""
+    net.eval()
+
+    def run() -> Tensor:
+        with torch.inference_mode():
+            answer: Tensor = net(images)
+            return answer.argmax(1)
+
+    return run
+
+
+def plain_step(net: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], None]:
+    """One training step as a plain loop has it."""
+    optimizer = torch.optim.AdamW(net.train().parameters(), lr=RATE)
     loss = nn.CrossEntropyLoss(ignore_index=255)
 
-    def train() -> None:
+    def run() -> None:
         optimizer.zero_grad()
         loss(net(images), labels).backward()
         optimizer.step()
 
-    return train
+    return run
 
 
 def tiled(side: int) -> None:
     """Prints the most memory that this process took for a picture of so many pixels a side, and the time."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.jpg"
-        row = (np.arange(side) % 256).astype(np.uint8)
-        Image.fromarray(np.broadcast_to(row[None, :, None], (side, side, 3)).copy()).save(path, quality=50)
-        Image.MAX_IMAGE_PIXELS = (
-            Image.MAX_IMAGE_PIXELS
-        )  # as Pillow has it: predict says for itself that it wants all of it
+        maker = multiprocessing.get_context("spawn").Process(target=make, args=(path, side))
+        maker.start()  # whose memory is not counted
+        maker.join()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        net = nn.Conv2d(3, CLASSES, 3, padding=1)  # a network adds what its tiles take, whatever the picture's size
         names = [str(number) for number in range(CLASSES)]
-        segmenter = Segmenter(net, classes=names, preprocess=Preprocess(size=(512, 512), resize="pad"))
+        segmenter = Segmenter(ours("unet"), classes=names, preprocess=Preprocess(size=(512, 512), resize="pad"))
         begun = time.perf_counter()
         found = segmenter.predict(path, tile=512, overlap=128)
         seconds = time.perf_counter() - begun
@@ -162,6 +179,12 @@ def tiled(side: int) -> None:
     print(
         f"{found.size[0]:,} x {found.size[1]:,} px: {seconds:.0f} s, at most {most / 1e6:.2f} GB (before {before / 1e6:.2f})"
     )
+
+
+def make(path: Path, side: int) -> None:
+    """Writes a picture of so many pixels a side."""
+    shades = (np.arange(side) % 256).astype(np.uint8)
+    Image.fromarray(np.broadcast_to(shades[None, :, None], (side, side, 3)).copy()).save(path, quality=50)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SameConv2d: TensorFlow's padding at a stride, with torch's keys."""
+"""SameConv2d: TensorFlow's padding at a stride, with torch's keys; and strided depthwise convolutions in bfloat16."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lamina.core.errors import LaminaError
-from lamina.nn import SameConv2d, SamePad2d, padded_conv2d
+from lamina.nn import SameConv2d, SamePad2d, StridedDepthwiseConv2d, padded_conv2d
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 9), (8, 9), (1, 2)])
@@ -40,6 +40,7 @@ def test_at_a_stride_of_1_both_paddings_are_a_plain_convolution():
         assert type(padded_conv2d(4, 4, 3, padding=padding)) is nn.Conv2d
     assert type(padded_conv2d(4, 4, 3, 2, padding="torch")) is nn.Conv2d
     assert type(padded_conv2d(4, 4, 3, 2, padding="same")) is SameConv2d
+    assert type(padded_conv2d(4, 4, 3, 2, groups=4, padding="torch")) is StridedDepthwiseConv2d
 
 
 def test_an_unknown_padding_is_refused():
@@ -49,3 +50,38 @@ def test_an_unknown_padding_is_refused():
 
 def test_it_says_how_it_pads():
     assert str(SameConv2d(4, 6, 3, 2)) == "SameConv2d(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=same)"
+
+
+@pytest.mark.parametrize("padding", ["torch", "same"])
+def test_a_strided_depthwise_convolution_in_bfloat16_has_the_gradients_of_a_plain_one(padding):
+    """The images' to a rounding of bfloat16, the weights' to the bit. Of 9 px both paddings are alike."""
+    torch.manual_seed(0)
+    conv = padded_conv2d(8, 8, 3, 2, groups=8, padding=padding).to(memory_format=torch.channels_last)
+    images = torch.randn(2, 8, 9, 9).contiguous(memory_format=torch.channels_last)
+
+    def gradients(run, weight, given):
+        given = given.detach().requires_grad_()
+        answer = run(given)
+        back = torch.linspace(-1, 1, answer.numel()).view_as(answer).to(answer.dtype)
+        return answer, *torch.autograd.grad(answer, (given, weight), back)
+
+    def plain(given):
+        return F.conv2d(given, conv.weight, None, 2, 1, 1, 8)
+
+    exact = gradients(plain, conv.weight, images)
+    with torch.autocast("cpu", torch.bfloat16):
+        made, wanted = (gradients(run, conv.weight, images.bfloat16()) for run in (conv, plain))
+    assert made[0].grad_fn.name() == "_StridedBackward"
+    assert made[0].dtype == torch.bfloat16
+    assert torch.equal(made[0], wanted[0])
+    assert torch.equal(made[2], wanted[2])
+    torch.testing.assert_close(made[1], wanted[1], rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(made[1].float(), exact[1], rtol=2e-2, atol=2e-2)
+    assert made[1].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_strided_depthwise_convolution_is_a_plain_one_in_float32_and_where_nothing_is_differentiated():
+    conv, images = StridedDepthwiseConv2d(8, 3, 2, padding=1), torch.randn(2, 8, 9, 9)
+    assert "Convolution" in conv(images).grad_fn.name()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.equal(conv(images.bfloat16()), F.conv2d(images, conv.weight, None, 2, 1, 1, 8))

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from lamina.core.errors import LaminaError
 from lamina.networks.predictions import Predictions, at_places, joined
 from lamina.networks.trunk import Trunk
-from lamina.nn import SteadyBatchNorm2d
+from lamina.nn import SteadyBatchNorm2d, padded_conv2d
 from lamina.structures.box_deltas import Weights
 
 WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)  # of the deltas: Liu's code has variances of 0.1 and 0.2
@@ -109,9 +109,7 @@ def default_boxes(
 
 
 def _conv(in_channels: int, channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(
-        in_channels, channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups, bias=False
-    )
+    conv = padded_conv2d(in_channels, channels, kernel_size, stride, groups=groups, padding="torch")
     return nn.Sequential(conv, SteadyBatchNorm2d(channels, eps=0.001, momentum=0.03), nn.ReLU6(inplace=True))
 
 

@@ -4,7 +4,7 @@ from lamina.nn.activation import Exponential, PReLU
 from lamina.nn.arrangement import Permute, Reshape
 from lamina.nn.channels import ChannelPad2d
 from lamina.nn.conv_norm import ConvNorm
-from lamina.nn.convolution import SameConv2d, padded_conv2d
+from lamina.nn.convolution import SameConv2d, StridedDepthwiseConv2d, padded_conv2d
 from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d, SteadyBatchNorm2d
 from lamina.nn.padding import SamePad2d, pad_to_multiple, same_padding
 from lamina.nn.pixels import GaussianNoise, Rescaling
@@ -36,6 +36,7 @@ __all__ = [
     "SamePad2d",
     "Stages",
     "SteadyBatchNorm2d",
+    "StridedDepthwiseConv2d",
     "doubled_conv2d",
     "pad_to_multiple",
     "padded_conv2d",

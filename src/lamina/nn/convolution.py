@@ -1,9 +1,10 @@
-"""Convolutions that pad as TensorFlow does, with the keys of nn.Conv2d."""
+"""Convolutions that pad as TensorFlow does, and depthwise ones that are trained at speed, with the keys of nn.Conv2d."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,6 +39,8 @@ class SameConv2d(nn.Conv2d):
         pads = (top, left)
         if top != bottom or left != right:  # the kernels of torch pad evenly, and only then without a copy
             input, pads = F.pad(input, (left, right, top, bottom)), (0, 0)
+        if _is_slow(self, input):
+            return _Strided.apply(input, self.weight.to(input.dtype), self.stride, pads, self.dilation)  # type: ignore[no-any-return]
         return F.conv2d(input, self.weight, self.bias, self.stride, pads, self.dilation, self.groups)
 
     def _sides(self, images: Tensor, axis: int) -> tuple[int, int]:
@@ -47,6 +50,61 @@ class SameConv2d(nn.Conv2d):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, padding=same"  # type: ignore[no-untyped-call]
+
+
+class StridedDepthwiseConv2d(nn.Conv2d):
+    """nn.Conv2d (same keys) with a filter for each channel, for strides above 1: on processors its gradients in bfloat16 take oneDNN
+    five to a hundred times as long as in float32, in which they are computed here.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, stride: int, *, padding: int = 0) -> None:
+        super().__init__(channels, channels, kernel_size, stride, padding=padding, groups=channels, bias=False)
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
+        if _is_slow(self, input):
+            pads: Any = self.padding
+            return _Strided.apply(input, self.weight.to(input.dtype), self.stride, pads, self.dilation)  # type: ignore[no-any-return]
+        return super().forward(input)
+
+
+def _is_slow(conv: nn.Conv2d, images: Tensor) -> bool:
+    """Whether this is a depthwise convolution with a stride, which a processor trains in bfloat16."""
+    depthwise = conv.groups == conv.in_channels == conv.out_channels > 1 and conv.bias is None and max(conv.stride) > 1
+    return depthwise and images.dtype == torch.bfloat16 and images.device.type == "cpu" and torch.is_grad_enabled()
+
+
+class _Strided(torch.autograd.Function):
+    """A depthwise convolution in bfloat16, whose gradient of the images is computed in float32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        images: Tensor,
+        weight: Tensor,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+    ) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.geometry = stride, padding, dilation
+        return F.conv2d(images, weight, None, stride, padding, dilation, len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        images, weight = ctx.saved_tensors
+        stride, padding, dilation = ctx.geometry
+
+        def gradients(grad: Tensor, images: Tensor, weight: Tensor, wanted: list[bool]) -> Any:
+            apart: Any = (None, stride, padding, dilation, False, [0, 0], len(weight))
+            return torch.ops.aten.convolution_backward(grad, images, weight, *apart, wanted)
+
+        of_images = of_weight = None
+        if ctx.needs_input_grad[0]:  # which depends on the images' shape alone
+            shape = torch.empty_like(images, dtype=torch.float32)
+            of_images = gradients(grad.float(), shape, weight.float(), [True, False, False])[0].to(images.dtype)
+        if ctx.needs_input_grad[1]:
+            of_weight = gradients(grad, images, weight, [False, True, False])[1]
+        return of_images, of_weight, None, None, None
 
 
 def padded_conv2d(
@@ -64,6 +122,8 @@ def padded_conv2d(
         )
     if padding == "same" and stride > 1:
         return SameConv2d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=False)
+    if groups == in_channels == out_channels > 1 and stride > 1:
+        return StridedDepthwiseConv2d(in_channels, kernel_size, stride, padding=kernel_size // 2)
     return nn.Conv2d(
         in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
     )

@@ -61,7 +61,7 @@ def learnt():
     x, y = pictures()
     torch.manual_seed(0)
     model = lamina.Segmenter(plain(), preprocess=SMALL)
-    model.compile(SGD(0.05), device="cpu")
+    model.compile(SGD(0.05), device="cpu", precision="float32")
     history = model.fit(x, y, validation_data=(x[:5], y[:5]), **TOLD)
     figures = {name: values[-1] for name, values in history.history.items()}
     weights = [each.detach() for each in model.net.parameters()]

@@ -291,7 +291,9 @@ class Segmenter(AnnotatedModel):
             asked: dict[str, Any] = {"channels": self._prepared().channels, "tile": tile, "overlap": overlap}
             answer = partial(self._plain, batch_size=batch_size)
             each = annotated_data.one_by_one(x, self._prepared(), self.task)
-            maps = tiling.each_tiled(each, answer, self.classes or (), on_error=on_error, **asked)
+            maps = tiling.each_tiled(
+                each, answer, self.classes or (), on_error=on_error, device=self.runtime.device, **asked
+            )
             return maps[0] if pictures.is_single(x, self._prepared().channels) else maps
         results = (
             result
