@@ -85,3 +85,18 @@ def test_a_strided_depthwise_convolution_is_a_plain_one_in_float32_and_where_not
     assert "Convolution" in conv(images).grad_fn.name()
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         assert torch.equal(conv(images.bfloat16()), F.conv2d(images, conv.weight, None, 2, 1, 1, 8))
+
+
+def test_a_strided_depthwise_convolution_of_a_single_pixel_learns_from_it_alone():
+    """oneDNN's gradient in bfloat16 has whatever lay in memory at the kernel's other eight places: here as often as not NaN."""
+    conv = StridedDepthwiseConv2d(16, 3, 2, padding=1)
+    images = torch.ones(2, 16, 1, 1, dtype=torch.bfloat16)
+    for _ in range(10):
+        waste = [torch.full((size,), torch.nan, dtype=torch.bfloat16) for size in (16, 64, 144, 256, 1024) * 20]
+        del waste
+        conv.weight.grad = None
+        with torch.autocast("cpu", torch.bfloat16):
+            conv(images).sum().backward()
+        expected = torch.zeros(16, 1, 3, 3)
+        expected[:, :, 1, 1] = 2
+        assert torch.equal(conv.weight.grad, expected)

@@ -103,7 +103,9 @@ class _Strided(torch.autograd.Function):
             shape = torch.empty_like(images, dtype=torch.float32)
             of_images = gradients(grad.float(), shape, weight.float(), [True, False, False])[0].to(images.dtype)
         if ctx.needs_input_grad[1]:
-            of_weight = gradients(grad, images, weight, [False, True, False])[1]
+            if min(images.shape[2:]) < max(weight.shape[2:]):  # there oneDNN reads memory that nobody has written
+                grad, images = grad.float(), images.float()
+            of_weight = gradients(grad, images, weight.to(images.dtype), [False, True, False])[1].to(weight.dtype)
         return of_images, of_weight, None, None, None
 
 

@@ -69,7 +69,9 @@ def trained_here(world: Any, network: str) -> dict[str, Any]:
 
     images, told = shapes()
     detector = narrow(network, classes=["0", "1"])
-    detector.compile(optimizers.SGD(0.01), runtime=lamina.training.Runtime("cpu", synchronise=True))
+    detector.compile(
+        optimizers.SGD(0.01), runtime=lamina.training.Runtime("cpu", precision="float32", synchronise=True)
+    )
     given: dict[str, Any] = {"shuffle": False, "verbose": 0, "validation_split": 0.0}
     history = detector.fit(images, told, batch_size=8, epochs=2, **given).history
     return {"weights": detector.net.state_dict(), "loss": history["loss"]}
