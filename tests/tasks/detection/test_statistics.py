@@ -45,7 +45,7 @@ USES: dict[str, Callable[[lamina.Detector, Any, Any], object]] = {
     "predict": lambda detector, images, _: detector.predict(images),
     "deployable": lambda detector, *_: detector.deployable(),
     "evaluate": lambda detector, images, told: detector.evaluate(images, told),
-    "export": lambda detector, *_: detector.export("a.onnx"),
+    "export": lambda detector, *_: detector.export("a.onnx", engines=["onnxruntime"]),
 }
 
 
