@@ -53,8 +53,8 @@ class SameConv2d(nn.Conv2d):
 
 
 class StridedDepthwiseConv2d(nn.Conv2d):
-    """nn.Conv2d (same keys) with a filter for each channel, for strides above 1: on processors its gradients in bfloat16 take oneDNN
-    five to a hundred times as long as in float32, in which they are computed here.
+    """nn.Conv2d (same keys) with a filter for each channel, for strides above 1: on processors the gradient of its images in bfloat16
+    takes oneDNN ten to a hundred times as long as in float32, in which it is computed here.
     """
 
     def __init__(self, channels: int, kernel_size: int, stride: int, *, padding: int = 0) -> None:
@@ -70,11 +70,12 @@ class StridedDepthwiseConv2d(nn.Conv2d):
 def _is_slow(conv: nn.Conv2d, images: Tensor) -> bool:
     """Whether this is a depthwise convolution with a stride, which a processor trains in bfloat16."""
     depthwise = conv.groups == conv.in_channels == conv.out_channels > 1 and conv.bias is None and max(conv.stride) > 1
-    return depthwise and images.dtype == torch.bfloat16 and images.device.type == "cpu" and torch.is_grad_enabled()
+    fits = images.dtype == torch.bfloat16 and images.device.type == "cpu" and images.dim() == 4
+    return depthwise and fits and torch.is_grad_enabled()
 
 
 class _Strided(torch.autograd.Function):
-    """A depthwise convolution in bfloat16, whose gradient of the images is computed in float32."""
+    """A depthwise convolution in bfloat16, whose gradient of the images, and of small ones also that of the weight, is in float32."""
 
     @staticmethod
     def forward(
@@ -103,7 +104,8 @@ class _Strided(torch.autograd.Function):
             shape = torch.empty_like(images, dtype=torch.float32)
             of_images = gradients(grad.float(), shape, weight.float(), [True, False, False])[0].to(images.dtype)
         if ctx.needs_input_grad[1]:
-            if min(images.shape[2:]) < max(weight.shape[2:]):  # there oneDNN reads memory that nobody has written
+            if min(images.shape[2:]) <= max(dilation) * max(weight.shape[2:]):
+                # where a part of the kernel sees nothing but padding, oneDNN's answer in bfloat16 is memory that nobody has written
                 grad, images = grad.float(), images.float()
             of_weight = gradients(grad, images, weight.to(images.dtype), [False, True, False])[1].to(weight.dtype)
         return of_images, of_weight, None, None, None

@@ -193,6 +193,12 @@ def test_boxes_that_cover_nothing_are_named_and_left_out(small: Any, box: list[f
     ):
         history = detector.fit(images, told, epochs=1, verbose=0, validation_split=0.0)
     assert np.isfinite(history.history["loss"]).all()
+    clean = [*told[:3], boxed([5.0, 5, 30, 30]), *told[4:]]
+    other = small.narrow()
+    assert other.fit(images, clean, epochs=1, verbose=0, validation_split=0.0).history == history.history
+    with pytest.warns(UserWarning, match="1 box covers nothing of its picture"):
+        figures = detector.evaluate(images, told)
+    assert figures == pytest.approx(detector.evaluate(images, clean), nan_ok=True)
 
 
 @pytest.mark.parametrize("network", ["retinanet", "fcos", "ssdlite"])

@@ -8,8 +8,10 @@ from torch import nn
 
 import lamina
 from lamina.core.errors import DataError, LaminaError, UnknownNameError
+from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.augment import Mixup, ProgressiveResize
 from lamina.losses import Dice, LossSum, PixelCrossentropy
+from lamina.structures.annotation import Annotation
 
 SIZE = (32, 40)
 SMALL = {"backbone": "mobilenet_v2", "arguments": {"width": 4}}
@@ -195,6 +197,10 @@ def test_maps_that_are_all_ignored_are_refused():
     x, y = pictures()
     with pytest.raises(DataError, match="No pixel of the 8 maps has a class: all hold 255"):
         lamina.Segmenter(tiny()).fit(x, np.full_like(y, 255), verbose=0)
+    unknown = [Annotation(class_map=torch.full((32, 40), 255, dtype=torch.uint8))] * len(x)
+    kept = AnnotatedArrays(list(torch.from_numpy(x)), unknown, ("a", "b", "c"), task="segmentation")
+    with pytest.raises(DataError, match="No pixel of the 8 training maps has a class: all hold 255"):
+        lamina.Segmenter(tiny()).fit(kept, validation_split=0.0, verbose=0)
 
 
 def test_a_picture_that_is_all_ignored_among_others_does_no_harm():

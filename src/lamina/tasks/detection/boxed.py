@@ -19,6 +19,7 @@ from lamina.models.annotated import annotation
 from lamina.models.annotated_data import Annotated
 from lamina.structures import boxes
 from lamina.structures.annotation import Annotation
+from lamina.tasks.detection.targets import covering
 
 _LARGE_PX = 1 << 20  # the side of a picture whose size is not known without reading it
 _NAMED = 5
@@ -67,8 +68,8 @@ def require_boxes(dataset: Annotated, most: int) -> None:
 def scored(
     dataset: Annotated, sizes: Sequence[tuple[int, int]], found: FoundBoxes, classes: Sequence[str]
 ) -> CocoScores:
-    """COCO's numbers of what was found in the pictures, which have these (height, width), beside what is annotated."""
-    truths = [_known(dataset, index, size) for index, size in enumerate(sizes)]
+    """COCO's numbers of what was found in the pictures, which have these (height, width), beside what is annotated in them."""
+    truths = [covering(_known(dataset, index, size), size) for index, size in enumerate(sizes)]
     return coco_scores(TrueBoxes.of(truths), found, classes=classes)
 
 

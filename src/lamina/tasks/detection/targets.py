@@ -77,7 +77,7 @@ class Framed(Prepared):
         if self.augment is not None:
             picture, annotation = self.augment(picture, annotation)
         height, width = picture.shape[-2:]
-        picture, annotation = fitted(picture, annotation, self.preprocess)
+        picture, annotation = fitted(picture, covering(annotation, (height, width)), self.preprocess)
         target = self.encode(annotation)
         target[0, :4] = torch.tensor([0, 0, width, height])
         return picture, target
@@ -87,6 +87,15 @@ class Framed(Prepared):
         assert isinstance(self.encode, Objects)
         encode = replace(self.encode, most=self.encode.most * pictures_in(augment))
         return type(self)(self.dataset, self.preprocess, encode, augment=augment)
+
+
+def covering(annotation: Annotation, size: tuple[int, int]) -> Annotation:
+    """The annotation with the objects alone whose boxes cover something of a picture of this (height, width)."""
+    corners = annotation.boxes_xyxy
+    if corners is None:
+        return annotation
+    nothing = boxes.is_degenerate(corners) | boxes.is_degenerate(boxes.clip(corners, size))
+    return annotation.objects(~nothing) if bool(nothing.any()) else annotation
 
 
 def pictures_in(change: Any) -> int:

@@ -222,6 +222,7 @@ class Segmenter(AnnotatedModel):
 
     def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Described, Any]:
         data, validation = super()._sets(x, y, weights, held, fraction)
+        targets.require_classes(data.dataset)
         if self._balance is not None:
             assert self._compiled is not None
             self._compiled = {
@@ -289,11 +290,10 @@ class Segmenter(AnnotatedModel):
         tiling.check(tile, overlap, engine=engine, precision=precision)
         if tile is not None:
             asked: dict[str, Any] = {"channels": self._prepared().channels, "tile": tile, "overlap": overlap}
-            answer = partial(self._plain, batch_size=batch_size)
+            # a processor is no faster with several tiles at once, and they take memory
+            answer = partial(self._plain, batch_size=1 if self.runtime.device.type == "cpu" else batch_size)
             each = annotated_data.one_by_one(x, self._prepared(), self.task)
-            maps = tiling.each_tiled(
-                each, answer, self.classes or (), on_error=on_error, device=self.runtime.device, **asked
-            )
+            maps = tiling.each_tiled(each, answer, self.classes or (), on_error=on_error, **asked)
             return maps[0] if pictures.is_single(x, self._prepared().channels) else maps
         results = (
             result

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lamina.core.errors import DataError
 from lamina.data.maps import stored
+from lamina.data.prepared import Prepared
 from lamina.structures.annotation import IGNORED, Annotation
 
 _WIDE = (torch.uint16, torch.uint32, torch.uint64)  # of which torch knows no minimum
@@ -45,6 +46,21 @@ class ClassMaps:
         return found
 
 
+def require_classes(samples: Prepared) -> None:
+    """Raises DataError for training pictures without one pixel that has a class. Reads no more of them than it has to."""
+    read = 0
+    for number in range(len(samples.dataset)):
+        try:
+            found = samples.dataset[number][1].class_map
+        except DataError:  # which training tells of
+            continue
+        read += 1
+        if found is None or bool((found != IGNORED).any()):
+            return
+    if read:
+        raise _ignored(f"{read:,} training maps")
+
+
 def as_maps(y: object) -> list[UInt8[Tensor, "H W"]]:
     """Maps from an integer array (N H W), or a list of arrays (H W), Pillow pictures or paths; palettes give their indices.
 
@@ -72,12 +88,16 @@ def as_maps(y: object) -> list[UInt8[Tensor, "H W"]]:
                 "Number the classes from 0.",
             )
     if maps and all(bool((each == IGNORED).all()) for each in maps):
-        raise DataError(
-            f"No pixel of the {len(maps):,} maps has a class: all hold {IGNORED}.",
-            "That value is ignored, and nothing would be learnt.",
-            "Where it stands for the object, as in black and white masks, divide by 255: y // 255.",
-        )
+        raise _ignored(f"{len(maps):,} maps")
     return [each.to(torch.uint8) for each in maps]
+
+
+def _ignored(maps: str) -> DataError:
+    return DataError(
+        f"No pixel of the {maps} has a class: all hold {IGNORED}.",
+        "That value is ignored, and nothing would be learnt.",
+        "Where it stands for the object, as in black and white masks, divide by 255: y // 255.",
+    )
 
 
 def _values(given: Any, number: int) -> Tensor:

@@ -18,7 +18,7 @@ from lamina.models.pictures import OnError, check_on_error, tell_left_out, unrea
 from lamina.structures.segmentation import SegmentationMap
 from lamina.structures.tiles import TiledMap, Window
 
-_TOGETHER = 4  # tiles that a GPU answers at once; a processor is no faster with several, and wants memory for each
+_TOGETHER = 4  # tiles that are answered at once
 
 
 def each_tiled(
@@ -30,18 +30,14 @@ def each_tiled(
     tile: int,
     overlap: int | None,
     on_error: OnError,
-    device: torch.device,
 ) -> list[SegmentationMap]:
     """As `tiled`, of each picture; with on_error="skip" unreadable ones among several are left out, and named in a warning."""
     check_on_error(on_error)
-    together = 1 if device.type == "cpu" else _TOGETHER
     maps: list[SegmentationMap] = []
     faults: list[str] = []
     for picture in pictures:
         try:
-            maps.append(
-                tiled(picture, answer, classes, channels=channels, tile=tile, overlap=overlap, together=together)
-            )
+            maps.append(tiled(picture, answer, classes, channels=channels, tile=tile, overlap=overlap))
         except DataError as error:
             if len(pictures) == 1:
                 raise
@@ -61,17 +57,16 @@ def tiled(
     channels: int,
     tile: int,
     overlap: int | None,
-    together: int = 1,
 ) -> SegmentationMap:
     """The classes of a picture's pixels, from probabilities (B K H W) that `answer` gives for tiles (uint8 B C H W) of side `tile`.
 
-    `together` of them are answered at once. Tiles are weighed less near their edges, where the network sees half of what is around;
-    see TiledMap. The map keeps no confidences. Raises LaminaError for an overlap that leaves no way forward.
+    Tiles are weighed less near their edges, where the network sees half of what is around; see TiledMap. The map keeps no
+    confidences. Raises LaminaError for an overlap that leaves no way forward.
     """
     (height, width), cut = _cutter(picture, channels)
     blend = TiledMap((height, width), len(classes), tile_px=tile, overlap_px=overlap)
-    for start in range(0, len(blend.windows), together):
-        some = blend.windows[start : start + together]
+    for start in range(0, len(blend.windows), _TOGETHER):
+        some = blend.windows[start : start + _TOGETHER]
         for window, probs in zip(some, answer(torch.stack([cut(window) for window in some])), strict=True):
             blend.add(window, probs)
     return SegmentationMap(blend.class_map(), tuple(classes), None, **shown(picture))
