@@ -4,7 +4,8 @@
     LAMINA_DATA=... python benchmarks/rcnn.py --cache runs/rcnn --pictures 5          # a trial
 
 Proposals and features of every picture are kept in the folder as soon as they are worked out, and their times in a file beside, so
-that a run that was stopped goes on where it was and tells the same. Prints rows for RESULTS.md. The paper (Girshick 2014, section 2.2):
+that a run that was stopped goes on where it was and tells the same. Prints rows for RESULTS.md, and writes the two readings of the test
+pictures to test_evaluations.csv, where their accuracy is AP50. The paper (Girshick 2014, section 2.2):
 13 s a picture for proposals and features on a GPU, 53 s on a CPU. `--fast-epochs 0` leaves Fast R-CNN out, which is not resumed.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from readings import log
 
 from lamina import data
 from lamina.core.files import replacing
@@ -96,8 +98,11 @@ def main() -> None:
     scores = rcnn.evaluate(test)
     times.keep(rcnn)
     table(rcnn, scores, times.joined(rcnn), tuned=told.fine_tune)
+    if not told.pictures:
+        trained_s = sum(seconds for stage, (seconds, _) in rcnn.seconds.items() if stage.startswith("f"))
+        log("bccd_rcnn", 0, scores["AP50"], len(test), trained_s, "float32")
     if told.fast_epochs:
-        fast(rcnn, train, test, weights=weights, epochs=told.fast_epochs, side_px=told.fast_px)
+        fast(rcnn, train, test, weights=weights, told=told)
 
 
 def table(rcnn: RCNN, scores: dict[str, float], times: dict[str, list[float]], *, tuned: int) -> None:
@@ -119,8 +124,9 @@ def table(rcnn: RCNN, scores: dict[str, float], times: dict[str, list[float]], *
     )
 
 
-def fast(rcnn: RCNN, train: Any, test: Any, *, weights: Path, epochs: int, side_px: int) -> None:
+def fast(rcnn: RCNN, train: Any, test: Any, *, weights: Path, told: argparse.Namespace) -> None:
     """The row of Fast R-CNN on the same proposals."""
+    epochs, side_px = told.fast_epochs, told.fast_px
     detector = FastRCNNDetector(rcnn, "mobilenet_v2", pretrained=weights, side_px=side_px)
     start = time.perf_counter()
     detector.fit(train, epochs=epochs)
@@ -132,6 +138,8 @@ def fast(rcnn: RCNN, train: Any, test: Any, *, weights: Path, epochs: int, side_
     )
     name = f"Fast R-CNN, mobilenet_v2, {side_px} px, {epochs} epochs"
     print(f"| {name} | {scores['AP']:.3f} | {scores['AP50']:.3f} | {taken:,.0f} | {1000 * seconds / count:,.0f} |")
+    if not told.pictures:
+        log("bccd_fast_rcnn", 0, scores["AP50"], len(test), taken, detector.runtime.precision)
 
 
 if __name__ == "__main__":

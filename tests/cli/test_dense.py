@@ -171,6 +171,16 @@ def test_maps_are_written_as_png_of_classes(maps_run, typed, tmp_path):
     assert (tmp_path / "out/011.jpg").exists()
 
 
+def test_tiles_are_seen_in_the_picture_s_own_pixels(maps_run, typed):
+    whole, tiles = (
+        json.loads(typed("predict", "mapped", "maps/test/011.png", *more, "--json")[1])[0]
+        for more in ((), ("--tile", "32"))
+    )
+    counts = [[each["pixels"] for each in told["areas"]] for told in (whole, tiles)]
+    assert counts[0] != counts[1]
+    assert sum(counts[1]) == 48 * 48
+
+
 @pytest.mark.parametrize("run", ["found", "mapped"])
 def test_a_video_is_annotated_and_told_frame_by_frame(run, boxes_run, maps_run, typed, tmp_path):
     code, out, err = typed("predict", run, "drive.avi", "-o", tmp_path / "out.avi")
@@ -269,6 +279,7 @@ def test_info_and_models_tell_of_them(boxes_run, typed):
         ),
         (("tune", "maps"), "This data is for segmentation. lamina tune is for"),
         (("predict", "mapped", "maps/test", "--threshold", "0.3"), "--threshold 0.3 came, and this is a Segmenter"),
+        (("predict", "found", "boxes/JPEGImages", "--tile", "32"), "--tile 32 came, and this is a Detector"),
         (("predict", "mapped", "drive.avi", "-o", "folder"), "drive.avi came with --output folder"),
         (("predict", "mapped", "maps/test", "-o", "out.mp4"), "A video is made of one video"),
         (("predict", "mapped", "drive.avi", "-o", "out.mkv"), "Its ending chooses the format"),
@@ -280,7 +291,7 @@ def test_info_and_models_tell_of_them(boxes_run, typed):
         (("evaluate", "mapped", "boxes"), "boxes is a data set for detection"),
     ],
 )
-def test_what_does_not_fit_is_said_and_nothing_is_written(words, told, maps_run, typed, tmp_path, work):
+def test_what_does_not_fit_is_said_and_nothing_is_written(words, told, boxes_run, maps_run, typed, tmp_path, work):
     before = {path.name for path in work.iterdir()}
     more = ("-o", tmp_path / "run") if words[0] == "train" else ()
     code, _, err = typed(*words, *more)

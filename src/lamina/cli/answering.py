@@ -27,6 +27,7 @@ def predict(
     *,
     model: str | None,
     threshold: float | None = None,
+    tile: int | None = None,
     output: Path | None = None,
     forms: tuple[str, ...] | None = None,
 ) -> Iterator[tuple[str, Any]]:
@@ -47,7 +48,7 @@ def predict(
         )
     opened = opening.open_model(path, model)
     if isinstance(opened, AnnotatedModel):
-        yield from _annotated(opened, images, _asked(opened, threshold), output, forms or ("drawn",))
+        yield from _annotated(opened, images, _asked(opened, threshold, tile), output, forms or ("drawn",))
         return
     if not isinstance(opened, Classifier | Ensemble | Regressor):
         raise LaminaError(
@@ -57,6 +58,7 @@ def predict(
         )
     for given, value, why in (
         ("--threshold", threshold if isinstance(opened, Regressor) else None, "Numbers have no probability."),
+        ("--tile", tile, "Segmenters see pictures in tiles."),
         ("--output", output, "Detectors and segmenters draw their results."),
     ):
         if value is not None:
@@ -133,14 +135,15 @@ def _annotated(
                 yield path, result
 
 
-def _asked(model: AnnotatedModel, threshold: float | None) -> dict[str, Any]:
+def _asked(model: AnnotatedModel, threshold: float | None, tile: int | None) -> dict[str, Any]:
     """The arguments of the model's `predict`."""
-    if threshold is None:
-        return {}
-    if not isinstance(model, Detector):
-        raise UnknownNameError(
-            f"--threshold {threshold} came, and this is a {type(model).__name__}.",
-            "Each pixel has its most probable class.",
-            "Leave it out.",
-        )
-    return {"threshold": threshold}
+    boxes = isinstance(model, Detector)
+    given, wrong, why = (
+        ("--tile", tile, "Segmenters see pictures in tiles.")
+        if boxes
+        else ("--threshold", threshold, "Each pixel has its most probable class.")
+    )
+    if wrong is not None:
+        raise UnknownNameError(f"{given} {wrong} came, and this is a {type(model).__name__}.", why, "Leave it out.")
+    asked = {"threshold": threshold, "tile": tile}
+    return {name: value for name, value in asked.items() if value is not None}

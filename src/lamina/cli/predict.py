@@ -24,6 +24,15 @@ def predict(
             help='Below this probability the answer is "none of these". [for several labels, and of boxes: 0.5]'
         ),
     ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX",
+            min=1,
+            help="Show a segmenter overlapping tiles of so many pixels a side of each picture, which may be larger than memory, "
+            "where it sees the whole picture scaled else.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -57,7 +66,7 @@ def predict(
     forms = None if write is None else tuple(name.strip() for name in write.split(","))
     with _told() if output is not None else contextlib.nullcontext():
         for source, answer in answering.predict(
-            path, images, model=model, threshold=threshold, output=output, forms=forms
+            path, images, model=model, threshold=threshold, tile=tile, output=output, forms=forms
         ):
             failed = isinstance(answer, Exception)
             broken += failed or answer is None

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lamina import networks
-from lamina.core.errors import LaminaError
+from lamina.core.errors import DataError, LaminaError
 from lamina.data.preprocess import Preprocess
 from lamina.tasks.detection.rcnn import RCNN, FastRCNNDetector, SelectiveSearch
 from lamina.tasks.detection.rcnn.fast import _Batches, in_input
@@ -29,6 +29,15 @@ def test_squares_are_learnt_by_heart_in_the_pixels_of_the_pictures(tmp_path):
     found = made.predict(data.paths.name(0), threshold=0.2)
     assert set(found.counts) == {"red", "green"}
     assert set(made.seconds) == {"fit", "judge"}
+    data.classes = data.classes[::-1]
+    for use in (made.fit, made.evaluate):
+        with pytest.raises(DataError, match=r"This Fast R-CNN knows .*, in this order"):
+            use(data)
+
+
+def test_a_path_is_refused():
+    with pytest.raises(DataError, match="Fast R-CNN was given str"):
+        detector().fit("photos")
 
 
 def test_an_untrained_one_is_refused():

@@ -27,7 +27,7 @@ from lamina.structures.batch import Batch, Logs
 from lamina.structures.detections import Detections
 from lamina.tasks.detection import decode, regions, targets
 from lamina.tasks.detection.decode import Suppression
-from lamina.tasks.detection.rcnn.rcnn import RCNN, coloured
+from lamina.tasks.detection.rcnn.rcnn import RCNN, coloured, met
 from lamina.training import Loop, Runtime, Update
 from lamina.training.runtime import evaluating
 
@@ -104,8 +104,8 @@ class FastRCNNDetector:
         seed: int = 0,
     ) -> dict[str, list[float]]:
         """Trains on a data set; gives the losses of each epoch. Pictures are mirrored in every second epoch, as the paper does."""
+        self.classes = met(dataset, None if self.net is None else self.classes, "Fast R-CNN")
         if self.net is None:
-            self.classes = tuple(dataset.classes)
             self.net = FastRCNN(Trunk(self._under), len(self.classes), **self._arguments)
         net = self.net
         self.runtime.place(net)
@@ -131,6 +131,7 @@ class FastRCNNDetector:
 
     def evaluate(self, dataset: AnnotatedDataset) -> dict[str, float]:
         """COCO's AP, AP50 and VOC's mean AP of a data set, 0 to 1."""
+        met(dataset, None if self.net is None else self.classes, "Fast R-CNN")
         found = self.predict(dataset, threshold=0.0)
         truths = [dataset.annotation(index) for index in range(len(dataset))]
         scores = coco_scores(truths, found, classes=dataset.classes)

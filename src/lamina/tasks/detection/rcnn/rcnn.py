@@ -52,6 +52,23 @@ def coloured(picture: Any) -> UInt8[Tensor, "3 H W"]:
     return pixels(read(picture).convert("RGB"))
 
 
+def met(dataset: Any, known: tuple[str, ...] | None, name: str) -> tuple[str, ...]:
+    """The classes of data with boxes, which are those that are known if any are. Raises DataError for other data."""
+    if not isinstance(dataset, AnnotatedDataset) or "boxes_xyxy" not in dataset.columns:
+        raise DataError(
+            f"{name} was given {dataset if isinstance(dataset, AnnotatedDataset) else type(dataset).__name__}.",
+            "Pictures with boxes and labels were expected.",
+            'Pass data.open("folder").train.',
+        )
+    if known is not None and known != tuple(dataset.classes):
+        raise DataError(
+            f"The data has the classes {', '.join(dataset.classes)}.",
+            f"This {name} knows {', '.join(known)}, in this order.",
+            "For other classes make a new one.",
+        )
+    return tuple(dataset.classes)
+
+
 class RCNN:
     """Finds objects by judging every proposal with a network's features.
 
@@ -251,19 +268,7 @@ class RCNN:
         return {"boxes": self.search(picture)}
 
     def _meet(self, dataset: AnnotatedDataset) -> None:
-        if not isinstance(dataset, AnnotatedDataset) or "boxes_xyxy" not in dataset.columns:
-            raise DataError(
-                f"R-CNN was given {dataset if isinstance(dataset, AnnotatedDataset) else type(dataset).__name__}.",
-                "Pictures with boxes and labels were expected.",
-                'Pass data.open("folder").train.',
-            )
-        if self.svms is not None and self.classes != tuple(dataset.classes):
-            raise DataError(
-                f"The data has the classes {', '.join(dataset.classes)}.",
-                f"This R-CNN knows {', '.join(self.classes or ())}, in this order.",
-                "For other classes make a new one.",
-            )
-        self.classes = tuple(dataset.classes)
+        self.classes = met(dataset, None if self.svms is None else self.classes, "R-CNN")
 
     def _timed(self, stage: str, known: bool, work: Callable[[], Result]) -> Result:
         start = time.perf_counter()
