@@ -7,8 +7,8 @@
 Peers: torchvision's Faster R-CNN, RetinaNet and FCOS on its ResNet-18 with a feature pyramid, and its SSDlite on its MobileNet v2, with our
 anchors, thresholds and counts of regions; their weights are copied into ours. What they find must be what ours find: the last column says
 how many boxes they share, and how far apart these lie. "theirs" gives ours what the peers are given: contiguous memory, AdamW that is not
-fused. "ours" is what Detector does: in training its step, in inference the engine that is fastest here, as `predict` has it for many
-pictures; `--engine torch` is what it does for a few.
+fused. "ours" is what Detector does: in training its step, in inference `predict`, from arrays to Detections, with the engine that is
+fastest here, as it chooses for many pictures; `--engine torch` is what it does for a few.
 """
 
 from __future__ import annotations
@@ -323,7 +323,11 @@ def predictions(peer: nn.Module, own: nn.Module, batch: int, engine: str) -> tup
     told = [apart(wanted, each) for each in (theirs().numpy(), fast(arrays)[0])]
     same = ", ".join(f"{100 * both:.1f} % ({difference:.0e})" for difference, both in told)
     boxes = int((wanted[..., 5] >= 0).sum()) / batch
-    return [given, theirs, lambda: fast(arrays)], f"{same} of {boxes:.0f} a picture; {fast.name}"
+    return [
+        given,
+        theirs,
+        partial(detector.predict, images, batch, engine=fast.name),
+    ], f"{same} of {boxes:.0f} a picture; {fast.name}"
 
 
 def rows_of(told: Mapping[str, Tensor], *, shift: int) -> np.ndarray[Any, Any]:

@@ -7,7 +7,8 @@
 
 Peers: segmentation-models-pytorch's U-Net with the same encoder, torchvision's FCN and DeepLabV3 with the same backbone. "theirs" gives
 ours what the peers are given: float32, contiguous memory, AdamW that is not fused. "ours" is what Segmenter does: in training its step, in
-inference the engine that is fastest here, as `predict` has it for many pictures; `--engine torch` is what it does for a few.
+inference `predict`, from arrays to maps of classes, with the engine that is fastest here, as it chooses for many pictures;
+`--engine torch` is what it does for a few.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +112,14 @@ PAIRS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
 
 
 def race(
-    peer: nn.Module, twin: nn.Module, own: nn.Module, kind: str, batch: int, engine: str, precision: str
+    peer: nn.Module, twin: nn.Module, third: nn.Module, kind: str, batch: int, engine: str, precision: str
 ) -> tuple[list[Callable[[], Any]], str]:
     """Training steps on one batch, or answers to it: of the peer, of ours as the peer is run, and of a Segmenter; and how that ran."""
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (batch, 3, *SIZE), dtype=torch.uint8, generator=draw)
     labels = torch.randint(0, CLASSES, (batch, *SIZE), generator=draw)
     names = [str(number) for number in range(CLASSES)]
-    segmenter = Segmenter(own, classes=names, preprocess=Preprocess(size=SIZE, resize="pad", mean=MEAN, std=STD))
+    segmenter = Segmenter(third, classes=names, preprocess=Preprocess(size=SIZE, resize="pad", mean=MEAN, std=STD))
     segmenter.compile(optimizers.AdamW(RATE), metrics=[])
     taken = segmenter._prepare()(images).contiguous()
     if kind == "predict":
@@ -127,10 +129,8 @@ def race(
         else:
             fast = Maker(deployable, samples, batches=(batch,)).make(engine, precision)
 
-        def classes() -> Tensor:
-            return torch.from_numpy(fast(images.numpy())[0]).argmax(1)
-
-        return [plain_answer(peer, taken), plain_answer(twin, taken), classes], f"{fast.name}, {fast.precision}"
+        own = partial(segmenter.predict, images, batch, engine=fast.name, precision=fast.precision)
+        return [plain_answer(peer, taken), plain_answer(twin, taken), own], f"{fast.name}, {fast.precision}"
     step, runtime = segmenter._make_step(), segmenter.runtime
     segmenter.net.train()
     given = Batch(runtime.put(images), labels)
@@ -144,7 +144,7 @@ def plain_answer(net: nn.Module, images: Tensor) -> Callable[[], Tensor]:
     def run() -> Tensor:
         with torch.inference_mode():
             answer: Tensor = net(images)
-            return answer.argmax(1)
+            return answer.max(1).indices  # faster than argmax
 
     return run
 

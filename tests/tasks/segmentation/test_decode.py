@@ -92,3 +92,12 @@ def test_rows_of_a_large_picture_are_those_of_the_whole(resize, monkeypatch):
     assert [rows.stop - rows.start for rows, _, _ in bands] == [10] * 10 + [1]
     torch.testing.assert_close(torch.cat([some for _, some, _ in bands]), confidence)
     assert (torch.cat([found for _, _, found in bands]) != labels).float().mean() < 0.001  # near a tie
+
+
+@pytest.mark.parametrize("classes", [1, 2, 11, 255])
+def test_the_class_of_a_pixel_is_the_first_of_the_largest(classes):
+    shares = torch.randint(0, 8, (classes, 9, 7)).float() / 8  # many are equal
+    preprocess = lamina.Preprocess(size=(9, 7), resize="pad")
+    confidence, labels = decode.decided(shares, preprocess, (9, 7))
+    assert torch.equal(confidence, shares.amax(0))
+    assert labels.tolist() == shares.numpy().argmax(0).tolist()

@@ -59,8 +59,7 @@ def by_rows(
     height, width = size
     rows = max(_AT_ONCE // (4 * len(probs) * width), 1)
     if rows >= height:
-        confidence, labels = in_picture(probs, preprocess, size).max(dim=0)
-        yield slice(0, height), confidence, labels.to(torch.uint8)
+        yield slice(0, height), *_largest(in_picture(probs, preprocess, size))
         return
     inner = _inner(probs, preprocess, size)
     for top in range(0, height, rows):
@@ -69,8 +68,20 @@ def by_rows(
         below, share = (above + 1).clamp(max=inner.shape[1] - 1), (at.clamp(min=0) - above)[:, None]
         some = torch.lerp(inner[:, above], inner[:, below], share)
         some = F.interpolate(some[None], (len(at), width), mode="bilinear", align_corners=False)[0]
-        confidence, labels = some.max(dim=0)
-        yield slice(top, top + len(at)), confidence, labels.to(torch.uint8)
+        yield slice(top, top + len(at)), *_largest(some)
+
+
+def _largest(shares: Float[Tensor, "K R W"]) -> tuple[Float[Tensor, "R W"], UInt8[Tensor, "R W"]]:
+    """The largest share of each pixel and its class, the first of equal ones."""
+    if shares.device.type != "cpu":
+        largest, which = shares.max(dim=0)
+        return largest, which.to(torch.uint8)
+    # class by class, which a processor does five times as fast as max over a dimension that is not the last
+    best, labels = shares[0].clone(), torch.zeros(shares.shape[1:], dtype=torch.uint8)
+    for number, each in enumerate(shares[1:], start=1):
+        torch.maximum(labels, (each > best).to(torch.uint8).mul_(number), out=labels)
+        torch.maximum(best, each, out=best)
+    return best, labels
 
 
 def ending(net: nn.Module, seen: Callable[[], Tensor]) -> nn.Module:
