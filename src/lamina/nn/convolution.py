@@ -39,9 +39,7 @@ class SameConv2d(nn.Conv2d):
         pads = (top, left)
         if top != bottom or left != right:  # the kernels of torch pad evenly, and only then without a copy
             input, pads = F.pad(input, (left, right, top, bottom)), (0, 0)
-        if _is_slow(self, input):
-            return _Strided.apply(input, self.weight.to(input.dtype), self.stride, pads, self.dilation)  # type: ignore[no-any-return]
-        return F.conv2d(input, self.weight, self.bias, self.stride, pads, self.dilation, self.groups)
+        return _convolved(self, input, pads)
 
     def _sides(self, images: Tensor, axis: int) -> tuple[int, int]:
         return same_padding(
@@ -61,10 +59,14 @@ class StridedDepthwiseConv2d(nn.Conv2d):
         super().__init__(channels, channels, kernel_size, stride, padding=padding, groups=channels, bias=False)
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
-        if _is_slow(self, input):
-            pads: Any = self.padding
-            return _Strided.apply(input, self.weight.to(input.dtype), self.stride, pads, self.dilation)  # type: ignore[no-any-return]
-        return super().forward(input)
+        return _convolved(self, input, self.padding)
+
+
+def _convolved(conv: nn.Conv2d, images: Tensor, padding: Any) -> Tensor:
+    """What the convolution makes of images with so many zeros around them."""
+    if _is_slow(conv, images):
+        return _Strided.apply(images, conv.weight.to(images.dtype), conv.stride, padding, conv.dilation)  # type: ignore[no-any-return]
+    return F.conv2d(images, conv.weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
 
 
 def _is_slow(conv: nn.Conv2d, images: Tensor) -> bool:
