@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any, Self
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -70,6 +71,14 @@ class AnnotatedArrays(Cuttable, Dataset[tuple[Tensor, Annotation]]):
     def annotation(self, index: int) -> Annotation:
         """What is known of one picture."""
         return self.annotations[index]
+
+    def counts(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """How many objects of each class are annotated (K); zeros where there are no labels."""
+        labels = [each.labels.long() for each in self.annotations if each.labels is not None]
+        counted: np.ndarray[Any, Any] = torch.bincount(
+            torch.cat([torch.zeros(0, dtype=torch.int64), *labels]), minlength=len(self.classes)
+        ).numpy()
+        return counted
 
     def origin(self, index: int) -> str:
         """What errors call a sample."""

@@ -158,6 +158,21 @@ def test_few_wrong_lines_are_left_out_and_named_and_many_are_an_error(coco8, lin
         data.open(coco8)
 
 
+def test_labels_of_other_pictures_are_named_and_are_an_error_where_there_are_no_others(coco8):
+    write(coco8 / "labels/train/elsewhere.txt", "0 0.5 0.5 0.2 0.2")
+    write(coco8 / "labels/train/empty.txt", "\n")
+    write(coco8 / "images/train/notes.txt", "taken in spring")
+    write(coco8 / "anchors.txt", "1 2 3 4 5 6")
+    with pytest.warns(
+        UserWarning, match=r"1 of 3 files of labels cannot be used: .*elsewhere\.txt: no picture is called elsewhere"
+    ):
+        assert counts(data.open(coco8)) == {"train": 2, "validation": 1}
+    for part in ("train", "val"):
+        (coco8 / f"labels/{part}/a.txt").unlink()
+    with pytest.raises(DataError, match="1 of 1 files of labels cannot be used"):
+        data.open(coco8)
+
+
 def test_rounding_beyond_the_edge_is_no_fault(coco8):
     write(coco8 / "labels/val/a.txt", "0 0.5 0.5 1.001 1.0004")
     assert data.open(coco8).validation[0][1].boxes_xyxy[0, 2] > 20

@@ -15,9 +15,9 @@ import lamina
 from lamina.networks.faster_rcnn import FasterRCNN
 from lamina.networks.regions import RATIOS
 from lamina.networks.trunk import Trunk
-from lamina.tasks.detection import regions
+from lamina.tasks.detection import regions, targets
 from lamina.tasks.detection.decode import Detecting, Suppression
-from lamina.tasks.detection.targets import IGNORED, NOTHING, Truths
+from lamina.tasks.detection.targets import IGNORED, NOTHING, Truths, matched
 
 SIDE, CLASSES = 64, 2
 
@@ -72,13 +72,15 @@ def test_losses_are_finite_and_boxes_cost_nothing_where_a_picture_has_no_object(
 def test_a_crowd_is_neither_found_nor_background():
     crowd = Truths.of(target((0, 0, 40, 40, 0, 1))[None])
     given = torch.tensor([[[5.0, 5, 20, 20], [0, 0, 40, 40], [45, 45, 60, 60]]])
-    assert regions.shown_by(given, crowd, near=0.5).tolist() == [[IGNORED, IGNORED, NOTHING]]
+    assert matched(given, crowd, near=0.5, far=0.5, best="").tolist() == [[IGNORED, IGNORED, NOTHING]]
 
 
-def test_regions_show_the_object_that_they_overlap_by_half_or_more():
+@pytest.mark.parametrize("at_once", [8, 1 << 22])
+def test_regions_show_the_object_that_they_overlap_by_half_or_more(monkeypatch, at_once):
+    monkeypatch.setattr(targets, "_PAIRS", at_once)  # thousands of boxes are compared some at a time
     truths = Truths.of(TWO[None])
     given = torch.tensor([[[4.0, 4, 24, 24], [4, 4, 24, 14], [4, 4, 24, 13], [30, 20, 60, 49], [0, 0, 0, 0]]])
-    assert regions.shown_by(given, truths, near=0.5).tolist() == [[1, 1, NOTHING, 2, NOTHING]]
+    assert matched(given, truths, near=0.5, far=0.5, best="").tolist() == [[1, 1, NOTHING, 2, NOTHING]]
 
 
 def test_as_many_are_drawn_as_are_told_and_at_most_a_share_shows_objects():

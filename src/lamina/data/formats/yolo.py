@@ -4,7 +4,7 @@
     data.yaml    names and where pictures are: see `yolo_layout`
     obj.names    (*.names, or classes.txt) a name a line; obj.data, or train.txt, valid.txt, test.txt beside it, list pictures
     NAME.txt     in labels/ where the picture is in images/, else beside it, else wherever the only one of its name is;
-                 a picture without one shows nothing
+                 a picture without one shows nothing, and one without a picture is warned of
 
 A line is a class and shares of the picture's width and height: `class cx cy w h`; an outline, `class x1 y1 x2 y2 x3 y3 ...` (the box
 is the one around it, and objects have masks); with kpt_shape [P, 2 or 3], `class cx cy w h` and P points `x y` or
@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -124,10 +124,12 @@ def _has_labels(tree: Tree) -> bool:
     """Whether a text that is called like a picture holds a line of at least five numbers."""
     stems = {stem(name) for name in tree.names if is_picture(name)}
     texts = (name for name in tree.names if name.lower().endswith(".txt") and stem(name) in stems)
-    for name in texts:
-        for _, line in tree.lines(name):
-            return _numbers(line) is not None
-    return False
+    return _begin_with_numbers(tree, texts)
+
+
+def _begin_with_numbers(tree: Tree, texts: Iterable[str]) -> bool:
+    """Whether the first line that there is in texts is a label."""
+    return _numbers(next((line for name in texts for _, line in tree.lines(name)), "")) is not None
 
 
 def _columns(tree: Tree, layout: Layout, pictures: Sequence[str]) -> tuple[dict[str, Column], list[str]]:
@@ -135,9 +137,11 @@ def _columns(tree: Tree, layout: Layout, pictures: Sequence[str]) -> tuple[dict[
     texts = _LabelFiles(tree)
     objects, points = Objects(), array("f")
     wrong = LeftOut("lines of labels", "A line is 'class cx cy w h' in shares of the picture's sides: correct these.")
-    sources, total = [], 0
+    lost = LeftOut("files of labels", "Put their pictures beside them, or take these files out.")
+    sources, total, read = [], 0, 0
     for row, picture in enumerate(pictures):
         text = texts.of(picture)
+        read += text is not None
         sources.append(tree.path(text or picture))
         for line, content in tree.lines(text) if text else ():
             total += 1
@@ -146,6 +150,9 @@ def _columns(tree: Tree, layout: Layout, pictures: Sequence[str]) -> tuple[dict[
             except _WrongLineError as error:
                 wrong.add(f"{tree.path(str(text))}, line {line}: {error}")
     wrong.tell(total)
+    for name in texts.strays():
+        lost.add(f"{tree.path(name)}: no picture is called {stem(name)}")
+    lost.tell(lost.count + read, bearable=True)
     columns = objects.columns(len(pictures), layout.classes, per_picture=True, draw=_drawn)
     if layout.points[0]:
         values = np.asarray(points, dtype=np.float32).reshape(-1, layout.points[0], 3)
@@ -235,3 +242,15 @@ class _LabelFiles:
                 return name
         named = self._by_stem.get(stem(picture), ())
         return named[0] if len(named) == 1 else None
+
+    def strays(self) -> list[str]:
+        """Those in labels/, or beside pictures, of whose names there is no picture."""
+        pictures = [name for name in self._tree.names if is_picture(name)]
+        called, folders = set(map(stem, pictures)), {name.rpartition("/")[0] for name in pictures}
+        apart = (name for each, names in self._by_stem.items() if each not in called for name in names)
+        return [
+            name
+            for name in apart
+            if (name.rpartition("/")[0] in folders or "labels" in name.split("/")[:-1])
+            and _begin_with_numbers(self._tree, [name])
+        ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,6 +63,19 @@ def require_boxes(dataset: Annotated, most: int) -> None:
             f"None of the {len(dataset):,} pictures has a box that covers something.",
             "Boxes (left, top, right, bottom) in pixels were expected, at least one in all.",
             "Check the annotations: `lamina check` names what is wrong with them.",
+        )
+
+
+def tell_unlearnt(train: Annotated, validation: Annotated) -> None:
+    """Warns of classes that are in validation pictures and in no training picture."""
+    counts = validation.counts()
+    missing = np.flatnonzero((counts > 0) & (train.counts()[: len(counts)] == 0))
+    if len(missing):
+        told = [f"{train.classes[number]} ({counts[number]:,})" for number in missing.tolist()]
+        several = len(told) > 1
+        warn(
+            f"No training picture shows {listed(told)}, and validation pictures do. {'They' if several else 'It'} cannot be learnt, "
+            f"and {'count' if several else 'counts'} as never found. Put pictures of {'them' if several else 'it'} into training too."
         )
 
 

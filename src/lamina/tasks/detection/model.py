@@ -119,7 +119,10 @@ class Detector(AnnotatedModel):
 
     def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Described, Any]:
         data, validation = super()._sets(x, y, weights, held, fraction)
-        boxed.require_boxes(data.dataset.dataset, data.dataset.encode.most)
+        train = data.dataset.dataset
+        boxed.require_boxes(train, data.dataset.encode.most)
+        if validation is not None:
+            boxed.tell_unlearnt(train, validation)
         return data, validation
 
     def _prepare_set(self, dataset: Annotated) -> Prepared:

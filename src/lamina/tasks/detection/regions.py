@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from lamina.networks.faster_rcnn import FasterRCNN
 from lamina.networks.regions import REGION_WEIGHTS, Judged, Proposals, RegionPredictions
 from lamina.structures.box_deltas import to_deltas
-from lamina.structures.boxes import overlap
 from lamina.tasks.detection.targets import IGNORED, NOTHING, Measure, Measured, Truths, matched
 
 ANCHORS, REGIONS = 256, 128  # of a picture that are drawn; there are fewer where it is small
@@ -106,24 +105,13 @@ def drawn_regions(
     """
     everything = torch.cat([proposals, truths.boxes], dim=1)
     known = torch.cat([known, truths.real], dim=1)
-    match = shown_by(everything, truths, near=0.5)
+    match = matched(everything, truths, near=0.5, far=0.5, best="")
     match = match.masked_fill(~known, IGNORED)
     taken = drawn(match, count=REGIONS, share=_REGIONS_SHOW, training=training)
     rows = taken.int().topk(min(REGIONS, taken.shape[1]), dim=1).indices
     regions = everything.gather(1, rows[..., None].expand(-1, -1, 4))
     taken = taken.gather(1, rows)
     return regions * taken[..., None], match.gather(1, rows), taken
-
-
-def shown_by(regions: Float[Tensor, "B P 4"], truths: Truths, *, near: float) -> Int64[Tensor, "B P"]:
-    """The object that each region overlaps most, where by `near` or more; else NOTHING, or IGNORED where most of it lies within a crowd."""
-    if not truths.boxes.shape[1]:
-        return torch.full(regions.shape[:2], NOTHING, device=regions.device)
-    shared = overlap(regions[:, :, None], truths.boxes[:, None])
-    most, which = shared.masked_fill(~truths.real[:, None], -1.0).max(dim=2)
-    within = overlap(regions[:, :, None], truths.boxes[:, None], truths.crowd[:, None])
-    crowded = (within * truths.crowd[:, None]).amax(2) > 0.5
-    return torch.where(most >= near, which, torch.where(crowded, IGNORED, NOTHING))
 
 
 @torch.no_grad()

@@ -143,21 +143,21 @@ Measure = Callable[[nn.Module, Tensor, Tensor], Measured]
 
 
 def matched(
-    places: Float[Tensor, "A 4"],
+    places: Float[Tensor, "*B A 4"],
     truths: Truths,
     *,
     near: float,
     far: float,
     best: str = "ties",
 ) -> Int64[Tensor, "B A"]:
-    """Which object each place shows: its number, NOTHING, or IGNORED.
+    """Which object each place shows: its number, NOTHING, or IGNORED. Places are the same in all pictures (A 4), or each has its own.
 
     It is the one that overlaps the place most, if by `near` or more (intersection over union); below `far` it is nothing, between
     the two, and within a crowd, it is ignored. The places that overlap an object more than all others do show something in any case:
     the object that overlaps them most (best="ties": Ren 2015, section 3.1.2), or that object itself (best="own": Liu 2016,
-    section 2.2).
+    section 2.2), unless best="" (Girshick 2015, section 2.3).
     """
-    count, number = len(places), truths.boxes.shape[1]
+    count, number = places.shape[-2], truths.boxes.shape[1]
     overlaps = places.new_full((len(truths.boxes), count), -1.0)
     which = torch.zeros_like(overlaps, dtype=torch.int64)
     crowded = torch.zeros_like(overlaps)
@@ -178,7 +178,7 @@ def matched(
         firsts.append(torch.where(highest > 0, place, count))
     made = torch.where(overlaps < near, IGNORED, which)
     made = torch.where((overlaps < far) & (crowded <= _CROWDED), NOTHING, made)
-    if best == "ties":
+    if best != "own":
         return torch.where(chosen, which, made)
     spare = torch.cat([made, made.new_zeros(len(made), 1)], dim=1)  # a place for objects that overlap none
     order = torch.arange(number, device=made.device).expand(len(made), -1)
@@ -186,10 +186,10 @@ def matched(
 
 
 def _shares(
-    places: Float[Tensor, "A 4"], corners: Float[Tensor, "B M 4"], crowd: Bool[Tensor, "B M"]
+    places: Float[Tensor, "*B A 4"], corners: Float[Tensor, "B M 4"], crowd: Bool[Tensor, "B M"]
 ) -> Float[Tensor, "B M A"]:
     """Intersection over union; with a crowd, over the place."""
-    left, top, right, bottom = places.unbind(1)
+    left, top, right, bottom = places[..., None, :, :].unbind(-1)
     x1, y1, x2, y2 = corners[..., None].unbind(2)
     shared = (torch.minimum(right, x2) - torch.maximum(left, x1)).clamp_(min=0)
     shared *= (torch.minimum(bottom, y2) - torch.maximum(top, y1)).clamp_(min=0)

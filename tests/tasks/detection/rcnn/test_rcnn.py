@@ -7,6 +7,8 @@ from PIL import Image
 
 from lamina import networks
 from lamina.core.errors import DataError, LaminaError
+from lamina.data.annotated import AnnotatedDataset
+from lamina.data.columns import Ragged
 from lamina.data.preprocess import Preprocess
 from lamina.tasks.detection.rcnn import RCNN, SelectiveSearch
 
@@ -99,6 +101,22 @@ def test_an_untrained_one_and_other_data_are_refused(data, trained, tmp_path):
     other.classes = ("blue", "white")
     with pytest.raises(DataError, match="The data has the classes blue, white"):
         trained.evaluate(other)
+
+
+def test_boxes_that_cover_nothing_teach_nothing_and_are_told(data, trained):
+    train = data[0]
+    columns = dict(train.columns)
+    wrong = np.array([[200.0, 200, 300, 300], [np.nan, 1, 20, 20], [50, 50, 20, 20]], np.float32)
+    told = {"labels": np.ones(3, np.int64), "boxes_xyxy": wrong}
+    for name, more in told.items():  # in the last picture
+        column = columns[name]
+        columns[name] = Ragged(np.concatenate([column.values, more]), np.append(column.ends[:-1], column.ends[-1] + 3))
+    spoilt = AnnotatedDataset(train.paths, columns, train.classes, task="detection", root=train.root)
+    with pytest.warns(UserWarning, match="2 boxes cover nothing of their picture"):
+        learnt = made(trained.kept.folder).fit(spoilt)
+    assert torch.equal(learnt.svms.weights, trained.svms.weights)
+    assert torch.equal(learnt.regressions.weights, trained.regressions.weights)
+    assert learnt.recall(spoilt) == trained.recall(train)
 
 
 def test_grey_files_are_seen_in_three_colours_that_are_alike(data, tmp_path):

@@ -17,9 +17,7 @@ from lamina.data.annotated import AnnotatedDataset
 from lamina.data.geometry import window
 from lamina.data.prepared import fitted
 from lamina.data.preprocess import Preprocess
-from lamina.metrics.coco import coco_scores
 from lamina.metrics.metric import Metric
-from lamina.metrics.voc import voc_scores
 from lamina.models import borrowed
 from lamina.networks.fast_rcnn import FastRCNN
 from lamina.networks.trunk import Trunk
@@ -27,7 +25,7 @@ from lamina.structures.batch import Batch, Logs
 from lamina.structures.detections import Detections
 from lamina.tasks.detection import decode, regions, targets
 from lamina.tasks.detection.decode import Suppression
-from lamina.tasks.detection.rcnn.rcnn import RCNN, coloured, met
+from lamina.tasks.detection.rcnn.rcnn import RCNN, coloured, met, scored, true_objects
 from lamina.training import Loop, Runtime, Update
 from lamina.training.runtime import evaluating
 
@@ -132,11 +130,7 @@ class FastRCNNDetector:
     def evaluate(self, dataset: AnnotatedDataset) -> dict[str, float]:
         """COCO's AP, AP50 and VOC's mean AP of a data set, 0 to 1."""
         met(dataset, None if self.net is None else self.classes, "Fast R-CNN")
-        found = self.predict(dataset, threshold=0.0)
-        truths = [dataset.annotation(index) for index in range(len(dataset))]
-        scores = coco_scores(truths, found, classes=dataset.classes)
-        mean_ap = voc_scores(truths, found, classes=dataset.classes).mean_ap
-        return {"AP": scores["AP"], "AP50": scores["AP50"], "mean_ap": mean_ap}
+        return scored(dataset, self.predict(dataset, threshold=0.0))
 
     def _found(self, picture: Tensor, threshold: float, path: str | None) -> Detections:
         if self.net is None:
@@ -161,7 +155,7 @@ class FastRCNNDetector:
         picture = coloured(dataset.paths.name(index))
         size = (int(picture.shape[1]), int(picture.shape[2]))
         proposals = in_input(self.proposing.propose(picture), self.preprocess, size)
-        image, known = fitted(picture, dataset.annotation(index, size), self.preprocess)
+        image, known = fitted(picture, true_objects(dataset, index, size), self.preprocess)
         return image, proposals, targets.Objects(max(len(known), 1), len(self.classes))(known)
 
 

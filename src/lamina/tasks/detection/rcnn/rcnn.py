@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,12 +33,14 @@ from lamina.models import borrowed
 from lamina.structures import boxes as box_arithmetic
 from lamina.structures.annotation import Annotation
 from lamina.structures.detections import Detections
+from lamina.tasks.detection import boxed
 from lamina.tasks.detection.rcnn import fine_tuning
 from lamina.tasks.detection.rcnn.features import Features, RegionFeatures
 from lamina.tasks.detection.rcnn.kept import Kept, key_of
 from lamina.tasks.detection.rcnn.proposals import Recall, SelectiveSearch, recall, truth_rows
 from lamina.tasks.detection.rcnn.regression import BoxRegressions
 from lamina.tasks.detection.rcnn.svm import Lazily, LinearSVMs, Regions
+from lamina.tasks.detection.targets import covering
 from lamina.training import Runtime
 
 _OVERLAP = 0.3  # of two boxes of a class: the better one stays
@@ -53,7 +55,10 @@ def coloured(picture: Any) -> UInt8[Tensor, "3 H W"]:
 
 
 def met(dataset: Any, known: tuple[str, ...] | None, name: str) -> tuple[str, ...]:
-    """The classes of data with boxes, which are those that are known if any are. Raises DataError for other data."""
+    """The classes of data with boxes, which are those that are known if any are.
+
+    Raises DataError for other data. Warns of boxes that cover nothing.
+    """
     if not isinstance(dataset, AnnotatedDataset) or "boxes_xyxy" not in dataset.columns:
         raise DataError(
             f"{name} was given {dataset if isinstance(dataset, AnnotatedDataset) else type(dataset).__name__}.",
@@ -66,7 +71,22 @@ def met(dataset: Any, known: tuple[str, ...] | None, name: str) -> tuple[str, ..
             f"This {name} knows {', '.join(known)}, in this order.",
             "For other classes make a new one.",
         )
+    boxed.examined(dataset)
     return tuple(dataset.classes)
+
+
+def true_objects(dataset: AnnotatedDataset, index: int, size: tuple[int, int]) -> Annotation:
+    """What stands in a picture of this (height, width), without boxes that cover nothing of it."""
+    return covering(dataset.annotation(index, size), size)
+
+
+def scored(dataset: AnnotatedDataset, found: Sequence[Detections]) -> dict[str, float]:
+    """COCO's AP, AP50 and VOC's mean AP, 0 to 1, of what was found in each picture of a data set."""
+    pictures = map(read, map(dataset.paths.name, range(len(dataset))))
+    truths = [true_objects(dataset, index, (each.height, each.width)) for index, each in enumerate(pictures)]
+    scores = coco_scores(truths, found, classes=dataset.classes)
+    mean_ap = voc_scores(truths, found, classes=dataset.classes).mean_ap
+    return {"AP": scores["AP"], "AP50": scores["AP50"], "mean_ap": mean_ap}
 
 
 class RCNN:
@@ -128,11 +148,10 @@ class RCNN:
         picture, proposals, truth = self._proposed(dataset, index)
         corners, labels = truth_rows(truth)
         together = torch.cat([corners, proposals])
-        near = truth if truth.boxes_xyxy is None else truth.objects(~box_arithmetic.is_degenerate(truth.boxes_xyxy))
         overlaps = torch.zeros(len(together), len(dataset.classes))
-        if near.boxes_xyxy is not None and near.labels is not None:  # crowds too: what is like them is no negative
-            shared = box_arithmetic.overlap(together[:, None], near.boxes_xyxy[None].float())
-            overlaps = overlaps.scatter_reduce(1, near.labels.expand(len(together), -1), shared, "amax")
+        if truth.boxes_xyxy is not None and truth.labels is not None:  # crowds too: what is like them is no negative
+            shared = box_arithmetic.overlap(together[:, None], truth.boxes_xyxy[None].float())
+            overlaps = overlaps.scatter_reduce(1, truth.labels.expand(len(together), -1), shared, "amax")
         which = torch.cat([labels, labels.new_full((len(proposals),), -1)])
         return Regions(self.features(picture, together).deep, overlaps, which)
 
@@ -202,11 +221,7 @@ class RCNN:
         """COCO's AP, AP50 and VOC's mean AP of a data set, 0 to 1, and the recall of the proposals."""
         self._meet(dataset)
         found = self.predict(dataset, threshold=_LEAST)
-        truths = [dataset.annotation(index) for index in range(len(dataset))]
-        scores, classes = coco_scores(truths, found, classes=dataset.classes), dataset.classes
-        mean_ap = voc_scores(truths, found, classes=classes).mean_ap
-        met = self.recall(dataset).to_dict()
-        return {"AP": scores["AP"], "AP50": scores["AP50"], "mean_ap": mean_ap, **met}
+        return {**scored(dataset, found), **self.recall(dataset).to_dict()}
 
     def recall(self, dataset: AnnotatedDataset) -> Recall:
         """How much of what is annotated the proposals meet."""
@@ -262,7 +277,7 @@ class RCNN:
 
     def _proposed(self, dataset: AnnotatedDataset, index: int) -> tuple[Tensor, Tensor, Annotation]:
         picture = coloured(dataset.paths.name(index))
-        return picture, self.propose(picture), dataset.annotation(index, (picture.shape[1], picture.shape[2]))
+        return picture, self.propose(picture), true_objects(dataset, index, (picture.shape[1], picture.shape[2]))
 
     def _searched(self, picture: Tensor) -> dict[str, Tensor]:
         return {"boxes": self.search(picture)}
