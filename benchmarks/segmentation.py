@@ -69,7 +69,8 @@ def main() -> None:
                 continue
             peer, own = PAIRS[name]
             runs, told = race(peer(), own(), own(), kind, batch, asked.engine, asked.precision)
-            print(f"{f'{name}, {kind} {batch}':<22}{row(in_turn(runs, asked.rounds))}  {told}", flush=True)
+            seconds = in_turn(runs, asked.rounds, warm=kind == "predict")
+            print(f"{f'{name}, {kind} {batch}':<22}{row(seconds)}  {told}", flush=True)
 
 
 def unet_of_smp() -> nn.Module:

@@ -11,14 +11,19 @@ HEADINGS = f"{'peer, ms':>10}{'theirs':>9}{'ours':>9}{'x theirs':>10}{'x ours':>
 
 
 def in_turn(
-    runs: Sequence[Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
+    runs: Sequence[Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter, *, warm: bool = False
 ) -> list[float]:
-    """Median seconds of each, after one call that is not counted; every second round runs in the other order."""
+    """Median seconds of each, after one call that is not counted; every second round runs in the other order.
+
+    `warm`: one more before each that is, for the threads of the one before still wait for work, actively.
+    """
     times: list[list[float]] = [[] for _ in runs]
     for each in runs:
         each()
     for number in range(rounds):
         for index in range(len(runs)) if number % 2 else reversed(range(len(runs))):
+            if warm:
+                runs[index]()
             begun = clock()
             runs[index]()
             times[index].append(clock() - begun)

@@ -7,11 +7,16 @@ import re
 import numpy as np
 import onnx
 import pytest
+import torch
+from torch import nn
 
+import lamina
 from lamina.core import progress
 from lamina.core.errors import LaminaError
-from lamina.export import writing
+from lamina.export import fastest, writing
+from lamina.export.checking import Reference
 from lamina.export.engines import OnnxEngine
+from lamina.export.samples import Samples
 
 pytestmark = pytest.mark.usefixtures("untimed")
 
@@ -59,3 +64,54 @@ def test_open_axes_have_names_that_a_person_knows(classifier, photos, tmp_path):
     assert model.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     inside = {length.dim_param for value in model.graph.value_info for length in value.type.tensor_type.shape.dim}
     assert not re.search(r"\bs\d+\b", " ".join(inside))
+
+
+@pytest.fixture
+def maps():
+    """A network that gives each pixel of 100 x 100 one of three classes, and what it answers to four pictures."""
+    torch.manual_seed(0)
+    x = torch.randint(0, 256, (4, 3, 100, 100), dtype=torch.uint8)
+    segmenter = lamina.Segmenter(
+        nn.Conv2d(3, 3, 1), classes=["a", "b", "c"], preprocess=lamina.Preprocess(size=100, resize="pad")
+    )
+    segmenter.fit(x, torch.zeros(4, 100, 100, dtype=torch.uint8), epochs=0, verbose=0, validation_split=0.0)
+    return Reference(segmenter.deployable(), Samples((x.numpy(),), "pictures"))
+
+
+class Instead:
+    """An engine that gives these answers, whatever it is asked."""
+
+    name, precision = "openvino", "float32"
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def __call__(self, *inputs):
+        return (self.answers[: len(inputs[0])],)
+
+
+@pytest.mark.parametrize(("pixels", "refused"), [(90, False), (110, True)])
+def test_of_maps_a_hundredth_of_the_pixels_may_lie_farther_apart(maps, pixels, refused):
+    answers = maps.answers[0].copy()
+    answers.reshape(4, 3, -1)[:, :, :pixels] += (
+        0.01  # as where a pooling takes another of two that are nearly equal: classes stay
+    )
+    told = fastest.judged(Instead(answers), "float32", maps)
+    assert told.agreement == 1.0
+    assert bool(told.reason) == refused
+
+
+@pytest.mark.parametrize(("pixels", "refused"), [(9, False), (11, True)])
+def test_of_maps_a_thousandth_of_the_pixels_may_be_of_another_class(maps, pixels, refused):
+    answers = maps.answers[0].copy()
+    answers[:, :, 0, :pixels] = np.roll(answers[:, :, 0, :pixels], 1, axis=1)
+    told = fastest.judged(Instead(answers), "float32", maps)
+    assert told.agreement == pytest.approx(1 - pixels / 10_000)
+    assert ("of the classes are those of torch" in told.reason) == refused
+    assert not fastest.judged(Instead(answers), "bfloat16", maps).reason
+
+
+def test_one_number_in_a_map_that_is_none_is_too_many(maps):
+    answers = maps.answers[0].copy()
+    answers[0, 0, 0, 0] = np.nan
+    assert "not finite" in fastest.judged(Instead(answers), "float32", maps).reason

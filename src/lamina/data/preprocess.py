@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -83,8 +83,17 @@ class Preprocess:
 
     def host_sized(self, image: Picture) -> tuple[UInt8[Tensor, "C H W"], tuple[int, int]]:
         """As `host`, and the (height, width) that the upright picture had: what is found in it goes back by data.geometry."""
+        if self.is_made(image):
+            return image.contiguous(), self.size
         plain = self._decoded(image)
         return self._resized(plain).permute(2, 0, 1).contiguous(), (plain.shape[0], plain.shape[1])
+
+    def is_made(self, image: Picture) -> TypeGuard[Tensor]:
+        """Whether a picture is uint8 C H W on the host, of these channels and this size, so that `host` would give it back."""
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.device.type != "cpu":
+            return False
+        shown_whole = self.resize != "crop" or self.crop == 1
+        return shown_whole and tuple(image.shape) == (self.channels, *self.size)
 
     def from_bytes(self, content: bytes, name: str) -> UInt8[Tensor, "H W C"]:
         """As `host_last`, of the bytes of a picture file that errors call `name`."""

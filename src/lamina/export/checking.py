@@ -22,6 +22,8 @@ BATCH = 16  # samples a batch, when it is checked and when it is timed
 # they were tried on few networks.
 TOLERANCES: Mapping[str, float] = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.5}
 LEAST_AGREEMENT = 0.99  # of the classes, for a file as for an engine
+_OF_PIXELS = 0.999  # of the classes in maps, in float32
+_FAR_PIXELS = 0.01  # of a map may lie farther apart: where two pixels are nearly equal, SegNet's pooling takes either
 DETECTIONS = "detections"  # the name of answers that are boxes (B D 6), which are compared one by one
 _HALF = 0.5
 TIE = 1e-3  # two classes are equally probable below it, and neither is wrong
@@ -33,7 +35,8 @@ _FEWEST_RUNS = 2
 class Check:
     """Answers of one engine beside torch's in float32.
 
-    `largest_difference` is absolute for probabilities, and for other answers a share of the largest one. `agreement` is the
+    `largest_difference` is absolute for probabilities (of maps that of all but a hundredth of the pixels), and for other answers a share
+    of the largest one. `agreement` is the
     share of samples with the same class (of several labels: the share of labels; of detections: of boxes that both found, which
     `alike` says), None where answers are neither.
     `per_s` are samples a second in batches of at most 16, and `torch_per_s` those of torch in the same run.
@@ -115,7 +118,9 @@ class Reference:
                 return float("inf")
             scale = 1.0 if name == "probs" else max(float(np.abs(a).max(initial=0)), 1e-12)
             apart = np.abs(a.astype(np.float64) - b) / scale
-            largest = max(largest, float(np.where(np.isnan(apart), np.inf, apart).max(initial=0)))
+            apart = np.where(np.isnan(apart), np.inf, apart)
+            far = _all_but(_FAR_PIXELS, apart.max(axis=1)) if self._is_map(a) else float(apart.max(initial=0))
+            largest = max(largest, far)
         return largest
 
     def agreement(self, came: Arrays) -> float | None:
@@ -133,6 +138,13 @@ class Reference:
             same = chosen > wanted.max(1) - TIE
         return float(same.mean())
 
+    def least_agreement(self, precision: str) -> float:
+        """The share of samples, or of pixels, that are to keep their class."""
+        return _OF_PIXELS if precision == "float32" and self._is_map(self.answers[0]) else LEAST_AGREEMENT
+
+    def _is_map(self, answer: npt.NDArray[Any]) -> bool:
+        return self.deployable.answers == ("probs",) and answer.ndim == 4
+
     @property
     def alike(self) -> str:
         """What `agreement` counts."""
@@ -147,6 +159,13 @@ class Reference:
             inputs = larger(self.samples.part(0, 2))
             self._larger = inputs, self.engine(*inputs)
         return self._larger
+
+
+def _all_but(share: float, apart: npt.NDArray[np.float64]) -> float:
+    """What this share of the numbers lies above, infinite where any of them is."""
+    if not np.isfinite(apart).all():
+        return float("inf")
+    return float(np.quantile(apart, 1 - share, method="higher")) if apart.size else 0.0
 
 
 def _rows(answers: Arrays, count: int) -> Arrays:

@@ -27,6 +27,9 @@ Arrays = tuple[npt.NDArray[Any], ...]
 
 _OF_TORCH = ("float32", "bfloat16")
 _OF_OPENVINO = {"float32": "f32", "bfloat16": "bf16"}
+_AT_ONCE = (
+    600_000  # bytes of inputs: larger batches are up to 6 % slower in OpenVINO, for what they make leaves the cache
+)
 
 
 class Engine(Protocol):
@@ -122,7 +125,7 @@ class OnnxEngine:
 
 
 class OpenVinoEngine:
-    """An ONNX model (its bytes) in OpenVINO on this machine's processor: all threads work on one batch."""
+    """An ONNX model (its bytes) in OpenVINO on this machine's processor: all threads work on one batch, some of it at a time."""
 
     name = "openvino"
 
@@ -145,12 +148,21 @@ class OpenVinoEngine:
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests: each answers one batch at a time
 
     def __call__(self, *inputs: npt.NDArray[Any]) -> Arrays:
-        request = self._request()
+        request, count = self._request(), len(inputs[0])
+        step = max(1, _AT_ONCE * count // max(1, sum(value.nbytes for value in inputs)))
+        whole: Arrays = ()
         try:
-            request.infer({at: np.ascontiguousarray(value) for at, value in enumerate(inputs)})
-            return tuple(_float32(np.array(value.data)) for value in request.output_tensors)
+            for start in range(0, max(count, 1), step):
+                part = slice(start, start + step)
+                request.infer({at: np.ascontiguousarray(value[part]) for at, value in enumerate(inputs)})
+                answers = [value.data for value in request.output_tensors]
+                if not whole:
+                    whole = tuple(np.empty((count, *value.shape[1:]), np.float32) for value in answers)
+                for mine, value in zip(whole, answers, strict=True):
+                    mine[part] = value
         finally:
             self._idle.put(request)
+        return whole
 
     def _request(self) -> Any:
         try:

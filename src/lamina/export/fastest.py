@@ -14,7 +14,7 @@ from torch import nn
 
 from lamina.core.errors import MissingExtraError, unknown_name
 from lamina.export import remembered
-from lamina.export.checking import LEAST_AGREEMENT, TOLERANCES, Reference
+from lamina.export.checking import TOLERANCES, Reference
 from lamina.export.deployable import Deployable
 from lamina.export.engines import Arrays, Engine
 from lamina.export.made_engines import ENGINES, Maker
@@ -250,9 +250,9 @@ def _judged(timing: Timing, reference: Reference, answers: Arrays) -> Timing:
     timing = dataclasses.replace(timing, difference=difference, agreement=agreement, alike=reference.alike)
     if not np.isfinite(difference):
         return dataclasses.replace(timing, reason="its answers are not finite, or of another shape")
-    if agreement is not None and agreement < LEAST_AGREEMENT:
+    if agreement is not None and agreement < reference.least_agreement(timing.precision):
         return dataclasses.replace(
-            timing, reason=f"only {100 * agreement:.1f} % of the {reference.alike} are those of torch"
+            timing, reason=f"only {100 * agreement:.4g} % of the {reference.alike} are those of torch"
         )
     # Below float32 probabilities may move, as long as the classes stay.
     if difference > TOLERANCES[timing.precision] and (timing.precision == "float32" or agreement is None):

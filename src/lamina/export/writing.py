@@ -96,7 +96,7 @@ def write(
             told = f"{len(compared)} {compared.told}"
             limit = TOLERANCES[precision] if tolerance is None else tolerance
             made = Exported(target, FORMATS[target.suffix], precision, len(content), sizes, told, limit, tuple(checks))
-            _require(made, agreement=LEAST_AGREEMENT if agreement is None else agreement)
+            _require(made, agreement=reference.least_agreement(precision) if agreement is None else agreement)
     except OSError as error:
         raise LaminaError(
             f"{target} could not be written ({error.strerror or error}).",

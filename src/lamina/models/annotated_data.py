@@ -188,14 +188,15 @@ def shown(value: Any, preprocess: Preprocess, task: str, on_error: pictures.OnEr
     if is_video(value):
         for frames in videos.together(videos.opened(value)):
             sized = [preprocess.host_sized(frame) for frame in frames]
-            yield Shown(torch.stack([image for image, _ in sized]), list(frames), [size for _, size in sized])
+            yield Shown(_together([image for image, _ in sized]), list(frames), [size for _, size in sized])
         return
     each = one_by_one(value, preprocess, task)
     faults: list[str] = []
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(each), _CHUNK):
             some = each[start : start + _CHUNK]
-            read = list(pool.map(lambda picture: _tried(preprocess, picture), some))
+            each_of = map if all(map(preprocess.is_made, some)) else pool.map  # else threads cost more than they save
+            read = list(each_of(lambda picture: _tried(preprocess, picture), some))
             wrong = [error for error in read if isinstance(error, DataError)]
             if wrong and len(each) == 1:
                 raise wrong[0]
@@ -206,12 +207,20 @@ def shown(value: Any, preprocess: Preprocess, task: str, on_error: pictures.OnEr
                 (found, source) for found, source in zip(read, some, strict=True) if not isinstance(found, DataError)
             ]
             if good:
-                images = torch.stack([found[0] for found, _ in good])
-                yield Shown(images, [source for _, source in good], [found[1] for found, _ in good])
+                yield Shown(
+                    _together([found[0] for found, _ in good]),
+                    [source for _, source in good],
+                    [found[1] for found, _ in good],
+                )
     if faults and (on_error == "raise" or len(faults) == len(each)):
         raise pictures.unreadable(faults, len(each))
     if faults:
         pictures.tell_left_out(faults, len(each))
+
+
+def _together(images: Sequence[Tensor]) -> UInt8[Tensor, "B C H W"]:
+    """One batch, made by numpy: torch's threads would go on waiting for work for a while, beside those of the engine that answers."""
+    return torch.from_numpy(np.stack([image.numpy() for image in images]))
 
 
 def _tried(preprocess: Preprocess, picture: Any) -> tuple[Tensor, tuple[int, int]] | DataError:

@@ -96,7 +96,8 @@ class Engines:
             return np.concatenate(done)
         if built is None:
             return np.concatenate([*done, otherwise(images, len(images))])
-        return np.concatenate([*done, *_batches(built, images, min(batch_size, BATCH))])
+        done += _batches(built, images, min(batch_size, BATCH))
+        return done[0] if len(done) == 1 else np.concatenate(done)
 
     def _missing(self, model: Any, asked: tuple[str, str]) -> bool:
         """Whether no engine is there for what the model is now; those of what it was are dropped."""
