@@ -11,7 +11,11 @@ HEADINGS = f"{'peer, ms':>10}{'theirs':>9}{'ours':>9}{'x theirs':>10}{'x ours':>
 
 
 def in_turn(
-    runs: Sequence[Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter, *, warm: bool = False
+    runs: Sequence[Callable[[], Any]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    *,
+    warm: bool = False,
 ) -> list[float]:
     """Median seconds of each, after one call that is not counted; every second round runs in the other order.
 
