@@ -38,6 +38,7 @@ from torchvision.datasets import ImageFolder
 
 from lamina import Preprocess, data
 from lamina.data import FolderDataset, WorkerBatches
+from lamina.training import Runtime
 
 BATCH_SIZE = 64
 PREPROCESS = Preprocess(size=(224, 224), crop=0.875)
@@ -46,6 +47,7 @@ PREPROCESS = Preprocess(size=(224, 224), crop=0.875)
 def main() -> None:
     asked = options()
     torch.set_num_threads(1)
+    Runtime(device="cpu")  # as `fit` makes one: freed memory is kept, here and in everybody's workers
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made, "pictures")
         size = make(asked.folder, folder, count=asked.pictures, side=asked.side)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import mmap
 import time
+import weakref
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from lamina.data.pool import Pool, start_method
 from lamina.data.reader import Answer, Reader, Task, Unreadable, reads_files, undisturbed
 
 _AHEAD = 3  # batches that are read while one is trained on
+_LENT = 2  # batches in shared memory that are out at once: that which is trained on, and the next
 
 
 class Part(NamedTuple):
@@ -43,7 +45,8 @@ class Crew:
     def __init__(self, dataset: Any, share: int, *, workers: int, pin_memory: bool) -> None:
         self.busy, self.waited_s = False, 0.0
         self._workers, self._pin_memory = max(workers, 1), pin_memory
-        self._depth = 1 if workers == 0 else _AHEAD + 1 + 2 * workers // share
+        self._depth = 1 if workers == 0 else _AHEAD + _LENT + 2 * workers // share
+        self._lent = set[int]()  # slots of which somebody holds a batch
         self._slots = zeros_for_workers((self._depth, share, *shape_of(dataset)), shared=workers > 0)
         self._numbers = zeros_for_workers((self._depth, share * 8), shared=workers > 0).view(torch.int64)
         # The newest epoch; older work is dropped.
@@ -59,26 +62,27 @@ class Crew:
     ) -> Generator[tuple[Part, Read], None, None]:
         """The parts and what was read for them, in order; several are read ahead."""
         self.busy, self.waited_s = True, 0.0
-        free, pending = list(range(self._depth)), deque[tuple[int, int, Part]]()
+        pending = deque[tuple[int, int, Part]]()
         try:
             while True:
                 began = time.perf_counter()
-                while free and (part := next(parts, None)) is not None:
-                    slot = free.pop()
+                while (slot := self._free(pending)) is not None and (part := next(parts, None)) is not None:
                     pending.append((self._start(epoch_key, slot, part, unreadable), slot, part))
                 if not pending:
                     return
                 ticket, slot, part = pending.popleft()
                 answers = self._finish(ticket)
                 self.waited_s += time.perf_counter() - began
-                read = self._collected(slot, answers)
-                free.append(slot)
-                yield part, read
+                yield part, self._collected(slot, answers)
         except GeneratorExit:
             self._drop()
             raise
         finally:
             self.busy = False
+
+    def _free(self, pending: Iterable[tuple[int, int, Part]]) -> int | None:
+        """A slot that nobody reads into, and of which nobody holds a batch."""
+        return min({*range(self._depth)} - {slot for _, slot, _ in pending} - self._lent, default=None)
 
     def _drop(self) -> None:
         """Tells the workers that nobody waits for what they are reading, and waits until they have stopped writing."""
@@ -146,15 +150,28 @@ class Crew:
             key=lambda entry: entry[0],
         )
         rows = torch.tensor([row for row, _, _ in filled], dtype=torch.int64)
-        source = self._slots[slot]
         whole = len(rows) == (int(rows[-1]) + 1 if len(rows) else 0)
-        kept = source[: len(rows)] if whole else source[rows]
-        images = torch.empty(kept.shape, dtype=torch.uint8, pin_memory=self._pin_memory).copy_(kept)
+        images = self._handed_out(slot, len(rows)) if whole else self._slots[slot][rows]
+        if self._pin_memory:
+            images = images.pin_memory()
         goals = [target for _, _, target in filled]
         targets = torch.as_tensor(np.stack(goals) if goals and isinstance(goals[0], np.ndarray) else np.asarray(goals))
         used = torch.tensor([index for _, index, _ in filled], dtype=torch.int64)
         faults = {index: text for answer in answers for index, text in answer.faults.items()}
         return Read(images.permute(0, 3, 1, 2), targets, used, rows, faults)
+
+
+    def _handed_out(self, slot: int, count: int) -> Tensor:
+        """The first pictures of a slot, without copying them: until nobody holds them any more nothing else is read into it.
+
+        Who keeps several batches gets copies: the last slots are needed for reading.
+        """
+        if len(self._lent) >= min(_LENT, self._depth - 1):
+            return self._slots[slot, :count].clone()
+        held = self._slots[slot, :count].numpy()
+        self._lent.add(slot)
+        weakref.finalize(held, self._lent.discard, slot).atexit = False
+        return torch.from_numpy(held)  # which, like all views of it, holds that array
 
 
 def zeros_for_workers(shape: tuple[int, ...], *, shared: bool) -> Tensor:
