@@ -111,6 +111,25 @@ def test_of_maps_a_thousandth_of_the_pixels_may_be_of_another_class(maps, pixels
     assert not fastest.judged(Instead(answers), "bfloat16", maps).reason
 
 
+def test_one_map_that_is_all_wrong_is_too_much_among_hundreds(maps):
+    answers, wanted = (np.repeat(maps.answers[0], 50, axis=0) for _ in range(2))
+    answers[7] += 0.05
+    assert maps.difference((wanted,), (answers,)) == pytest.approx(0.05, abs=1e-6)
+
+
+def test_wrong_classes_along_an_edge_of_larger_pictures_are_found(maps):
+    class Edge(Instead):
+        def __call__(self, *inputs):
+            answers = maps.engine(*inputs)[0]
+            if answers.shape[2] > 100:
+                answers[:, :, 0] = np.roll(answers[:, :, 0], 1, axis=1)
+            return (answers,)
+
+    assert maps.takes_other_sizes(maps.engine, tolerance=1e-3)
+    assert not maps.takes_other_sizes(Edge(None), tolerance=1e-3)
+    assert maps.check(Edge(None), other_size=True).agreement < 0.999
+
+
 def test_one_number_in_a_map_that_is_none_is_too_many(maps):
     answers = maps.answers[0].copy()
     answers[0, 0, 0, 0] = np.nan

@@ -52,6 +52,15 @@ def test_a_videos_results_come_frame_by_frame_in_its_own_size(segmenter, drive):
     assert np.diff(middles).mean() == pytest.approx(1.0, abs=0.2)
 
 
+def test_frames_may_be_seen_in_tiles(segmenter, drive):
+    results = segmenter.predict(drive, tile=32)
+    assert iter(results) is results
+    made = list(results)
+    assert [each.size for each in made] == [(48, 64)] * 40
+    whole = list(segmenter.predict(drive, engine="torch"))
+    assert np.mean([(a.class_map == b.class_map).mean() for a, b in zip(made, whole, strict=True)]) > 0.95
+
+
 def test_no_more_frames_are_read_than_are_answered_together(segmenter, drive, monkeypatch):
     read = []
     frames = Video.__iter__

@@ -38,7 +38,11 @@ def export(
     ] = None,
     agreement: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Least share of the pictures that keep their class. [default: 0.99]"),
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Least share of the pictures that keep their class. [default: 0.99, of the pixels of maps in float32 0.999]",
+        ),
     ] = None,
     engine: Annotated[
         list[str] | None,

@@ -160,7 +160,6 @@ class Crew:
         faults = {index: text for answer in answers for index, text in answer.faults.items()}
         return Read(images.permute(0, 3, 1, 2), targets, used, rows, faults)
 
-
     def _handed_out(self, slot: int, count: int) -> Tensor:
         """The first pictures of a slot, without copying them: until nobody holds them any more nothing else is read into it.
 

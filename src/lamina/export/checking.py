@@ -23,7 +23,8 @@ BATCH = 16  # samples a batch, when it is checked and when it is timed
 TOLERANCES: Mapping[str, float] = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.5}
 LEAST_AGREEMENT = 0.99  # of the classes, for a file as for an engine
 _OF_PIXELS = 0.999  # of the classes in maps, in float32
-_FAR_PIXELS = 0.01  # of a map may lie farther apart: where two pixels are nearly equal, SegNet's pooling takes either
+# Of maps so many pixels may lie farther apart, and of a single one: where two pixels are nearly equal, SegNet's pooling takes either.
+_FAR_PIXELS, _FAR_OF_ONE = 0.01, 0.05
 DETECTIONS = "detections"  # the name of answers that are boxes (B D 6), which are compared one by one
 _HALF = 0.5
 TIE = 1e-3  # two classes are equally probable below it, and neither is wrong
@@ -35,10 +36,9 @@ _FEWEST_RUNS = 2
 class Check:
     """Answers of one engine beside torch's in float32.
 
-    `largest_difference` is absolute for probabilities (of maps that of all but a hundredth of the pixels), and for other answers a share
-    of the largest one. `agreement` is the
-    share of samples with the same class (of several labels: the share of labels; of detections: of boxes that both found, which
-    `alike` says), None where answers are neither.
+    `largest_difference` is absolute for probabilities (of maps that of all but a hundredth of the pixels, and but a twentieth of those of
+    one), and for other answers a share of the largest one. `agreement` is the share of samples with the same class (of several labels: the
+    share of labels; of detections: of boxes that both found, which `alike` says), None where answers are neither.
     `per_s` are samples a second in batches of at most 16, and `torch_per_s` those of torch in the same run.
     """
 
@@ -93,6 +93,8 @@ class Reference:
             inputs, answers = self._at_another_size()
             told.append((answers, engine(*inputs)))
         agreement = self.agreement(told[0][1])
+        if self._is_map(self.answers[0]):  # whose few pixels that may lie apart might all be at an edge
+            agreement = min(_same_classes(wanted[0], came[0]) for wanted, came in told)
         fast, slow = _rates([engine, self.engine], self.samples.part(0, BATCH))
         return Check(engine.name, max(self.difference(*pair) for pair in told), agreement, fast, slow, self.alike)
 
@@ -100,7 +102,9 @@ class Reference:
         """Whether the engine answers pictures of another size, as torch does."""
         inputs, answers = self._at_another_size()
         try:
-            return self.difference(answers, engine(*inputs)) <= tolerance
+            came = engine(*inputs)
+            same = not self._is_map(answers[0]) or _same_classes(answers[0], came[0]) >= _OF_PIXELS
+            return same and self.difference(answers, came) <= tolerance
         except Exception:  # a runtime raises what it likes for a shape that does not fit
             return False
 
@@ -119,7 +123,7 @@ class Reference:
             scale = 1.0 if name == "probs" else max(float(np.abs(a).max(initial=0)), 1e-12)
             apart = np.abs(a.astype(np.float64) - b) / scale
             apart = np.where(np.isnan(apart), np.inf, apart)
-            far = _all_but(_FAR_PIXELS, apart.max(axis=1)) if self._is_map(a) else float(apart.max(initial=0))
+            far = _pixels_apart(apart.max(axis=1)) if self._is_map(a) else float(apart.max(initial=0))
             largest = max(largest, far)
         return largest
 
@@ -133,10 +137,8 @@ class Reference:
         wanted, probs = self.answers[0], came[0]
         if self.deployable.description.get("multi_label"):
             same = ((wanted >= 0.5) == (probs >= 0.5)) | (np.abs(wanted - 0.5) < TIE)
-        else:
-            chosen = np.take_along_axis(wanted, probs.argmax(1)[:, None], 1)[:, 0]
-            same = chosen > wanted.max(1) - TIE
-        return float(same.mean())
+            return float(same.mean())
+        return _same_classes(wanted, probs)
 
     def least_agreement(self, precision: str) -> float:
         """The share of samples, or of pixels, that are to keep their class."""
@@ -161,11 +163,22 @@ class Reference:
         return self._larger
 
 
-def _all_but(share: float, apart: npt.NDArray[np.float64]) -> float:
-    """What this share of the numbers lies above, infinite where any of them is."""
+def _same_classes(wanted: npt.NDArray[Any], probs: npt.NDArray[Any]) -> float:
+    """The share of the same classes; those that are as probable to within TIE are the same."""
+    if wanted.shape != probs.shape:
+        return 0.0
+    chosen = np.take_along_axis(wanted, probs.argmax(1)[:, None], 1)[:, 0]
+    return float((chosen > wanted.max(1) - TIE).mean())
+
+
+def _pixels_apart(apart: npt.NDArray[np.float64]) -> float:
+    """How far pixels (B H W) lie apart but for those few that may; infinite where any of them does."""
     if not np.isfinite(apart).all():
         return float("inf")
-    return float(np.quantile(apart, 1 - share, method="higher")) if apart.size else 0.0
+    if not apart.size:
+        return 0.0
+    each = np.quantile(apart.reshape(len(apart), -1), 1 - _FAR_OF_ONE, axis=1, method="higher")
+    return max(float(each.max()), float(np.quantile(apart, 1 - _FAR_PIXELS, method="higher")))
 
 
 def _rows(answers: Arrays, count: int) -> Arrays:

@@ -23,7 +23,7 @@ from lamina.core import export_texts, progress
 from lamina.core.errors import DataError, LaminaError, MissingExtraError, unknown_name
 from lamina.core.files import replacing
 from lamina.export import int8, metadata, onnx_file, samples, translations
-from lamina.export.checking import LEAST_AGREEMENT, TOLERANCES, Check, ModuleEngine, Reference
+from lamina.export.checking import TOLERANCES, Check, ModuleEngine, Reference
 from lamina.export.deployable import Deployable
 from lamina.export.engines import Engine, OnnxEngine, OpenVinoEngine
 from lamina.export.exported import Exported
@@ -129,7 +129,7 @@ def _checked(path: str | os.PathLike[str], precision: str, tolerance: float | No
         raise LaminaError(
             f"agreement is {agreement}.",
             "A share of the classes, 0 to 1, was expected.",
-            f"Leave it out for {LEAST_AGREEMENT}.",
+            "Leave it out for the usual one.",
         )
     return target
 

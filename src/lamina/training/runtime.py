@@ -110,7 +110,7 @@ class Runtime:
     def put(self, value: Tensor) -> Tensor:
         """The tensor on the device; four-dimensional ones in channels-last if so chosen."""
         if value.device != self.device:
-            value = value.to(self.device, non_blocking=True)
+            value = value.to(self.device, non_blocking=self.pins)  # else the host may write there again too soon
         if self.channels_last and value.dim() == 4:
             return value.contiguous(memory_format=torch.channels_last)
         return value

@@ -163,6 +163,7 @@ def test_labels_of_other_pictures_are_named_and_are_an_error_where_there_are_no_
     write(coco8 / "labels/train/empty.txt", "\n")
     write(coco8 / "images/train/notes.txt", "taken in spring")
     write(coco8 / "anchors.txt", "1 2 3 4 5 6")
+    (coco8 / "labels/train/notizen.txt").write_bytes("in Köln".encode("latin-1"))
     with pytest.warns(
         UserWarning, match=r"1 of 3 files of labels cannot be used: .*elsewhere\.txt: no picture is called elsewhere"
     ):

@@ -129,6 +129,14 @@ def test_classes_that_validation_alone_shows_are_told(small: Any, tmp_path: Path
         )
 
 
+def test_other_classes_in_validation_are_refused(small: Any, tmp_path: Path) -> None:
+    images, told = small.shapes()
+    train, held = stored(tmp_path / "train", images, told), stored(tmp_path / "held", images, told)
+    held.classes = ("square", "disc", "star")
+    with pytest.raises(LaminaError, match="The data has the classes square, disc, star"):
+        small.narrow().fit(train, validation_data=held, epochs=1, verbose=0)
+
+
 def test_as_many_annotations_as_pictures_are_asked_for(small: Any) -> None:
     images, told = small.shapes()
     with pytest.raises(DataError, match="x has 8 pictures and y has 7 annotations"):

@@ -128,6 +128,20 @@ def test_a_class_that_the_data_lacks_is_left_out_and_said(capsys):
     assert figures["mean_iou"] == pytest.approx(np.nanmean(scores.iou[:2]))
 
 
+def test_a_class_that_validation_lacks_is_said_by_fit(capsys):
+    model, x, y = trained()
+    model.fit(x, y, epochs=1, validation_data=(x, np.where(y == 2, 255, y)), verbose=0)
+    assert "No validation pixel is of 2: left out of the means over classes." in capsys.readouterr().err
+    model.fit(x, y, epochs=1, validation_data=(x, y), verbose=0)
+    assert "No validation pixel" not in capsys.readouterr().err
+
+
+def test_boundaries_are_measured_where_asked():
+    model, x, y = trained(8)
+    model.compile(metrics=["boundary_f1"])
+    assert 0 < model.evaluate(x, y)["boundary_f1"] <= 1
+
+
 def test_nothing_but_ignored_pixels_cannot_be_scored():
     model, x, y = trained()
     with pytest.raises(DataError, match="No pixel of the 8 maps has a class"):
@@ -141,7 +155,7 @@ def test_an_unreadable_picture_is_left_out_of_the_figures_and_named(tmp_path):
         paths.append(tmp_path / f"{number}.png")
         Image.fromarray(image.transpose(1, 2, 0)).save(paths[-1])
     paths[3].write_bytes(b"nothing")
-    with pytest.warns(UserWarning, match=r"1 of 8 pictures cannot be read.*\n.*3\.png"):
+    with pytest.warns(UserWarning, match=r"1 of 8 pictures, or their maps, cannot be used.*\n.*3\.png"):
         figures = model.evaluate(paths, y)
     rest = [number for number in range(8) if number != 3]
     assert figures == pytest.approx(model.evaluate(x[rest], y[rest]))

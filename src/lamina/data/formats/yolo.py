@@ -248,9 +248,11 @@ class _LabelFiles:
         pictures = [name for name in self._tree.names if is_picture(name)]
         called, folders = set(map(stem, pictures)), {name.rpartition("/")[0] for name in pictures}
         apart = (name for each, names in self._by_stem.items() if each not in called for name in names)
-        return [
-            name
-            for name in apart
-            if (name.rpartition("/")[0] in folders or "labels" in name.split("/")[:-1])
-            and _begin_with_numbers(self._tree, [name])
-        ]
+        near = (name for name in apart if name.rpartition("/")[0] in folders or "labels" in name.split("/")[:-1])
+        return [name for name in near if self._is_of_labels(name)]
+
+    def _is_of_labels(self, name: str) -> bool:
+        try:
+            return _begin_with_numbers(self._tree, [name])
+        except DataError:  # no text: somebody's notes
+            return False

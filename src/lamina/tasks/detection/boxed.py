@@ -68,8 +68,10 @@ def require_boxes(dataset: Annotated, most: int) -> None:
 
 def tell_unlearnt(train: Annotated, validation: Annotated) -> None:
     """Warns of classes that are in validation pictures and in no training picture."""
+    if tuple(validation.classes) != tuple(train.classes):
+        return  # which is refused with better words
     counts = validation.counts()
-    missing = np.flatnonzero((counts > 0) & (train.counts()[: len(counts)] == 0))
+    missing = np.flatnonzero((counts > 0) & (train.counts() == 0))
     if len(missing):
         told = [f"{train.classes[number]} ({counts[number]:,})" for number in missing.tolist()]
         several = len(told) > 1

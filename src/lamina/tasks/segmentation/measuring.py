@@ -68,8 +68,8 @@ class OwnPixels:
             raise all_unreadable(f"{last - first:,} pictures", faults)
         if faults:
             warn(
-                f"{len(faults):,} of {len(self.samples):,} pictures cannot be read; they are left out:\n"
-                f"{named(faults)}\nRepair these files, or delete them."
+                f"{len(faults):,} of {len(self.samples):,} pictures, or their maps, cannot be used; they are left out:\n"
+                f"{named(faults)}\nMend them, or delete them."
             )
 
     def _tried(self, number: int) -> tuple[Tensor, Tensor, Tensor] | DataError:

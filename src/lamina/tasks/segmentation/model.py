@@ -18,6 +18,7 @@ from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.augment import ProgressiveResize
 from lamina.data.prepared import Encode
 from lamina.data.preprocess import Preprocess
+from lamina.data.video import is_video
 from lamina.metrics import MeanIoU, Metric, SegmentationScores
 from lamina.models import annotated_data, borrowed, feed, file, objective, pictures, videos
 from lamina.models.annotated import AnnotatedModel
@@ -179,11 +180,14 @@ class Segmenter(AnnotatedModel):
         with self._averaged():
             figures = Loop(step).evaluate(samples)
         seen = step.seen.tolist()
-        absent = [name for name, count in zip(self.classes or (), seen, strict=True) if not count]
-        if absent and self.runtime.world.size == 1:
-            told = listed(absent)
-            print(f"{self.name}: No pixel is of {told}: left out of the means over classes.", file=sys.stderr)
+        if self.runtime.world.size == 1:
+            self._tell_absent([name for name, count in zip(self.classes or (), seen, strict=True) if not count])
         return figures
+
+    def _tell_absent(self, absent: Sequence[str], of: str = "") -> None:
+        if absent:
+            told = f"No {of}pixel is of {listed(absent)}: left out of the means over classes."
+            print(f"{self.name}: {told}", file=sys.stderr)
 
     def scores(self, x: Any = None, y: Any = None, batch_size: int = 16) -> SegmentationScores:
         """IoU and accuracy of each class, their means and the confusion of pixels, in the pictures' own; printing it gives a table.
@@ -223,6 +227,8 @@ class Segmenter(AnnotatedModel):
     def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Described, Any]:
         data, validation = super()._sets(x, y, weights, held, fraction)
         targets.require_classes(data.dataset)
+        if validation is not None and self.runtime.world.is_main:
+            self._tell_absent(targets.absent(validation), "validation ")
         if self._balance is not None:
             assert self._compiled is not None
             self._compiled = {
@@ -292,6 +298,9 @@ class Segmenter(AnnotatedModel):
             asked: dict[str, Any] = {"channels": self._prepared().channels, "tile": tile, "overlap": overlap}
             # a processor is no faster with several tiles at once, and they take memory
             answer = partial(self._plain, batch_size=1 if self.runtime.device.type == "cpu" else batch_size)
+            if is_video(x):
+                found = (tiling.tiled(frame, answer, self.classes or (), **asked) for frame in videos.opened(x))
+                return videos.given_back(x, found, single=False)
             each = annotated_data.one_by_one(x, self._prepared(), self.task)
             maps = tiling.each_tiled(each, answer, self.classes or (), on_error=on_error, **asked)
             return maps[0] if pictures.is_single(x, self._prepared().channels) else maps

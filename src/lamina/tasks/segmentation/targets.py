@@ -15,9 +15,11 @@ from torch import Tensor
 from lamina.core.errors import DataError
 from lamina.data.maps import stored
 from lamina.data.prepared import Prepared
+from lamina.models.annotated_data import Annotated
 from lamina.structures.annotation import IGNORED, Annotation
 
 _WIDE = (torch.uint16, torch.uint32, torch.uint64)  # of which torch knows no minimum
+_LOOKED_AT = 1000  # maps of validation, for classes that it lacks
 _COLOURED = ("RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
 
 
@@ -59,6 +61,25 @@ def require_classes(samples: Prepared) -> None:
             return
     if read:
         raise _ignored(f"{read:,} training maps")
+
+
+def absent(dataset: Annotated) -> list[str]:
+    """The classes of which no pixel is; none where more maps would have to be read than are worth it.
+
+    Reads no more of them than it has to: mostly the first few show all classes.
+    """
+    missing = set(range(len(dataset.classes)))
+    if len(dataset) > _LOOKED_AT:
+        return []
+    for number in range(len(dataset)):
+        try:
+            found = dataset[number][1].class_map
+        except DataError:  # which validation tells of
+            continue
+        missing -= set() if found is None else set(torch.unique(found).tolist())
+        if not missing:
+            break
+    return [dataset.classes[number] for number in sorted(missing)]
 
 
 def as_maps(y: object) -> list[UInt8[Tensor, "H W"]]:
