@@ -100,6 +100,12 @@ def test_a_changed_archive_is_indexed_anew(tmp_path):
     assert not archive.is_file(path / "a")
 
 
+def test_names_with_backslashes_are_read_as_folders(tmp_path):
+    path = packed(tmp_path / "x.zip", {"cats\\1.txt": b"x", "cats\\": b""})
+    assert archive.opened(path).names == ["cats/1.txt"]
+    assert archive.read_bytes(path / "cats/1.txt") == b"x"
+
+
 def test_names_that_lead_out_and_links_are_left_out(tmp_path):
     evil = {"../up": b"x", "/etc/shadow": b"x", "a/../../up": b"x", "C:\\boot": b"x", "fine/a..b": b"y"}
     for path in (packed(tmp_path / "x.zip", evil), packed(tmp_path / "x.tar", evil)):

@@ -208,7 +208,10 @@ class Archive:
                     "An open archive was expected.",
                     "Unpack it.",
                 )
-            yield entry.filename, entry.header_offset, entry.compress_size, entry.file_size, entry.compress_type
+            name = entry.filename.replace("\\", "/")  # some older tools of Windows write these
+            if name.endswith("/"):
+                continue
+            yield name, entry.header_offset, entry.compress_size, entry.file_size, entry.compress_type
 
     def _tar(self) -> Iterator[_Member]:
         if not self.path.lower().endswith(".tar"):

@@ -91,6 +91,10 @@ class ImageDataset(Labelled, Dataset[Sample]):
         made.sources = tuple(self.sources[index] for index in chosen.tolist()) if self.sources else ()
         return made
 
+    def origin(self, index: int) -> str:
+        """Where a picture came from: its source, or its number where nobody knows more."""
+        return self.sources[index] if self.sources else f"{self.name or 'picture'} [{index}]"
+
     def _contents(self) -> Iterable[bytes]:
         return (image.tobytes() for image in self.images.cpu().numpy())
 

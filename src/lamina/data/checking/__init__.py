@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from lamina.data.dataset import FolderDataset
 from lamina.data.formats.gathered import split_of
 from lamina.data.formats.image_folder import is_picture
 from lamina.data.formats.table_rows import ContradictionError
+from lamina.data.left_out import BARE, LeftOutWarning, listening
 from lamina.data.looking import refuse_misspelt
 from lamina.data.rows import SUFFIXES
 from lamina.data.splits import Splits
@@ -53,6 +55,7 @@ def check(
         found = _opened(data, format, task, findings)
         root = found.root
         if not found.parts:
+            _check_entries(root, findings)
             return findings.report(found.told, root, 0)
         warnings.simplefilter("ignore")  # of Pillow's: what it warns of is told as a fault
         pictures = Pictures(found.parts, found.more)
@@ -65,11 +68,17 @@ def check(
         check_duplicates(pictures, findings)
     if os.path.exists(root):
         check_count(len(pictures), root, findings)
-        inner = archive.inside(root)
-        if inner is not None or (os.path.isfile(root) and archive.is_archive(root)):
-            check_archive(inner[0] if inner else root, findings)
+        _check_entries(root, findings)
         check_shards(root, findings)
     return findings.report(found.told, root, len(pictures), found.tasks)
+
+
+def _check_entries(root: str, findings: Findings) -> None:
+    """What is in an archive that is or holds the data, where it can be opened at all."""
+    inner = archive.inside(root)
+    if inner is not None or (os.path.isfile(root) and archive.is_archive(root)):
+        with contextlib.suppress(DataError, OSError):  # which is told already
+            check_archive(inner[0] if inner else root, findings)
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,11 @@ def _opened(data: Any, format: str | None, task: str | None, findings: Findings)
     if path.is_file() and is_picture(path):
         return _Opened({"pictures": _loose([root], os.path.dirname(root))}, root, os.path.dirname(root))
     every = dict[str, Splits[Any] | DataError]()
-    with warnings.catch_warnings(record=True) as said:
+    left_out = dict[tuple[str, str], None]()  # each once, though several tasks are read
+    with (
+        warnings.catch_warnings(record=True) as said,
+        listening(lambda kind, text: left_out.setdefault((kind, text))),
+    ):
         warnings.simplefilter("always")
         try:
             if task is None:
@@ -108,8 +121,11 @@ def _opened(data: Any, format: str | None, task: str | None, findings: Findings)
             if not path.exists():
                 raise
             every[task or ""] = error
-    for text in dict.fromkeys(str(warning.message) for warning in said):
+    for text in dict.fromkeys(str(warning.message) for warning in said if warning.category is not LeftOutWarning):
         findings.add("doubt", "reader's warning", root, text)
+    for kind, text in left_out:
+        where, _, what = text.partition(": ")
+        findings.add("doubt" if kind == BARE else "error", kind, where if what else root, what or where)
     opened = {task: each for task, each in every.items() if isinstance(each, Splits)}
     wrong = [(task, each) for task, each in every.items() if isinstance(each, DataError)]
     if not opened:

@@ -26,7 +26,7 @@ from lamina.data.annotated import AnnotatedDataset
 from lamina.data.class_names import first_words
 from lamina.data.columns import Beside, Size
 from lamina.data.formats.image_folder import SPLITS, is_picture
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import BARE, LeftOut
 from lamina.data.maps import ClassMap, stored
 from lamina.data.pairing import pairs_by_stem
 from lamina.data.paths import Paths
@@ -73,7 +73,7 @@ def _challenge(tree: Tree) -> Mapping[str, AnnotatedDataset]:
     classes = _challenge_classes(tree)
     read = ClassMap([*range(len(classes) + 1)], [IGNORED, *range(len(classes))])
     found: dict[str, list[tuple[str, str]]] = {}
-    left_out = LeftOut(f"pictures of {tree.root}", "Put their maps into annotations/.")
+    left_out = LeftOut(f"pictures of {tree.root}", "Put their maps into annotations/.", kind=BARE)
     for folder in tree.folders("annotations"):
         pictures = [name for name in tree.files(f"images/{folder}") if is_picture(name)]
         pairs, alone, _ = pairs_by_stem(pictures, [n for n in tree.files(f"annotations/{folder}") if is_picture(n)])
@@ -103,7 +103,7 @@ def _challenge_classes(tree: Tree) -> tuple[str, ...]:
 def _full(tree: Tree) -> Mapping[str, AnnotatedDataset]:
     found: dict[str, list[tuple[str, str]]] = {}
     seen: Counter[str] = Counter()
-    left_out = LeftOut(f"pictures of {tree.root}", "Put their _seg.png and _atr.txt beside them.")
+    left_out = LeftOut(f"pictures of {tree.root}", "Put their _seg.png and _atr.txt beside them.", kind=BARE)
     pictures = {name.rpartition(".")[0]: name for name in tree.names if is_picture(name) and name.endswith(".jpg")}
     for start, name in pictures.items():
         if f"{start}{_SEG}" not in tree or f"{start}{_ATR}" not in tree:

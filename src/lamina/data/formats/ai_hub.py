@@ -29,7 +29,7 @@ from lamina.data.class_names import refuse_twins
 from lamina.data.formats.gathered import Objects, split_of, splits_of
 from lamina.data.formats.image_folder import is_picture
 from lamina.data.formats.named_pictures import NamedPictures, stem
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import BARE, MISSING, LeftOut
 from lamina.data.origins import Origins
 from lamina.data.paths import Paths
 from lamina.data.splits import Splits
@@ -65,9 +65,9 @@ def matches(tree: Tree) -> str:
 def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
     """The parts. Raises DataError naming file and line of JSON that breaks off, and the file that tells of no picture."""
     files, pictures, objects = _files(tree), NamedPictures(tree), Objects()
-    missing = LeftOut("annotations", "Put their pictures beside them, or into folders of the same names.")
+    missing = LeftOut("annotations", "Put their pictures beside them, or into folders of the same names.", kind=MISSING)
     wrong = LeftOut("objects", "See what this reader expects: help(lamina.data.formats.ai_hub).")
-    foreign = LeftOut("JSON files", "A JSON for each picture, with image and annotations, was expected.")
+    foreign = LeftOut("JSON files", "A JSON for each picture, with image and annotations, was expected.", kind=BARE)
     ids = _Ids()
     paths: list[str] = []
     sources: list[str] = []

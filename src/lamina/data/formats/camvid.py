@@ -17,7 +17,7 @@ from lamina.data.annotated import AnnotatedDataset
 from lamina.data.columns import Beside
 from lamina.data.formats.image_folder import SPLITS, is_picture
 from lamina.data.formats.named_pictures import NamedPictures
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import BARE, LeftOut
 from lamina.data.maps import ClassMap, stored
 from lamina.data.pairing import pairs_by_stem
 from lamina.data.paths import Paths
@@ -71,7 +71,9 @@ def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
     folders = [name for name in tree.folders() if f"{name}annot" in tree.folders()]
     if not folders:
         raise DataError(f"{tree.root} holds {tree.digest()}.", f"Expected {LOOKS_FOR}.", "Pass the folder above them.")
-    left_out = LeftOut(f"pictures and maps of {tree.root}", "Put a map of the same name beside each picture.")
+    left_out = LeftOut(
+        f"pictures and maps of {tree.root}", "Put a map of the same name beside each picture.", kind=BARE
+    )
     pairs = {name: _pairs(tree, name, left_out) for name in folders}
     left_out.tell(sum(map(len, pairs.values())) + left_out.count)
     maps_there = (annotated for found in pairs.values() for _, annotated in found)

@@ -21,7 +21,7 @@ from lamina.data.annotated import AnnotatedDataset
 from lamina.data.columns import Column, Fixed, Ragged
 from lamina.data.dataset import FolderDataset
 from lamina.data.formats.image_folder import is_picture
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import MISSING, LeftOut
 from lamina.data.origins import Origins
 from lamina.data.rows import numbers
 from lamina.data.splits import Splits
@@ -183,7 +183,7 @@ def _pictures(tree: Tree, table: _Table, *, aligned: bool) -> tuple[list[str], n
     kind = [name for name in both if ("align" in name.rpartition("/")[0].lower()) == aligned]
     for name in kind or both:
         found[name.rpartition("/")[2].partition(".")[0]] = name
-    left_out = LeftOut(f"pictures that {table.path} names", "Unpack all pictures beside the lists.")
+    left_out = LeftOut(f"pictures that {table.path} names", "Unpack all pictures beside the lists.", kind=MISSING)
     keys = []
     for key, row in table.rows.items():
         if key in found:

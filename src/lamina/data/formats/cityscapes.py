@@ -20,7 +20,7 @@ from lamina.core.errors import DataError
 from lamina.data.annotated import AnnotatedDataset
 from lamina.data.columns import Beside, Column, Size
 from lamina.data.formats.image_folder import SPLITS
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import BARE, LeftOut
 from lamina.data.maps import ClassMap, stored
 from lamina.data.paths import Paths
 from lamina.data.splits import Splits
@@ -76,7 +76,9 @@ def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
     """The splits that are there. Raises DataError where no picture has a map."""
     known = set(tree.names)
     found: dict[str, list[tuple[str, str]]] = {}
-    left_out = LeftOut(f"pictures of {tree.root}", f"Put their maps ({' or '.join(_READS[task])}) into gtFine.")
+    left_out = LeftOut(
+        f"pictures of {tree.root}", f"Put their maps ({' or '.join(_READS[task])}) into gtFine.", kind=BARE
+    )
     pictures = [name for name in tree.names if name.startswith("leftImg8bit/") and name.endswith(_PICTURE)]
     for name in pictures:
         split = SPLITS.get(name.split("/")[1], name.split("/")[1])

@@ -14,6 +14,7 @@ from typing import Any
 
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
+from lamina.data.left_out import BROKEN, MISSING, LeftOutWarning, tell_listener
 from lamina.data.tree import Tree, printable
 
 SECTIONS = ("images", "annotations", "categories")
@@ -35,6 +36,10 @@ class Faults:
         """Counts what is wrong with some entries of a file, of which `names` are the first or all."""
         before, listed = self._found.get((file, what), (0, []))
         if more := len(names) if count is None else count:
+            kind = MISSING if "not there" in what else BROKEN
+            tell_listener(
+                kind, f"{file}: {more:,} {what} ({', '.join(printable(str(name)) for name in names[:FIRST])})"
+            )
             listed = [*listed, *(printable(str(name)) for name in names[:FIRST])][:FIRST]
             self._found[file, what] = before + more, listed
 
@@ -45,7 +50,10 @@ class Faults:
                 f"  {file}: {count:,} {what} ({', '.join(names)}{', ...' if count > len(names) else ''})"
                 for (file, what), (count, names) in self._found.items()
             )
-            warn(f"Not everything in {root} could be used; the rest is read:\n{told}\nCorrect or complete these files.")
+            said = (
+                f"Not everything in {root} could be used; the rest is read:\n{told}\nCorrect or complete these files."
+            )
+            warn(said, LeftOutWarning)
 
 
 class Pictures:

@@ -30,7 +30,7 @@ from lamina.data.formats.gathered import Objects, split_of, splits_of
 from lamina.data.formats.image_folder import SPLITS
 from lamina.data.formats.markup import Element
 from lamina.data.formats.named_pictures import NamedPictures
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import BARE, MISSING, LeftOut
 from lamina.data.origins import Origins
 from lamina.data.paths import Paths
 from lamina.data.splits import Splits
@@ -66,8 +66,10 @@ def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
             f"{tree.root} holds {tree.digest()}.", f"Expected {LOOKS_FOR}.", "Pass the folder of annotations.xml."
         )
     pictures, objects = NamedPictures(tree), Objects("occluded")
-    missing = LeftOut("annotated pictures", "Put the pictures beside the annotations, under the names that these tell.")
-    strange = LeftOut("shapes", "Only boxes, polygons and masks are read.")
+    missing = LeftOut(
+        "annotated pictures", "Put the pictures beside the annotations, under the names that these tell.", kind=MISSING
+    )
+    strange = LeftOut("shapes", "Only boxes, polygons and masks are read.", kind=BARE)
     classes: dict[str, None] = {}
     paths: list[str] = []
     lines: list[int] = []

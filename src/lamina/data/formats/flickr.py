@@ -20,7 +20,7 @@ from lamina.data.annotated import AnnotatedDataset
 from lamina.data.columns import Texts
 from lamina.data.formats.image_folder import is_picture
 from lamina.data.formats.named_pictures import NamedPictures, stem
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import BARE, MISSING, LeftOut
 from lamina.data.origins import Origins
 from lamina.data.splits import Splits
 from lamina.data.tree import Tree
@@ -59,7 +59,11 @@ def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
     parts: dict[str, list[int]] = {}
     listed: set[int] = set()
     for split, name in _lists(tree):
-        left_out, chosen, total = LeftOut(f"pictures of {tree.path(name)}", "Fetch them, or take them out."), [], 0
+        left_out, chosen, total = (
+            LeftOut(f"pictures of {tree.path(name)}", "Fetch them, or take them out.", kind=MISSING),
+            [],
+            0,
+        )
         for line, text in tree.lines(name):
             total += 1
             row = rows.get(stem(text))
@@ -136,7 +140,9 @@ def _whole(
 ) -> tuple[AnnotatedDataset, dict[str, int]]:
     """All pictures that are there and have captions, and the row of each by its name without the ending."""
     pictures = NamedPictures(tree)
-    left_out = LeftOut(f"pictures with captions in {tree.path(source)}", "Unpack all pictures beside the text.")
+    left_out = LeftOut(
+        f"pictures with captions in {tree.path(source)}", "Unpack all pictures beside the text.", kind=MISSING
+    )
     names, kept = list[str](), list[str]()
     for called in captions:
         name = pictures.find(called)
@@ -146,7 +152,7 @@ def _whole(
             names.append(name)
             kept.append(called)
     left_out.tell(len(captions), bearable=True)
-    silent = LeftOut(f"pictures of {tree.root}", "Add their captions, or move them away.")
+    silent = LeftOut(f"pictures of {tree.root}", "Add their captions, or move them away.", kind=BARE)
     for name in sorted(set(pictures.names) - set(names)):
         silent.add(f"{name} has no caption")
     silent.tell(len(pictures.names), bearable=True)

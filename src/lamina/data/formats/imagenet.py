@@ -24,7 +24,7 @@ from lamina.data.class_names import first_words
 from lamina.data.dataset import FolderDataset
 from lamina.data.formats.image_folder import SPLITS, is_picture
 from lamina.data.formats.named_pictures import NamedPictures
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import MISSING, LeftOut
 from lamina.data.origins import Origins
 from lamina.data.rows import rows
 from lamina.data.splits import Splits
@@ -234,7 +234,9 @@ def _listed(tree: Tree) -> dict[str, FolderDataset]:
 
 
 def _from_list(tree: Tree, source: str, classes: tuple[str, ...], pictures: NamedPictures) -> FolderDataset:
-    left_out = LeftOut(f"pictures of {tree.path(source)}", "Put the pictures there, or take their lines out.")
+    left_out = LeftOut(
+        f"pictures of {tree.path(source)}", "Put the pictures there, or take their lines out.", kind=MISSING
+    )
     paths, labels, lines, total = list[str](), list[int](), list[int](), 0
     for line, text in tree.lines(source):
         total += 1

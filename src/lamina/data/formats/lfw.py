@@ -17,7 +17,7 @@ from lamina.data.annotated import AnnotatedDataset
 from lamina.data.columns import Beside, Column, Fixed
 from lamina.data.dataset import FolderDataset
 from lamina.data.formats.image_folder import SPLITS, is_picture
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import MISSING, LeftOut
 from lamina.data.origins import Origins
 from lamina.data.pairing import picture_beside
 from lamina.data.paths import Paths
@@ -95,7 +95,7 @@ def _pairs(tree: Tree, source: str) -> AnnotatedDataset:
     """The pairs of a list: "NAME 1 2" of one person, "NAME 1 OTHER 2" of two, after a line with the counts."""
     start = f"{source.split('/')[0]}/" if _split(source, "") else ""
     pictures = {person: name for name in tree.names if name.startswith(start) and (person := _person(name))}
-    left_out = LeftOut(f"pairs of {tree.path(source)}", "Unpack all pictures beside the list.")
+    left_out = LeftOut(f"pairs of {tree.path(source)}", "Unpack all pictures beside the list.", kind=MISSING)
     first, second, same, lines, total = list[str](), list[str](), list[bool](), list[int](), 0
     fold_pairs, folds = 0, list[int]()
     for line, text in tree.lines(source):

@@ -24,7 +24,7 @@ from lamina.data.annotated import AnnotatedDataset
 from lamina.data.columns import Beside
 from lamina.data.formats.camvid import NO_CLASS
 from lamina.data.formats.image_folder import SPLITS, is_picture
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import BARE, LeftOut
 from lamina.data.maps import ClassMap, stored
 from lamina.data.pairing import pairs_by_stem, stem
 from lamina.data.paths import Paths
@@ -100,7 +100,7 @@ def _filled(tree: Tree) -> list[str]:
 
 def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
     """The splits. Raises DataError where pictures and masks have no names in common, or the masks hold more values than classes."""
-    left_out = LeftOut(f"pictures and masks of {tree.root}", "Give each picture and its mask the same name.")
+    left_out = LeftOut(f"pictures and masks of {tree.root}", "Give each picture and its mask the same name.", kind=BARE)
     parts: dict[str, list[Pair]] = {}
     for (split, pictures, masks), _ in _found(tree):
         pairs, alone, left = pairs_by_stem(pictures, masks, ending=_ending(pictures, masks))

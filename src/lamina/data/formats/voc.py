@@ -40,7 +40,7 @@ from lamina.data.formats.image_folder import few
 from lamina.data.formats.markup import Element
 from lamina.data.formats.named_pictures import NamedPictures, stem
 from lamina.data.formats.voc_maps import PaletteMap, labelmap
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import MISSING, LeftOut
 from lamina.data.origins import Origins
 from lamina.data.paths import Paths
 from lamina.data.splits import Splits
@@ -100,7 +100,9 @@ def _detection(tree: Tree) -> Splits[AnnotatedDataset]:
     listed = _listed(tree, "Main", files)
     wanted = {key for keys in listed.values() for key in keys}
     objects = Objects("truncated", "occluded", "pose")
-    missing = LeftOut("annotations", "Put their pictures into JPEGImages, under the names of the XML files.")
+    missing = LeftOut(
+        "annotations", "Put their pictures into JPEGImages, under the names of the XML files.", kind=MISSING
+    )
     unboxed = LeftOut("objects", "Draw a box around each.")
     rows: dict[str, int] = {}
     paths: list[str] = []
@@ -262,7 +264,7 @@ def _segmentation(tree: Tree) -> Splits[AnnotatedDataset]:
         for folder in _MASKS
     )
     pictures, listed = NamedPictures(tree, apart=_MASKS), _listed(tree, "Segmentation", masks)
-    missing = LeftOut("masks", "Put their pictures into JPEGImages, under the names of the masks.")
+    missing = LeftOut("masks", "Put their pictures into JPEGImages, under the names of the masks.", kind=MISSING)
     rows: dict[str, int] = {}
     paths: list[str] = []
     for key, mask in masks.items():

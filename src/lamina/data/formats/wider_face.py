@@ -22,7 +22,7 @@ from lamina.data.annotated import AnnotatedDataset
 from lamina.data.formats.gathered import Objects, splits_of, unlabelled
 from lamina.data.formats.image_folder import is_picture
 from lamina.data.formats.named_pictures import NamedPictures
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import MISSING, LeftOut
 from lamina.data.origins import Origins
 from lamina.data.paths import Paths
 from lamina.data.splits import Splits
@@ -56,7 +56,7 @@ def _lists(tree: Tree) -> dict[str, str]:
 def open_tree(tree: Tree, task: str) -> Splits[AnnotatedDataset]:
     """The parts that there are. Raises DataError naming file and line of what is no name, number or face."""
     lists, pictures, objects = _lists(tree), NamedPictures(tree), Objects(*_ATTRIBUTES)
-    missing = LeftOut("pictures", "Copy them to WIDER_train/images/, and so on.")
+    missing = LeftOut("pictures", "Copy them to WIDER_train/images/, and so on.", kind=MISSING)
     paths: list[str] = []
     lines: list[int] = []
     files: list[int] = []

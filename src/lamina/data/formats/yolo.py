@@ -32,7 +32,7 @@ from lamina.data.formats.gathered import Objects, splits_of
 from lamina.data.formats.image_folder import SPLITS, is_picture
 from lamina.data.formats.named_pictures import stem
 from lamina.data.formats.yolo_layout import Layout, from_names, from_yaml, names_file, without_names, yaml_file
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import MISSING, LeftOut
 from lamina.data.origins import Origins
 from lamina.data.paths import Paths
 from lamina.data.splits import Splits
@@ -137,7 +137,7 @@ def _columns(tree: Tree, layout: Layout, pictures: Sequence[str]) -> tuple[dict[
     texts = _LabelFiles(tree)
     objects, points = Objects(), array("f")
     wrong = LeftOut("lines of labels", "A line is 'class cx cy w h' in shares of the picture's sides: correct these.")
-    lost = LeftOut("files of labels", "Put their pictures beside them, or take these files out.")
+    lost = LeftOut("files of labels", "Put their pictures beside them, or take these files out.", kind=MISSING)
     sources, total, read = [], 0, 0
     for row, picture in enumerate(pictures):
         text = texts.of(picture)

@@ -28,7 +28,7 @@ from lamina.data.class_names import refuse_twins
 from lamina.data.formats.gathered import split_of
 from lamina.data.formats.image_folder import SPLITS
 from lamina.data.formats.named_pictures import NamedPictures, stem
-from lamina.data.left_out import LeftOut
+from lamina.data.left_out import MISSING, LeftOut
 from lamina.data.tree import Tree
 
 _PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -194,7 +194,11 @@ def _places(entry: str, path: str) -> Iterator[str]:
 
 def _listed(tree: Tree, name: str, pictures: NamedPictures) -> list[str]:
     """The pictures that a text lists, one a line, relative to it, to the data set, or as they lay on another machine."""
-    missing, found, total = LeftOut(f"pictures of {tree.path(name)}", "Copy them there, or correct the list."), [], 0
+    missing, found, total = (
+        LeftOut(f"pictures of {tree.path(name)}", "Copy them there, or correct the list.", kind=MISSING),
+        [],
+        0,
+    )
     folder = name.rpartition("/")[0]
     for line, text in tree.lines(name):
         total += 1
