@@ -11,7 +11,7 @@ import pytest
 from lamina import data
 from lamina.core.errors import DataError
 from lamina.data import datasets
-from lamina.data.datasets.matlab import arrays
+from lamina.data.matlab import arrays
 
 
 def test_what_a_person_has_to_fetch_is_said_exactly(served, tmp_path):
@@ -121,7 +121,7 @@ def test_a_damaged_matlab_file_is_told(cut):
 
 
 def test_a_matlab_file_cannot_fill_the_memory(monkeypatch):
-    from lamina.data.datasets import matlab
+    from lamina.data import matlab
 
     monkeypatch.setattr(matlab, "_MOST", 1000)
     packed = zlib.compress(bytes(100_000))

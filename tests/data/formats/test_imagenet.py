@@ -1,5 +1,6 @@
 """ImageNet as synset folders, as Kaggle's folders, as the devkit's lists, and as synsets.txt with train.txt."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -59,6 +60,41 @@ def test_the_devkits_numbers_are_told_by_map_clsloc(tmp_path):
     splits = data.open(tmp_path)
     assert splits.validation.labels.tolist() == [2, 3]
     assert splits.validation.origin(1).endswith("ground_truth.txt, line 2")
+
+
+def meta(path):
+    scipy_io = pytest.importorskip("scipy.io")
+    kind = [("ILSVRC2012_ID", object), ("WNID", object), ("words", object), ("gloss", object), ("num_children", object)]
+    told = [
+        (2, "n03126707", "crane, machine", "lifts", 0),
+        (1, "n02123045", "tabby, tabby cat", "striped", 0),
+        (3, "n01440764", "tench, Tinca tinca", "a fish", 0),
+        (4, "n02084071", "dog", "has others below it", 2),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy_io.savemat(path, {"synsets": np.array(told, dtype=kind)[:, None]}, do_compression=True)
+
+
+def test_the_devkit_as_it_is_packed_tells_classes_and_labels(tmp_path):
+    plant(tmp_path, "train/n01440764/1.JPEG", *(f"val/ILSVRC2012_val_0000000{number}.JPEG" for number in (1, 2)))
+    devkit = tmp_path / "ILSVRC2012_devkit_t12/data"
+    meta(devkit / "meta.mat")
+    (devkit / "ILSVRC2012_validation_ground_truth.txt").write_text("2\n1\n")
+    splits = data.open(tmp_path)
+    assert splits.format == "imagenet"
+    assert splits.classes == ("tench", "tabby", "crane")
+    assert splits.train.labels.tolist() == [0]
+    assert splits.validation.labels.tolist() == [2, 1]
+    write(tmp_path, LOC_synset_mapping__txt=MAPPING)  # whose order counts where it is there
+    assert data.open(tmp_path).validation.labels.tolist() == [2, 3]
+
+
+def test_a_meta_mat_without_synsets_is_told(tmp_path):
+    scipy_io = pytest.importorskip("scipy.io")
+    plant(tmp_path, "train/n01440764/1.JPEG")
+    scipy_io.savemat(tmp_path / "meta.mat", {"synsets": {"WNID": "n01440764"}})
+    with pytest.raises(DataError, match=r"meta\.mat does not tell the synsets \(KeyError"):
+        data.open(tmp_path)
 
 
 def test_map_clsloc_alone_names_the_classes_in_the_usual_order(tmp_path):

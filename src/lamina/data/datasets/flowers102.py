@@ -9,7 +9,7 @@ from __future__ import annotations
 from lamina.core.errors import DataError
 from lamina.data.dataset import FolderDataset
 from lamina.data.datasets.listed import listed
-from lamina.data.datasets.matlab import arrays
+from lamina.data.matlab import arrays
 from lamina.data.splits import Splits
 from lamina.data.tree import Tree
 

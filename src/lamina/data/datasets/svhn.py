@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lamina.core.errors import DataError
 from lamina.data.dataset import ImageDataset
-from lamina.data.datasets.matlab import arrays
+from lamina.data.matlab import arrays
 from lamina.data.splits import Splits
 from lamina.data.tree import Tree
 

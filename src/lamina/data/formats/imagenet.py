@@ -6,9 +6,9 @@
     synsets.txt, train.txt      "NAME 65" on each line, pictures in images/; the number is the line of the class in synsets.txt
 
 The classes are those of LOC_synset_mapping.txt, synset_words.txt ("n01440764 tench, Tinca tinca") or map_clsloc.txt
-("n02119789 1 kit_fox"), all of them in its order, whether they have pictures or not; their names are the first words. The
-devkit's ILSVRC2012_validation_ground_truth.txt counts classes in an order of its own, which map_clsloc.txt tells. Pictures
-without labels, as those of the test, are not read.
+("n02119789 1 kit_fox"), or those of the devkit's meta.mat, all of them in its order, whether they have pictures or not; their names are
+the first words. The devkit's ILSVRC2012_validation_ground_truth.txt counts classes in an order of its own, which meta.mat or
+map_clsloc.txt tells. Pictures without labels, as those of the test, are not read.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from lamina.data.dataset import FolderDataset
 from lamina.data.formats.image_folder import SPLITS, is_picture
 from lamina.data.formats.named_pictures import NamedPictures
 from lamina.data.left_out import MISSING, LeftOut
+from lamina.data.matlab import structures
 from lamina.data.origins import Origins
 from lamina.data.rows import rows
 from lamina.data.splits import Splits
@@ -36,7 +37,7 @@ _SYNSET = re.compile(r"n\d{8}")
 _MAPPINGS = ("LOC_synset_mapping.txt", "synset_words.txt", "map_clsloc.txt")
 _KAGGLE = ("ILSVRC/Data/CLS-LOC/", "Data/CLS-LOC/", "CLS-LOC/")
 _TRUTH = re.compile(r"ILSVRC\d{4}_(clsloc_)?validation_ground_truth\.txt")
-_TINY = "wnids.txt"
+_TINY, _META = "wnids.txt", "meta.mat"
 _LISTS = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -54,6 +55,7 @@ def matches(tree: Tree) -> str:
     if _TINY in tree and any(_SYNSET.fullmatch(name) for name in tree.folders("train")):
         return f"{_TINY} lists the synsets"
     mapping, start = _mapping(tree), _start(tree)
+    mapping = mapping or next((name for name in tree.names if name.rpartition("/")[2] == _META), "")
     if mapping and (start or any(_SYNSET.fullmatch(name) for part in SPLITS for name in tree.folders(part))):
         return f"{mapping} names the synsets"
     return f"the folder {start.rstrip('/')} is there" if start and tree.folders(f"{start}train") else ""
@@ -116,6 +118,10 @@ def _classes(tree: Tree, there: list[str]) -> _Classes:
         lines = (line.partition("\t") for _, line in (tree.lines("words.txt") if "words.txt" in tree else ()))
         words = {synset: meaning.strip() for synset, _, meaning in lines}
         return _Classes(tuple(listed), first_words([words.get(each) or each for each in listed], listed), {})
+    if not mapping and (meta := sorted(_meta(tree), key=lambda entry: entry[1])):
+        listed = [synset for _, synset, _ in meta]
+        names = first_words([words for _, _, words in meta], listed)
+        return _Classes(tuple(listed), names, {number: synset for number, synset, _ in meta})
     if not mapping:
         return _Classes(tuple(there), tuple(there), {})
     synsets, meanings, devkit = [], [], {}
@@ -131,12 +137,31 @@ def _classes(tree: Tree, there: list[str]) -> _Classes:
             devkit[int(parts[1])] = parts[0]
         synsets.append(parts[0])
         meanings.append(parts[-1].replace("_", " ") if len(parts) > 1 else parts[0])
+    devkit = devkit or {number: synset for number, synset, _ in _meta(tree)}
     for name in (each for each in tree.names if each.rpartition("/")[2] == "map_clsloc.txt" and each != mapping):
         devkit = {int(parts[1]): parts[0] for _, line in tree.lines(name) if len(parts := line.split()) > 1}
     if mapping.endswith("map_clsloc.txt"):  # whose own order nobody trains by
         order = sorted(range(len(synsets)), key=synsets.__getitem__)
         synsets, meanings = [synsets[at] for at in order], [meanings[at] for at in order]
     return _Classes(tuple(synsets), first_words(meanings, synsets), devkit)
+
+
+def _meta(tree: Tree) -> list[tuple[int, str, str]]:
+    """(number, synset, words) of the classes that the devkit's meta.mat tells; those that have others below them are none."""
+    name = next((each for each in tree.names if each.rpartition("/")[2] == _META), "")
+    told = structures(tree.read(name), tree.path(name)).get("synsets", []) if name else []
+    try:
+        return [
+            (int(each["ILSVRC2012_ID"].item()), each["WNID"], each["words"])
+            for each in told
+            if not int(each["num_children"].item())
+        ]
+    except (KeyError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{tree.path(name)} does not tell the synsets ({type(error).__name__}: {error}).",
+            "Fields ILSVRC2012_ID, WNID, words and num_children were expected.",
+            "Fetch the devkit again, or put LOC_synset_mapping.txt and map_clsloc.txt there.",
+        ) from error
 
 
 def _loose(tree: Tree, split: str, names: list[str], classes: _Classes) -> FolderDataset | None:
@@ -156,7 +181,7 @@ def _loose(tree: Tree, split: str, names: list[str], classes: _Classes) -> Folde
     else:
         raise DataError(
             f"{tree.root} holds {len(names):,} pictures of {short} right in its folder, without labels.",
-            "LOC_val_solution.csv, or ILSVRC2012_validation_ground_truth.txt with map_clsloc.txt, was expected.",
+            "LOC_val_solution.csv, or ILSVRC2012_validation_ground_truth.txt with meta.mat or map_clsloc.txt, was expected.",
             "Put these files beside the folder, or sort the pictures into folders of synsets.",
         )
     return _named(tree, told, source, names, classes)
@@ -181,8 +206,8 @@ def _truth(tree: Tree, name: str, pictures: list[str], classes: _Classes) -> Ite
     if not classes.devkit:
         raise DataError(
             f"{tree.path(name)} labels the pictures by the devkit's own numbers of classes.",
-            "map_clsloc.txt, which tells these, was expected beside it (the devkit's meta.mat is not read).",
-            "Put map_clsloc.txt there (lines like 'n02119789 1 kit_fox'), or sort the pictures into folders of synsets.",
+            "meta.mat or map_clsloc.txt, which tell these, were expected beside it.",
+            "Put one there (lines of map_clsloc.txt are like 'n02119789 1 kit_fox'), or sort the pictures into folders of synsets.",
         )
     listed = list(tree.lines(name))
     numbered = [re.search(r"_(\d{8})\.", picture) for picture in pictures]
