@@ -244,6 +244,12 @@ def test_json_that_breaks_or_is_none_of_coco_says_where_and_what(folder, text, s
         data.open(plant(folder, text))
 
 
+def test_classes_that_differ_in_case_alone_are_refused(folder):
+    plant(folder, listed(BOX, categories=[{"id": 9, "name": "cat"}, {"id": 3, "name": "Cat"}]))
+    with pytest.raises(DataError, match="has the classes cat and Cat"):
+        data.open(folder)
+
+
 def test_text_that_is_no_utf_8_names_its_line(folder):
     plant(folder, "")
     (folder / "annotations/instances_train.json").write_bytes(b'{"images":\n "\xff"}')

@@ -79,6 +79,13 @@ def test_what_the_values_mean_is_told_by_a_look(tmp_path, pixels, classes, maps,
     assert said in splits.recognised
 
 
+def test_classes_that_differ_in_case_alone_are_refused(tmp_path):
+    both(tmp_path, [[0, 1]])
+    (tmp_path / "classes.txt").write_text("road\nRoad\n")
+    with pytest.raises(DataError, match="has the classes road and Road"):
+        data.open(tmp_path)
+
+
 def test_a_palette_holds_classes_and_not_colours(tmp_path):
     picture(tmp_path, "images/1.jpg", (3, 1))
     image = Image.fromarray(np.array([[0, 2, 255]], dtype=np.uint8), "L")

@@ -23,6 +23,7 @@ import torch
 
 from lamina.core.errors import DataError
 from lamina.data.annotated import AnnotatedDataset
+from lamina.data.class_names import refuse_twins
 from lamina.data.columns import Column, Fixed, Ragged, Shapes, Size, ends_of
 from lamina.data.dataset import FolderDataset
 from lamina.data.formats import coco_panoptic
@@ -117,6 +118,7 @@ def assemble(
 ) -> Splits[Any]:
     """The data sets of parts, of the pictures that are there. Raises DataError where none is."""
     classes, places = _merged(parts, faults)
+    refuse_twins(classes, tree.root)
     finder, sets = PictureFinder(tree), {}
     for name, part in parts.items():
         found = finder.rows(part.file, part.pictures.names, any_part=any_part)

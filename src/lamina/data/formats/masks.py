@@ -21,6 +21,7 @@ import numpy as np
 
 from lamina.core.errors import DataError
 from lamina.data.annotated import AnnotatedDataset
+from lamina.data.class_names import refuse_twins
 from lamina.data.columns import Beside
 from lamina.data.formats.camvid import NO_CLASS
 from lamina.data.formats.image_folder import SPLITS, is_picture
@@ -258,6 +259,7 @@ def _meaning(tree: Tree, masks: list[str]) -> tuple[tuple[str, ...], ClassMap, s
         )
     all_names = told.names if told is not None else list(map(str, range(count)))
     kept = [name for name in all_names if name.lower() not in NO_CLASS]
+    refuse_twins(kept, tree.root)
     labels = [kept.index(name) if name in kept else IGNORED for name in all_names]
     looked_at = f"of {len(looked):,} masks looked at: " if len(looked) < len(masks) else ""
     read = ClassMap([*range(count), IGNORED], [*labels, IGNORED])
