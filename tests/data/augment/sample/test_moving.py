@@ -38,6 +38,10 @@ TRANSFORMS = {
     "segmentation": v2.Compose(list(sample.augmentation("segmentation", size=96).transforms)),
     "keypoints": v2.Compose(list(sample.augmentation("keypoints", size=96).transforms)),
     "classification": v2.Compose(list(sample.augmentation("classification", size=96).transforms)),
+    "panoptic": v2.Compose(list(sample.augmentation("panoptic", size=96).transforms)),
+    "translation": v2.Compose(list(sample.augmentation("translation", size=96).transforms)),
+    "captioning": v2.Compose(list(sample.augmentation("captioning", size=96).transforms)),
+    "grayscale": v2.RandomGrayscale(p=0.3),
     # torchvision's own
     "v2 rotation, grown": v2.RandomRotation(40, expand=True),
     "v2 perspective": v2.RandomPerspective(0.3, p=1),
