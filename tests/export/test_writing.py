@@ -354,7 +354,7 @@ def test_a_size_that_the_converter_froze_is_not_called_open(classifier, tmp_path
         return real(deployable, any_size=any_size, precision=precision)
 
     monkeypatch.setattr(writing.onnx_file, "to_onnx", to_onnx)
-    monkeypatch.setattr(writing.Reference, "takes_other_sizes", lambda self, engine, *, tolerance: False)
+    monkeypatch.setattr(writing.Reference, "takes_other_sizes", lambda self, engine, precision: False)
     made = classifier.export(tmp_path / "pets.onnx")
     assert (asked, made.sizes) == ([True, False], "32 x 32 px")
 

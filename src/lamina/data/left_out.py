@@ -9,11 +9,8 @@ from contextvars import ContextVar
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
 
-BROKEN, MISSING, BARE = (
-    "broken annotation",
-    "missing",
-    "not annotated",
-)  # what is left out: `lamina check` calls them so
+# What is left out, as `lamina check` calls it; the last two are no errors.
+BROKEN, MISSING, BARE, KEPT = "broken annotation", "missing", "not annotated", "strange annotation"
 Listener = Callable[[str, str], None]  # takes one of these, and what is told of it: "place: what is wrong"
 
 _NAMED = 3
@@ -52,7 +49,7 @@ class LeftOut:
     def add(self, told: str) -> None:
         """One more: where it is, and what is wrong with it."""
         self.count += 1
-        tell_listener(self.kind, told)
+        tell_listener(self.kind, f"{self.what}, {told}" if told.startswith("line ") else told)
         if len(self._first) < _NAMED:
             self._first.append(told)
 

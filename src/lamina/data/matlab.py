@@ -24,6 +24,7 @@ _STRUCTURE, _TEXT = 2, 4  # classes
 _TEXTS = {2: "utf-8", 4: "utf-16", 16: "utf-8", 17: "utf-16"}  # as they are stored; 2 and 4 are single bytes and pairs
 _DEEP = 8  # structures in structures
 _MOST = 1 << 30  # bytes that one array may unpack to
+_MOST_TOLD = 1 << 25  # and one of structures: ImageNet's has less than a megabyte
 
 
 def arrays(content: bytes, name: str) -> dict[str, npt.NDArray[Any]]:
@@ -36,27 +37,29 @@ def arrays(content: bytes, name: str) -> dict[str, npt.NDArray[Any]]:
 
 def structures(content: bytes, name: str) -> dict[str, list[dict[str, Any]]]:
     """The arrays of structures by their names: for each entry its fields, which are arrays, texts or structures. As `arrays`."""
-    return {key: value for key, value in _read(content, name).items() if isinstance(value, list)}
+    return {key: value for key, value in _read(content, name, most=_MOST_TOLD).items() if isinstance(value, list)}
 
 
-def _read(content: bytes, name: str) -> dict[str, Any]:
+def _read(content: bytes, name: str, *, most: int | None = None) -> dict[str, Any]:
     if len(content) < _HEADER or content[126:128] not in (b"IM", b"MI"):
         raise _damaged(name, "it has no header of such a file")
     order = "<" if content[126:128] == b"IM" else ">"
     try:
-        return dict(_variables(memoryview(content)[_HEADER:], order))
+        return dict(_variables(memoryview(content)[_HEADER:], order, _MOST if most is None else most))
     except (struct.error, zlib.error, ValueError) as error:
         raise _damaged(name, str(error)) from error
 
 
-def _variables(view: memoryview, order: str) -> Iterator[tuple[str, Any]]:
+def _variables(view: memoryview, order: str, most: int, *, is_inner: bool = False) -> Iterator[tuple[str, Any]]:
     for kind, data in _elements(view, order):
         if kind == _COMPRESSED:
+            if is_inner:
+                raise ValueError("what is compressed is compressed again")
             unpacker = zlib.decompressobj()
-            plain = unpacker.decompress(data, _MOST)
+            plain = unpacker.decompress(data, most)
             if not unpacker.eof:
-                raise ValueError(f"an array is cut short, or unpacks to more than {_MOST:,} bytes")
-            yield from _variables(memoryview(plain), order)
+                raise ValueError(f"an array is cut short, or unpacks to more than {most:,} bytes")
+            yield from _variables(memoryview(plain), order, most, is_inner=True)
         elif kind == _MATRIX:
             found = _array(data, order)
             if found is not None:
@@ -68,7 +71,7 @@ def _array(view: memoryview, order: str, depth: int = 0) -> tuple[str, Any] | No
     if len(parts) < 4:
         return None
     flags = struct.unpack_from(f"{order}I", parts[0][1])[0]
-    if flags & 0xFF == _STRUCTURE and depth < _DEEP:
+    if flags & 0xFF == _STRUCTURE and depth < _DEEP and len(parts) > 4:
         return bytes(parts[2][1]).decode("latin-1"), _entries(parts, order, depth)
     if flags & 0xFF == _TEXT and parts[3][0] in _TEXTS:
         wide = {"<": "-le", ">": "-be"}[order] if _TEXTS[parts[3][0]] == "utf-16" else ""
@@ -88,7 +91,10 @@ def _entries(parts: list[tuple[int, memoryview]], order: str, depth: int) -> lis
     names = [told[at : at + width].split(b"\0")[0].decode("latin-1") for at in range(0, len(told), width)]
     values = [_array(data, order, depth + 1) for _, data in parts[5:]]
     return [
-        {name: None if found is None else found[1] for name, found in zip(names, values[at:], strict=False)}
+        {
+            name: None if found is None else found[1]
+            for name, found in zip(names, values[at : at + len(names)], strict=False)
+        }
         for at in range(0, len(values), max(len(names), 1))
     ]
 

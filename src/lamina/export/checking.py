@@ -98,13 +98,14 @@ class Reference:
         fast, slow = _rates([engine, self.engine], self.samples.part(0, BATCH))
         return Check(engine.name, max(self.difference(*pair) for pair in told), agreement, fast, slow, self.alike)
 
-    def takes_other_sizes(self, engine: Engine, *, tolerance: float) -> bool:
+    def takes_other_sizes(self, engine: Engine, precision: str) -> bool:
         """Whether the engine answers pictures of another size, as torch does."""
         inputs, answers = self._at_another_size()
         try:
             came = engine(*inputs)
-            same = not self._is_map(answers[0]) or _same_classes(answers[0], came[0]) >= _OF_PIXELS
-            return same and self.difference(answers, came) <= tolerance
+            least = self.least_agreement(precision)
+            same = not self._is_map(answers[0]) or _same_classes(answers[0], came[0]) >= least
+            return same and self.difference(answers, came) <= TOLERANCES[precision]
         except Exception:  # a runtime raises what it likes for a shape that does not fit
             return False
 

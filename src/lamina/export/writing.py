@@ -169,7 +169,7 @@ def _onnx(
     if onnx_file.is_open(model):
         progress.step("trying another size of pictures")
         engine = OnnxEngine(onnx_file.with_texts(model, texts))
-        if not reference.takes_other_sizes(engine, tolerance=TOLERANCES[arithmetic]):
+        if not reference.takes_other_sizes(engine, arithmetic):
             model = onnx_file.to_onnx(deployable, any_size=False, precision=arithmetic)
     sizes = _sizes(deployable, is_open=onnx_file.is_open(model))
     if precision == "int8":

@@ -85,6 +85,18 @@ def test_what_a_reader_leaves_out_is_an_error_with_its_place(tmp_path, make):
     assert not [each for each in report.doubts if each.kind == "reader's warning" and "cannot be used" in each.what]
 
 
+def test_what_is_kept_all_the_same_is_a_doubt(tmp_path):
+    coco(tmp_path)
+    path = tmp_path / "annotations/instances_train2017.json"
+    told = json.loads(path.read_text())
+    told["images"] = told["images"][1:]
+    told["annotations"] = [{**each, "id": 7, "category_id": 1} for each in told["annotations"][1:]]
+    path.write_text(json.dumps(told))
+    report = check(tmp_path, duplicates=False)
+    assert report.exit_code == 0
+    assert report.count("doubt", left_out.KEPT) == 1
+
+
 def test_pictures_that_nobody_annotated_are_a_doubt(tmp_path):
     pictures(tmp_path / "images", names(".png"))
     (tmp_path / "masks").mkdir()

@@ -23,7 +23,7 @@ from lamina.data.dataset import FolderDataset
 from lamina.data.formats.gathered import split_of
 from lamina.data.formats.image_folder import is_picture
 from lamina.data.formats.table_rows import ContradictionError
-from lamina.data.left_out import BARE, LeftOutWarning, listening
+from lamina.data.left_out import BARE, KEPT, LeftOutWarning, listening
 from lamina.data.looking import refuse_misspelt
 from lamina.data.rows import SUFFIXES
 from lamina.data.splits import Splits
@@ -125,7 +125,7 @@ def _opened(data: Any, format: str | None, task: str | None, findings: Findings)
         findings.add("doubt", "reader's warning", root, text)
     for kind, text in left_out:
         where, _, what = text.partition(": ")
-        findings.add("doubt" if kind == BARE else "error", kind, where if what else root, what or where)
+        findings.add("doubt" if kind in (BARE, KEPT) else "error", kind, where if what else root, what or where)
     opened = {task: each for task, each in every.items() if isinstance(each, Splits)}
     wrong = [(task, each) for task, each in every.items() if isinstance(each, DataError)]
     if not opened:

@@ -14,12 +14,13 @@ from typing import Any
 
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
-from lamina.data.left_out import BROKEN, MISSING, LeftOutWarning, tell_listener
+from lamina.data.left_out import BROKEN, KEPT, MISSING, LeftOutWarning, tell_listener
 from lamina.data.tree import Tree, printable
 
 SECTIONS = ("images", "annotations", "categories")
 _BLANK = re.compile(r"[ \t\n\r]*")
 _SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_KEPT = ("kept", "again", "parts before it")  # of what is said: nothing is lost
 FIRST = 3  # names that a warning tells
 _ENDLESS = 1e18  # px: no picture is larger, and what says so says nothing
 Record = dict[str, Any]
@@ -36,7 +37,7 @@ class Faults:
         """Counts what is wrong with some entries of a file, of which `names` are the first or all."""
         before, listed = self._found.get((file, what), (0, []))
         if more := len(names) if count is None else count:
-            kind = MISSING if "not there" in what else BROKEN
+            kind = MISSING if "not there" in what else KEPT if any(word in what for word in _KEPT) else BROKEN
             tell_listener(
                 kind, f"{file}: {more:,} {what} ({', '.join(printable(str(name)) for name in names[:FIRST])})"
             )

@@ -137,9 +137,10 @@ def _classes(tree: Tree, there: list[str]) -> _Classes:
             devkit[int(parts[1])] = parts[0]
         synsets.append(parts[0])
         meanings.append(parts[-1].replace("_", " ") if len(parts) > 1 else parts[0])
-    devkit = devkit or {number: synset for number, synset, _ in _meta(tree)}
     for name in (each for each in tree.names if each.rpartition("/")[2] == "map_clsloc.txt" and each != mapping):
         devkit = {int(parts[1]): parts[0] for _, line in tree.lines(name) if len(parts := line.split()) > 1}
+    if not devkit and any(_TRUTH.fullmatch(name.rpartition("/")[2]) for name in tree.names):
+        devkit = {number: synset for number, synset, _ in _meta(tree)}
     if mapping.endswith("map_clsloc.txt"):  # whose own order nobody trains by
         order = sorted(range(len(synsets)), key=synsets.__getitem__)
         synsets, meanings = [synsets[at] for at in order], [meanings[at] for at in order]
@@ -152,11 +153,11 @@ def _meta(tree: Tree) -> list[tuple[int, str, str]]:
     told = structures(tree.read(name), tree.path(name)).get("synsets", []) if name else []
     try:
         return [
-            (int(each["ILSVRC2012_ID"].item()), each["WNID"], each["words"])
+            (int(each["ILSVRC2012_ID"].item()), str(each["WNID"]), str(each["words"]))
             for each in told
             if not int(each["num_children"].item())
         ]
-    except (KeyError, AttributeError, ValueError) as error:
+    except (KeyError, AttributeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{tree.path(name)} does not tell the synsets ({type(error).__name__}: {error}).",
             "Fields ILSVRC2012_ID, WNID, words and num_children were expected.",
