@@ -45,7 +45,8 @@ def check(
     """Find what is unreadable (an error), what will be converted, and what is in doubt. Exit code 1 where there are errors.
 
     Every picture is decoded. Errors: files that are empty, truncated, damaged or no pictures, decompression bombs, boxes without
-    area, outside or without a class, masks that do not fit, captions that are empty, entries of archives that lead out of them.
+    area, outside or without a class, masks that do not fit, captions that are empty, broken lines and entries of annotations, pictures
+    that they name and that are not there, entries of archives that lead out of them.
     Conversions: CMYK, 16 bits, alpha, palettes, EXIF rotation, wrong endings, colour profiles, animations. Doubts: empty,
     different or very unequal classes, copies, leaks, links.
     """

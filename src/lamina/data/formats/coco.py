@@ -30,6 +30,7 @@ from lamina.data.formats import coco_panoptic
 from lamina.data.formats.coco_files import KINDS, NO_ANNOTATIONS, CocoFile, PictureFinder, find, parts_for
 from lamina.data.formats.coco_json import Categories, Faults, Pictures, read
 from lamina.data.formats.coco_objects import Captions, Objects
+from lamina.data.left_out import KEPT, MISSING
 from lamina.data.origins import Origins
 from lamina.data.splits import Splits
 from lamina.data.tree import Tree
@@ -123,7 +124,7 @@ def assemble(
     for name, part in parts.items():
         found = finder.rows(part.file, part.pictures.names, any_part=any_part)
         missing = [names[0] for names, place in zip(part.pictures.names, found, strict=True) if not place]
-        faults.add(part.file.name, f"of {len(found):,} pictures that are not there", missing)
+        faults.add(part.file.name, f"of {len(found):,} pictures that are not there", missing, kind=MISSING)
         kept = np.array([row for row, place in enumerate(found) if place], dtype=np.int64)
         if len(kept):
             sets[name] = _dataset(tree, part, task, found=found, kept=kept, classes=classes, places=places[name])
@@ -148,7 +149,7 @@ def _merged(parts: Mapping[str, Part], faults: Faults) -> tuple[tuple[str, ...],
     for name, part in parts.items():
         new = [each for each in part.categories.names if each not in classes]
         if classes and new:
-            faults.add(part.file.name, "categories that the parts before it do not list", new)
+            faults.add(part.file.name, "categories that the parts before it do not list", new, kind=KEPT)
         for each in new:
             classes[each] = len(classes)
         places[name] = np.array([classes[each] for each in part.categories.names], dtype=np.int64)

@@ -14,13 +14,12 @@ from typing import Any
 
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
-from lamina.data.left_out import BROKEN, KEPT, MISSING, LeftOutWarning, tell_listener
+from lamina.data.left_out import BROKEN, LeftOutWarning, tell_listener
 from lamina.data.tree import Tree, printable
 
 SECTIONS = ("images", "annotations", "categories")
 _BLANK = re.compile(r"[ \t\n\r]*")
 _SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
-_KEPT = ("kept", "again", "parts before it")  # of what is said: nothing is lost
 FIRST = 3  # names that a warning tells
 _ENDLESS = 1e18  # px: no picture is larger, and what says so says nothing
 Record = dict[str, Any]
@@ -33,11 +32,10 @@ class Faults:
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], tuple[int, list[str]]] = {}
 
-    def add(self, file: str, what: str, names: list[Any], *, count: int | None = None) -> None:
-        """Counts what is wrong with some entries of a file, of which `names` are the first or all."""
+    def add(self, file: str, what: str, names: list[Any], *, count: int | None = None, kind: str = BROKEN) -> None:
+        """Counts what is wrong with some entries of a file, of which `names` are the first or all; `kind` is of left_out's."""
         before, listed = self._found.get((file, what), (0, []))
         if more := len(names) if count is None else count:
-            kind = MISSING if "not there" in what else KEPT if any(word in what for word in _KEPT) else BROKEN
             tell_listener(
                 kind, f"{file}: {more:,} {what} ({', '.join(printable(str(name)) for name in names[:FIRST])})"
             )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lamina.data.columns import Texts, ends_of, spans
 from lamina.data.formats.coco_json import FIRST, Categories, Faults, Pictures, Record
+from lamina.data.left_out import KEPT
 
 _LISTS_END = re.compile(r"\]\s*\]")
 _FIELDS = 9  # left, top, width, height, area, crowd, category, picture, id
@@ -122,7 +123,8 @@ class Objects:
         listed, counts = np.unique(ids[~np.isnan(ids)], return_counts=True)
         if (twice := listed[counts > 1]).size:
             what = "annotations whose id another has, which are kept"
-            faults.add(file, what, [f"id {key:.0f}" for key in twice[:FIRST]], count=int((counts - 1).sum()))
+            named = [f"id {key:.0f}" for key in twice[:FIRST]]
+            faults.add(file, what, named, count=int((counts - 1).sum()), kind=KEPT)
 
     def texts(self, used: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Texts:
         """The outlines of the objects `used`, of which picture i has `ends[i] .. ends[i + 1]`."""

@@ -18,6 +18,7 @@ from lamina.core.errors import DataError
 from lamina.data import archive
 from lamina.data.columns import Column, Ragged, Size, ends_of, spans
 from lamina.data.formats.coco_json import Categories, Faults, Pictures, Record
+from lamina.data.left_out import KEPT
 from lamina.data.paths import Paths
 from lamina.data.tree import Tree
 
@@ -60,7 +61,13 @@ class Segments:
         faults.add(file, "annotations of pictures that it does not list", unlisted)
         self._entries = {pictures.rows[key]: at for at, key in enumerate(self._pictures) if key in pictures.rows}
         again = len(self._pictures) - len(unlisted) - len(self._entries)
-        faults.add(file, "annotations of pictures that it annotates again, where the last counts", ["-"], count=again)
+        faults.add(
+            file,
+            "annotations of pictures that it annotates again, where the last counts",
+            ["-"],
+            count=again,
+            kind=KEPT,
+        )
         self._labels = np.array([categories.rows.get(each, -1) for each in self._categories], dtype=np.int64)
         if (unknown := np.flatnonzero(self._labels < 0)).size:
             named = [f"id {self._categories[row]}" for row in unknown]
