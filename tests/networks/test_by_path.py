@@ -112,7 +112,10 @@ def forged(path, network):
     return path
 
 
-@pytest.mark.parametrize("name", ["{own}:Net", "own_net:Net", "os:system", "own_net.py:Net", "http://host/net.py:Net"])
+CODE = ["{own}:Net", "own_net:Net", "os:system", "own_net.py:Net", "http://host/net.py:Net", "timm/own_net.py:Net", "timm/own_net:Net"]
+
+
+@pytest.mark.parametrize("name", CODE)
 def test_a_model_file_that_names_code_runs_none(own, tmp_path, monkeypatch, name):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -122,6 +125,21 @@ def test_a_model_file_that_names_code_runs_none(own, tmp_path, monkeypatch, name
     assert not (tmp_path / "ran").exists()
     with pytest.raises(FileFormatError, match="a file may name no code"):
         networks.recreate(name.format(own=own), {})
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_nor_does_one_that_names_code_to_stand_on(own, tmp_path, monkeypatch, name):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "timm" / "own_net.py").write_text(own.read_text())
+    under = {"backbone": name.format(own=own), "backbone_arguments": {}}
+    deeper = {"backbone": "unet", "backbone_arguments": under}
+    for arguments in (under, deeper):
+        path = forged(tmp_path / "m.safetensors", {"name": "fcos", "arguments": {"num_classes": 2, **arguments}})
+        with pytest.raises(FileFormatError, match="a file may name no code"):
+            lamina.load(path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_model_file_of_a_network_that_is_not_known_is_told_the_nearest(tmp_path):

@@ -266,9 +266,16 @@ def _made_by(path: str, told: Mapping[str, Any], arguments: Mapping[str, Any]) -
 
 def recreate(name: Any, arguments: Any) -> nn.Module:
     """The network that a file describes by `architecture`. Never runs code that a file names: a path is a FileFormatError."""
+    _check_told(name, arguments)
+    return create(name, arguments=arguments)
+
+
+def _check_told(name: Any, arguments: Any) -> None:
+    """Raises FileFormatError where a file names code, as the network or as one that it stands on."""
     standing = any(name in table for table in _STANDING.values()) if isinstance(name, str) else False
-    known = isinstance(name, str) and (name in _NETWORKS or standing or name.startswith(from_timm.PREFIX))
-    if not known and isinstance(name, str) and not by_path.is_path(name) and ":" not in name:
+    named = isinstance(name, str) and ":" not in name  # "timm/FILE.py:Name" is a path
+    known = named and (name in _NETWORKS or standing or name.startswith(from_timm.PREFIX))
+    if named and not known:
         check_name(name)  # a network of a later version, or a mistyped one: the nearest are told
     if not known or not isinstance(arguments, Mapping):
         raise FileFormatError(
@@ -276,7 +283,8 @@ def recreate(name: Any, arguments: Any) -> nn.Module:
             "The name of a network of lamina's or timm's and its arguments were expected: a file may name no code.",
             "Do not trust this file.",
         )
-    return create(name, arguments=arguments)
+    if standing and "backbone" in arguments:
+        _check_told(arguments["backbone"], arguments.get("backbone_arguments", {}))
 
 
 def architecture(net: nn.Module) -> dict[str, Any] | None:
