@@ -141,8 +141,9 @@ class CategoricalCrossentropy(Loss):
 class BinaryCrossentropy(Loss):
     """-(y log p + (1 - y) log(1 - p)), the mean over all outputs; targets y are 0, 1 or between.
 
-    With smoothing s a target y becomes y (1 - s) + s / 2. The call takes probabilities, or with from_logits=True logits;
-    training takes outputs that no sigmoid closes for logits in any case.
+    With smoothing s a target y becomes y (1 - s) + s / 2. The call takes probabilities, or with from_logits=True logits.
+    In training that argument is rarely needed: a closing sigmoid is cut off, and outputs are taken for logits unless they
+    are seen to come from sigmoids.
     """
 
     label_smoothing: float = 0.0

@@ -299,7 +299,7 @@ def probe(net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     leaves = [(name, module) for name, module in net.named_modules() if not list(module.children())]
     hooks = [module.register_forward_pre_hook(note(name)) for name, module in leaves]
     try:
-        with evaluating(net), torch.no_grad():
+        with evaluating(net), torch.enable_grad():  # gradients tell what outputs were made by, see cutting.made_by
             outputs = net(*inputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if isinstance(error, LaminaError):

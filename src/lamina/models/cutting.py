@@ -1,11 +1,18 @@
-"""Finding the softmax or sigmoid at the end of a module, so that losses can be computed from logits."""
+"""Finding the softmax or sigmoid that a module ends in, so that losses can be computed from logits."""
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
+
+# What autograd calls the operations that only put values elsewhere, and those that averages and maxima are made of.
+_PASSING = frozenset(
+    "Add Alias Amax Amin Cat Clone Constant Div Expand Index Maximum Mean Min Max Minimum Mul Permute Repeat Reshape Rsub Select Slice "
+    "Split SplitWithSizes Squeeze Stack Sub Sum T ToCopy Transpose Unbind Unsafe UnsafeView Unsqueeze View ConstantPadNd".split()
+)
 
 
 class Closing(NamedTuple):
@@ -36,3 +43,23 @@ def closing(module: nn.Module, *, rank: int | None = None) -> Closing | None:
         if found is not None and found.rest is not None:
             return Closing(found.activation, nn.Sequential(OrderedDict([*kept, (name, found.rest)])))
     return None
+
+
+def made_by(outputs: Tensor) -> set[str]:
+    """The operations that outputs come from, by autograd's names in small letters: {"sigmoid"} of a reshaped sigmoid, or a mean of some.
+
+    Empty where the outputs know no gradients.
+    """
+    found, seen = set[str](), set[Any]()
+    open_ends = [outputs.grad_fn]
+    while open_ends:
+        node = open_ends.pop()
+        if node is None or node in seen:  # None: a constant
+            continue
+        seen.add(node)
+        kind = re.sub(r"Backward\d*$", "", type(node).__name__)
+        if kind in _PASSING:
+            open_ends += [before for before, _ in node.next_functions]
+        else:
+            found.add(kind.lower())
+    return found

@@ -19,7 +19,9 @@ from lamina.data.loader import ArrayBatches
 from lamina.data.streaming import StreamBatches
 from lamina.data.workers import WorkerBatches
 from lamina.losses import Loss
+from lamina.losses.loss import class_axis
 from lamina.models.arrays import Arrays, to_tensor
+from lamina.models.cutting import made_by
 from lamina.models.graph import Graph
 from lamina.models.streams import Streamed, adapted, worker_batches
 from lamina.structures.batch import Batch, Tensors
@@ -257,13 +259,19 @@ def refuse_augmenting_channels_last(augment: Any, graph: Graph | None) -> None:
 
 
 def are_probabilities(loss: Loss, outputs: Tensor) -> bool:
-    """Whether a network that seems to end in logits was seen to answer with class probabilities."""
-    if loss.logits_only or loss.activation != "softmax" or outputs.dim() not in (2, 4) or outputs.shape[1] < 2:
-        return False
+    """Whether a network that seems to end in logits was seen to answer with what the loss's activation gives.
+
+    Probabilities of classes are known by their sum, those of yes or no by what the outputs were computed by, if that is known.
+    """
     values = outputs.detach().float()
-    return bool((values >= 0).all()) and bool(
-        torch.allclose(values.sum(dim=1), torch.ones((), device=values.device), atol=1e-4)
-    )
+    if loss.logits_only or loss.activation is None or not bool(((values >= 0) & (values <= 1 + 1e-4)).all()):
+        return False
+    if loss.activation == "sigmoid":
+        return made_by(outputs) == {"sigmoid"}
+    axis = class_axis(outputs.dim())
+    if outputs.dim() not in (2, 3, 4) or outputs.shape[axis] < 2:
+        return False
+    return bool(torch.allclose(values.sum(dim=axis), torch.ones((), device=values.device), atol=1e-4))
 
 
 def one(values: tuple[Tensor, ...]) -> Any:
