@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lamina import layers, models, optimizers
+from lamina.core.errors import LaminaError, ShapeError
 from lamina.training import Callback
 
 RNG = np.random.default_rng(0)
@@ -240,6 +241,47 @@ def test_a_model_joins_a_graph_as_a_layer():
     outer = models.Model(inputs, layers.Dense(1)(inner(inputs)))
     assert outer.predict(X).shape == (200, 1)
     assert any(p is inner.net[0].weight for p in outer.net.parameters())
+
+
+def test_a_sequential_without_shape_joins_a_graph_and_another_sequential():
+    inner = models.Sequential([layers.Dense(8, activation="relu")])
+    inputs = layers.Input((20,))
+    outer = models.Model(inputs, layers.Dense(1)(inner(inputs)))
+    assert outer.predict(X).shape == (200, 1)
+    assert inner.net[0].in_features == 20
+    nested = models.Sequential([models.Sequential([layers.Dense(8)]), layers.Dense(3)])
+    assert nested(X).shape == (200, 3)
+    pictures = layers.Input((9, 7, 2), data_format="channels_last")
+    maps = models.Sequential([layers.Conv2D(4, 3)])(pictures)
+    assert maps.shape == (7, 5, 4)
+    with pytest.raises(LaminaError, match="has no layers.*Add layers first"):
+        models.Sequential()(layers.Input((3,)))
+
+
+@pytest.mark.parametrize("wrap", [lambda layer: layer, lambda layer: models.Sequential([layer])])
+def test_data_of_a_wrong_shape_leave_a_sequential_as_it_was(wrap):
+    model = models.Sequential(
+        [wrap(layers.Flatten()), wrap(layers.Dense(5)), layers.Reshape((1, 5)), layers.Conv2D(8, 3)]
+    )
+    with pytest.raises(ShapeError, match="Conv2D"):
+        model(X)
+    model = models.Sequential(
+        [wrap(layers.Dense(5)), layers.Conv2D(8, 3, padding="same"), layers.Flatten(), layers.Dense(3)]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(ShapeError, match="Conv2D"):
+        model.fit(X, Y, verbose=0)
+    model.fit(X.reshape(200, 1, 4, 5), Y, verbose=0)
+    assert model.predict(X.reshape(200, 1, 4, 5)).shape == (200, 3)
+
+
+def test_a_layer_that_does_not_fit_is_not_kept():
+    model = models.Sequential([layers.Dense(4, input_shape=(20,))])
+    with pytest.raises(ShapeError, match="Conv2D"):
+        model.add(layers.Conv2D(8, 3))
+    model.add(layers.Dense(3))
+    assert model.predict(X).shape == (200, 3)
+    assert len(model.layers) == 2
 
 
 def test_calling_a_model_on_data_gives_the_network_s_output():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -195,6 +196,18 @@ class Layer:
             if f.init and getattr(self, f.name) != f.default
         ]
         return f"{type(self).__name__}({', '.join(given)})"
+
+
+@contextlib.contextmanager
+def all_or_none(layers: Iterable[Layer]) -> Iterator[None]:
+    """Within, several layers are called: if one fails, none stays bound to the shape that it was called on."""
+    before = [(layer._binding, layer._binding.modules) for layer in layers]
+    try:
+        yield
+    except Exception:
+        for binding, modules in before:
+            binding.modules = modules
+        raise
 
 
 def ancestors(symbols: tuple[Symbol, ...]) -> list[Layer]:

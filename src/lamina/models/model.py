@@ -72,9 +72,11 @@ class Model(Finder, Deploying, Holder):
         if values and all(isinstance(value, Symbol) for value in values):
             if self.graph is None:
                 raise LaminaError(
-                    "This model wraps a torch module without a layer graph.",
+                    "This model has no layers."
+                    if self._net is None
+                    else "This model wraps a torch module without a layer graph.",
                     "Only a model made of layers can join a graph as a layer.",
-                    "Use layers.Torch(model.net)(x).",
+                    "Add layers first." if self._net is None else "Use layers.Torch(model.net)(x).",
                 )
             return apply(self, values)
         parameter = next(self.net.parameters(), None)

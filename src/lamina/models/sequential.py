@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import nn
 
 from lamina.core.errors import LaminaError
 from lamina.layers.inputs import Input, first_input
-from lamina.layers.layer import Layer
+from lamina.layers.layer import Layer, all_or_none
 from lamina.layers.symbol import Symbol
 from lamina.models.arrays import Arrays
 from lamina.models.graph import Graph
@@ -30,10 +30,16 @@ class Sequential(Model):
         self._try_build()
 
     def add(self, layer: Any) -> None:
-        """Appends a layer."""
+        """Appends a layer; one that does not fit is not kept."""
+        there = len(self._layers)
         self._append(layer)
         self._pending = True
-        self._try_build()
+        try:
+            self._try_build()
+        except LaminaError:
+            del self._layers[there:]
+            self._pending = self._net is None
+            raise
 
     def pop(self) -> None:
         """Removes the last layer."""
@@ -61,16 +67,40 @@ class Sequential(Model):
             )
         self._layers.append(layer)
 
-    def _try_build(self, shape: tuple[int, ...] | None = None) -> None:
-        if self._input is None and self._layers:
-            shape = getattr(self._layers[0], "input_shape", None) or shape
-            if shape is not None:
-                first = self._layers[0]
-                self._input = first_input(first, shape) if isinstance(first, Layer) else Input(shape)
-        if self._input is not None and self._layers and self._pending:
-            self._adopt(Graph.chain(self._layers, self._input))
-            self._pending = False
-            self._step = None
+    def _try_build(self, like: Symbol | tuple[int, ...] | None = None) -> None:
+        """Builds what is not built, where the input is known: from what was told, or from one like it."""
+        first = self._begin(like) if self._input is None and self._layers else self._input
+        if first is None or not self._layers or not self._pending:
+            return
+        waiting = [layer for layer in self._layers if isinstance(layer, Sequential) and layer._net is None]
+        with all_or_none(self._leaves()):
+            try:
+                self._adopt(Graph.chain(self._layers, first))
+            except Exception:
+                for layer in waiting:
+                    layer._forget()
+                raise
+        self._input, self._pending, self._step = first, False, None
+
+    def _begin(self, like: Symbol | tuple[int, ...] | None) -> Symbol | None:
+        shape = getattr(self._layers[0], "input_shape", None)
+        if shape is None and isinstance(like, Symbol):
+            return Input(like.shape, str(like.dtype).removeprefix("torch."), data_format=like.data_format)
+        shape, first = shape or like, self._layers[0]
+        if shape is None:
+            return None
+        return first_input(first, shape) if isinstance(first, Layer) else Input(shape)
+
+    def _leaves(self) -> Iterator[Layer]:
+        for layer in self._layers:
+            if isinstance(layer, Sequential):
+                yield from layer._leaves()
+            elif isinstance(layer, Layer):
+                yield layer
+
+    def _forget(self) -> None:
+        self.graph = self._net = self._step = self._input = None
+        self._pending = True
 
     def _build(self, data: Arrays) -> None:
         if self._net is None:
@@ -86,6 +116,6 @@ class Sequential(Model):
         self._try_build(tuple(input_shape))
 
     def __call__(self, x: Any, *, training: bool = False) -> Any:
-        if self._net is None and not isinstance(x, Symbol) and hasattr(x, "shape"):
-            self._try_build(tuple(x.shape[1:]))
+        if self._net is None and hasattr(x, "shape"):
+            self._try_build(x if isinstance(x, Symbol) else tuple(x.shape[1:]))
         return super().__call__(x, training=training)
