@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+import lamina
 from lamina import layers
 from lamina.core.errors import FileFormatError
 from lamina.models.graph import Graph
@@ -39,6 +40,39 @@ def test_a_nested_and_shared_model_comes_back():
     again.net.load_state_dict(graph.net.state_dict())
     x = torch.randn(2, 4)
     assert torch.equal(again.net(x), graph.net(x))
+
+
+def shared():
+    """Two models over the same layers, in one, beside a layer that the outer graph has too."""
+    first, x = layers.Input((4,)), layers.Input((4,))
+    own, dense, last = layers.Dense(4), layers.Dense(3), layers.Dense(2)
+    hidden = dense(own(first))
+    inner = [
+        Graph.from_symbols(first, last(hidden)),
+        Graph.from_symbols(hidden_input := layers.Input((4,)), dense(hidden_input)),
+    ]
+    outputs = [inner[0].apply([own(x)], name="judge"), inner[1].apply([x], name="encoder"), dense(x)]
+    return Graph.from_symbols(x, outputs)
+
+
+def test_layers_that_several_graphs_of_a_model_share_come_back_shared(tmp_path):
+    graph = shared()
+    again = Graph.from_config(json.loads(json.dumps(graph.config())))
+    assert list(again.net.state_dict()) == list(graph.net.state_dict())
+    assert len(list(again.net.parameters())) == len(list(graph.net.parameters())) == 6
+    again.net.load_state_dict(graph.net.state_dict())
+    x = torch.randn(2, 4)
+    assert all(torch.equal(a, b) for a, b in zip(again.net(x), graph.net(x), strict=True))
+    assert again.config() == graph.config()
+    model = lamina.models.Model(*(lambda x: (x, layers.Dense(2)(x)))(layers.Input((4,))))
+    model._adopt(graph)
+    model.compile("sgd", "mse")
+    loaded = lamina.load(model.save(tmp_path / "m.safetensors"))
+    assert loaded.count_params() == model.count_params()
+    goals = [torch.zeros_like(value) for value in graph.net(x)]
+    for each in (model, loaded):
+        each.fit(x, goals, epochs=2, verbose=0)
+    assert all(torch.equal(a, b) for a, b in zip(loaded.net(x), model.net(x), strict=True))
 
 
 def test_custom_modules_come_back_by_the_name_of_their_layer():

@@ -62,6 +62,10 @@ class Layer:
         """The modules built at the first call, by the suffix that their key adds to the layer's name."""
         return self._binding.modules or {}
 
+    def rename(self, name: str) -> None:
+        """Takes the name that the next graph that it joins has to give it."""
+        self._binding.given_name = name
+
     def join(self, name: str) -> None:
         """Takes the automatic name of the first graph it joins."""
         if self.name is None:
