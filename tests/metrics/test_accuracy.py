@@ -30,6 +30,8 @@ def value(metric: metrics.Metric, *batches: tuple[torch.Tensor | None, ...]) -> 
         ("targets", SCORES, ONE_HOT, 0.75),
         (None, SCORES, LABELS, 0.75),
         ("largest", torch.tensor([[0.6], [0.2], [0.9]]), torch.tensor([[1.0], [1.0], [1.0]]), 2 / 3),
+        ("signs", torch.tensor([[0.3], [-0.3], [0.2]]), torch.tensor([[1], [-1], [-1]]), 2 / 3),
+        ("signs", SCORES, ONE_HOT, 0.75),
         ("binary", torch.tensor([[0.6], [0.2], [0.9]]), torch.tensor([[1.0], [1.0], [1.0]]), 2 / 3),
         ("binary", torch.tensor([[0.6, 0.4], [0.2, 0.9]]), torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 0.75),
         ("targets", torch.tensor([0.6, 0.2]), torch.tensor([1, 1]), 0.5),

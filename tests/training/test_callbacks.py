@@ -106,12 +106,34 @@ def test_early_stopping_begins_anew_with_each_fit_but_not_in_a_resumed_run() -> 
 
 
 @pytest.mark.parametrize(
-    ("monitor", "more"), [("val_loss", False), ("val_accuracy", True), ("head_acc", True), ("f1", True), ("mse", False)]
+    ("monitor", "more"),
+    [
+        ("val_loss", False),
+        ("val_accuracy", True),
+        ("val_top_5_accuracy", True),
+        ("head_acc", True),
+        ("f1", True),
+        ("mse", False),
+        ("val_r2", True),
+        ("val_AP50", True),
+        ("mean_ap", True),
+        ("val_score", True),
+        ("val_miou", True),
+        ("head_binary_crossentropy", False),
+        ("root_mean_squared_error", False),
+    ],
 )
 def test_auto_goes_by_the_name(monitor: str, more: bool) -> None:
     assert EarlyStopping(monitor).more_is_better == more
     assert EarlyStopping(monitor, mode="max").more_is_better
     assert not EarlyStopping(monitor, mode="min").more_is_better
+
+
+def test_a_name_that_does_not_tell_needs_a_mode() -> None:
+    for kind in (EarlyStopping, ReduceLROnPlateau):
+        with pytest.raises(LaminaError, match=r"monitors 'val_overlap'.*does not tell.*mode=\"max\" or"):
+            kind("val_overlap")
+    assert EarlyStopping("val_overlap", mode="max").more_is_better
 
 
 def test_what_is_not_logged_is_an_error_that_lists_what_is() -> None:

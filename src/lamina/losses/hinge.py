@@ -17,7 +17,7 @@ from lamina.losses.loss import Loss, Reduction, raised, reduced, require_same_sh
 class Hinge(Loss):
     """The mean of max(1 - target * output, 0); targets are -1 and 1, and 0 is read as -1."""
 
-    accuracy = "largest"
+    accuracy = "signs"
 
     def __call__(
         self, outputs: Float[Tensor, "*S"], targets: Float[Tensor, "*S"], *, reduction: Reduction = "mean"

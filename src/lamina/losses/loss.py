@@ -13,7 +13,7 @@ from torch import Tensor
 from lamina.core.errors import LaminaError, ShapeError
 
 Activation = Literal["softmax", "sigmoid"]
-AccuracyKind = Literal["sparse", "one_hot", "binary", "largest", "targets"]
+AccuracyKind = Literal["sparse", "one_hot", "binary", "signs", "largest", "targets"]
 Reduction = Literal["mean", "none"]
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON] before their logarithm is taken

@@ -40,7 +40,7 @@ class _Counts(Metric):
         if self.ignore_class is not None:
             counted = targets != self.ignore_class
             shares, actual = shares * counted, actual * counted  # ignored labels may be no index at all
-        if kind == "binary":
+        if kind in ("binary", "signs"):
             axis = class_axis(outputs.dim()) if outputs.dim() > 1 else None
             self.add(self._of_yes_and_no(predicted.bool(), actual.bool(), shares, axis))
             return

@@ -10,9 +10,9 @@ from torch import Tensor
 from lamina.core.errors import ShapeError
 
 # sparse, one_hot: the largest output, against an integer label or the largest target; binary: each output and target against
-# 0.5; largest: binary for a single output, else one_hot; targets: binary for a single output, sparse for
-# integer targets, else one_hot.
-Kind = Literal["sparse", "one_hot", "binary", "largest", "targets"]
+# 0.5; signs: as binary, but outputs against 0, for a single output, else one_hot; largest: binary for a single output, else one_hot;
+# targets: binary for a single output, sparse for integer targets, else one_hot.
+Kind = Literal["sparse", "one_hot", "binary", "signs", "largest", "targets"]
 
 
 def class_axis(rank: int) -> int:
@@ -21,20 +21,20 @@ def class_axis(rank: int) -> int:
 
 
 def definite(kind: Kind | None, outputs: Tensor, targets: Tensor) -> Kind:
-    """The kind as "sparse", "one_hot" or "binary"."""
+    """The kind as "sparse", "one_hot", "binary" or "signs"."""
     if kind in ("sparse", "one_hot", "binary"):
         return kind
     if outputs.dim() == 1 or outputs.shape[class_axis(outputs.dim())] == 1:
-        return "binary"
-    return "one_hot" if kind == "largest" or targets.is_floating_point() else "sparse"
+        return "signs" if kind == "signs" else "binary"
+    return "one_hot" if kind in ("largest", "signs") or targets.is_floating_point() else "sparse"
 
 
 def decide(
     kind: Kind, outputs: Float[Tensor, "*S"], targets: Shaped[Tensor, "*T"]
 ) -> tuple[Integer[Tensor, "*R"], Integer[Tensor, "*R"]]:
-    """(predicted, true): classes, or booleans for "binary". Raises ShapeError where one is of another shape."""
-    if kind == "binary":
-        predicted, actual = outputs > 0.5, targets > 0.5
+    """(predicted, true): classes, or booleans for "binary" and "signs". Raises ShapeError where one is of another shape."""
+    if kind in ("binary", "signs"):
+        predicted, actual = outputs > (0.5 if kind == "binary" else 0.0), targets > 0.5
     else:
         axis = class_axis(outputs.dim())
         predicted = outputs.max(dim=axis).indices  # on a processor several times faster than argmax

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lamina.training.callbacks import Monitor
+from lamina.training.history import more_is_better
 
 _LONGEST = 48  # characters of a name; paths lose their beginning
 
@@ -43,7 +43,7 @@ class Comparison:
         keys = list(self.figures[-1])
         over = "gain" if len(self.names) == 2 else "gain over the best of them"
         beside = [self.heading, *(self.beside or [""] * len(self.names)), ""]
-        falling = [key for key in keys if not Monitor(key, mode="auto").more_is_better]
+        falling = [key for key in keys if not more_is_better(key)]
         mixed = 0 < len(falling) < len(keys)  # then a plus means two things
         lines = [["", *(f"{key} (less is better)" if mixed and key in falling else key for key in keys)]]
         lines += [
@@ -65,7 +65,7 @@ class Comparison:
     @staticmethod
     def _best(name: str, rows: Sequence[Mapping[str, float]]) -> float:
         values = [row[name] for row in rows if not math.isnan(row[name])] or [math.nan]
-        return max(values) if Monitor(name, mode="auto").more_is_better else min(values)
+        return max(values) if more_is_better(name) else min(values)
 
 
 def shown(name: str, value: float, *, signed: bool = False) -> str:

@@ -21,6 +21,7 @@ from lamina.training.curves import CSVLogger as CSVLogger
 from lamina.training.curves import StepLogger as StepLogger
 from lamina.training.finite import first_nonfinite
 from lamina.training.gradient_norms import GradientNorms as GradientNorms
+from lamina.training.history import more_is_better
 from lamina.training.resumable import Resumable
 from lamina.training.small_loss import RampSmallLoss as RampSmallLoss
 from lamina.training.snapshots import Snapshots as Snapshots
@@ -30,9 +31,6 @@ from lamina.training.update import Update
 from lamina.training.world import spread
 
 Mode = Literal["auto", "min", "max"]
-
-# Of these more is better; of every other figure less.
-_MORE_IS_BETTER = ("acc", "accuracy", "top5", "precision", "recall", "f1", "f1_score", "auc", "iou")
 
 
 class Monitor(Resumable):
@@ -46,7 +44,14 @@ class Monitor(Resumable):
                 'Leave it out for "auto", which goes by the name.',
             )
         self.monitor, self.min_delta = monitor, abs(min_delta)
-        self.more_is_better = mode == "max" or (mode == "auto" and monitor.endswith(_MORE_IS_BETTER))
+        known = mode == "max" if mode != "auto" else more_is_better(monitor)
+        if known is None:
+            raise LaminaError(
+                f"{type(self).__name__} monitors {monitor!r}.",
+                "Its name does not tell whether more or less of it is better.",
+                'Pass mode="max" or mode="min".',
+            )
+        self.more_is_better = known
         self.best: float | None = None
 
     def read(self, logs: Mapping[str, float]) -> float:

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
 _WIDTH_PX, _HEIGHT_PX = 120, 22  # of a figure's course
+
+
+# What names of figures end in, behind a "_" or alone.
+_MORE = re.compile(
+    r"(^|_)(acc|accuracy|top_?\d+|precision|recall|f1|score|auc|m?iou|dice|r2|m?ap\d*|psnr|ssim)$", re.IGNORECASE
+)
+_LESS = re.compile(
+    r"(^|_)\w*(loss|mse|mae|rmse|errors?|entropy|divergence|distance|perplexity|fid|ece|brier)$", re.IGNORECASE
+)
+
+
+def more_is_better(name: str) -> bool | None:
+    """Whether a figure of that name, such as "val_accuracy", is the better the more it is; None where the name does not tell."""
+    return True if _MORE.search(name) else False if _LESS.search(name) else None
 
 
 class History:
@@ -31,7 +46,7 @@ class History:
             known = [value for value in values if math.isfinite(value)]
             if not known:
                 continue
-            best = (min if "loss" in name or name.endswith(("mae", "mse", "rmse")) else max)(known)
+            best = (max if more_is_better(name) else min)(known)
             figures = "".join(f"<td>{value:.4g}</td>" for value in (known[0], best, known[-1]))
             rows.append(f'<tr><td style="text-align:left">{escape(name)}</td><td>{_course(known)}</td>{figures}</tr>')
         head = "<tr><th></th><th></th><th>first</th><th>best</th><th>last</th></tr>"

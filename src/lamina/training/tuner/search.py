@@ -16,6 +16,7 @@ from lamina.core import random
 from lamina.core.errors import DataError, LaminaError, ShapeError, UnknownNameError
 from lamina.core.warnings import warn
 from lamina.training.callbacks import Monitor
+from lamina.training.history import more_is_better
 from lamina.training.tuner import file as study_file
 from lamina.training.tuner import space as spaces
 from lamina.training.tuner import study as studies
@@ -335,4 +336,11 @@ def _checked(space: Mapping[str, Any], monitor: str, trials: int) -> bool:
             "A figure that means the same in every trial was expected.",
             'Monitor "val_accuracy", or fix the loss.',
         )
-    return Monitor(monitor, mode="auto").more_is_better
+    more = more_is_better(monitor)
+    if more is None:
+        raise LaminaError(
+            f"search monitors {monitor!r}.",
+            "Its name does not tell whether more or less of it is better.",
+            "Give the metric a name that ends in accuracy or score, or in error or loss.",
+        )
+    return more
