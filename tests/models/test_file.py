@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import lamina
-from lamina import layers, models
+from lamina import layers, metrics, models
 from lamina.core import sealed
 from lamina.core.errors import FileFormatError, LaminaError
 from lamina.models import file
@@ -58,6 +58,52 @@ def test_a_module_of_the_user_s_comes_back_when_it_is_brought(tmp_path):
     fresh = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     loaded = lamina.load(path, modules={"torch.nn.modules.container.Sequential": fresh})
     assert np.array_equal(loaded.predict(X), models.Model(net).predict(X))
+
+
+class Accuracy(metrics.Accuracy):
+    """Somebody's own, under the name of one of ours."""
+
+    def update(self, outputs, targets, weights=None):
+        super().update(-outputs, targets, weights)
+
+
+def closeness(outputs, targets):
+    return (outputs.argmax(1) == targets).float()
+
+
+def test_metrics_come_back_as_they_were_compiled(tmp_path):
+    told = [
+        metrics.Accuracy("sparse"),
+        metrics.Precision(ignore_class=0),
+        metrics.TopKAccuracy(2, name="top5"),
+        metrics.Recall,
+        "f1",
+    ]
+    model = models.Sequential([layers.Dense(4, input_shape=(6,))])
+    model.compile("adam", "sparse_categorical_crossentropy", told)
+    loaded = lamina.load(model.save(tmp_path / "m.safetensors"))
+    x, y = torch.randn(60, 6), torch.arange(60) % 4
+    assert loaded.evaluate(x, y) == model.evaluate(x, y)
+    assert loaded._compiled["metrics"][-1] == "f1"
+    again = lamina.load(loaded.save(tmp_path / "again.safetensors"))
+    assert again.evaluate(x, y) == model.evaluate(x, y)
+
+
+@pytest.mark.parametrize("own", [Accuracy(), closeness])
+def test_metrics_of_one_s_own_are_left_out_and_that_is_said(tmp_path, own):
+    model = models.Sequential([layers.Dense(4, input_shape=(6,))])
+    model.compile("adam", "sparse_categorical_crossentropy", ["recall", own])
+    with pytest.warns(UserWarning, match=r"metric '(accuracy|closeness)'.*left out of the file"):
+        path = model.save(tmp_path / "m.safetensors")
+    assert lamina.load(path)._compiled["metrics"] == ["recall"]
+
+
+def test_a_loss_of_one_s_own_is_left_out_and_that_is_said(tmp_path):
+    model = models.Sequential([layers.Dense(4, input_shape=(6,))])
+    model.compile("adam", lambda outputs, targets: (outputs - targets).abs().mean())
+    with pytest.warns(UserWarning, match=r"compiled with is left out.*Compile the loaded model again"):
+        path = model.save(tmp_path / "m.safetensors")
+    assert lamina.load(path)._compiled is None
 
 
 def test_golden_files_of_every_format_version_are_read():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -115,8 +116,13 @@ def tell(told: Mapping[str, Any]) -> dict[str, Any] | None:
     """What was compiled as JSON-able values; None where it holds something that only its author's code can make."""
     keys = ("optimizer", "loss", "metrics", "loss_weights")
     try:
-        return {key: _encoded(told.get(key)) for key in keys}
-    except TypeError:
+        return {key: _encoded(_metric_objects(told.get(key)) if key == "metrics" else told.get(key)) for key in keys}
+    except TypeError as error:
+        if told:
+            warn(
+                f"What the model was compiled with is left out of the file, which cannot tell an object of type {error}. "
+                "Compile the loaded model again.",
+            )
         return None
 
 
@@ -132,19 +138,41 @@ def _encoded(spec: Any) -> Any:
         return {"entries": {str(name): _encoded(entry) for name, entry in spec.items()}}
     if isinstance(spec, list | tuple):
         return [told for entry in spec if (told := _encoded(entry)) is not None]
+    if isinstance(spec, metrics.Metric):
+        return _encoded_metric(spec)
     if type(spec) in _KINDS.values() and dataclasses.is_dataclass(spec):
         fields = {field.metadata.get("argument", field.name): field for field in dataclasses.fields(spec)}
         told = {argument: field.name for argument, field in fields.items() if field.init or argument != field.name}
         return {"kind": type(spec).__name__, "arguments": {key: _encoded(getattr(spec, told[key])) for key in told}}
-    if isinstance(spec, metrics.Metric):
-        if spec.name in metrics.METRICS:
-            return spec.name
+    raise TypeError(type(spec).__name__)
+
+
+def _metric_objects(spec: Any) -> Any:
+    """What `compile` takes for metrics, with an object for each class and function."""
+    if isinstance(spec, Mapping):
+        return {name: _metric_objects(entry) for name, entry in spec.items()}
+    if isinstance(spec, list | tuple):
+        return [_metric_objects(entry) for entry in spec]
+    return metrics.get(spec) if callable(spec) and not isinstance(spec, metrics.Metric) else spec
+
+
+def _encoded_metric(metric: metrics.Metric) -> Any:
+    """Its name where that alone makes it again, else its kind and arguments; None, with a warning, for somebody's own."""
+    kind, named = type(metric), metrics.METRICS.get(metric.name)
+    if _METRICS.get(kind.__name__) is not kind:
         warn(
-            f"The metric {spec.name!r} is an object that a model file cannot tell. It is left out of the file. "
+            f"The metric {metric.name!r} is an object that a model file cannot tell. It is left out of the file. "
             "Compile the loaded model with it again.",
         )
         return None
-    raise TypeError(type(spec).__name__)
+    arguments = _arguments(metric)
+    if named is not None and type(alike := named(name=metric.name)) is kind and _arguments(alike) == arguments:
+        return metric.name
+    return {"metric": kind.__name__, "arguments": arguments}
+
+
+def _arguments(metric: metrics.Metric) -> dict[str, Any]:
+    return {name: getattr(metric, name) for name in inspect.signature(type(metric)).parameters}
 
 
 def _decoded(value: Any) -> Any:
@@ -154,19 +182,21 @@ def _decoded(value: Any) -> Any:
         return value
     if "entries" in value:
         return {name: _decoded(entry) for name, entry in value["entries"].items()}
-    if value.get("kind") not in _KINDS:
+    known, asked = (_METRICS, value["metric"]) if "metric" in value else (_KINDS, value.get("kind"))
+    if asked not in known:
         raise FileFormatError(
-            f"The file asks for {value.get('kind')!r} in what was compiled.",
-            f"Known are {', '.join(_KINDS)}.",
+            f"The file asks for {asked!r} in what was compiled.",
+            f"Known are {', '.join(known)}.",
             "Do not trust this file, or update lamina.",
         )
-    return _KINDS[value["kind"]](**{name: _decoded(argument) for name, argument in value["arguments"].items()})
+    return known[asked](**{name: _decoded(argument) for name, argument in value["arguments"].items()})
 
 
-# What a model file may ask for; losses and optimizers are settings, so their arguments are numbers.
+# What a model file may ask for: settings, whose arguments are numbers and names. A loss and a metric may have the same name.
 _KINDS: dict[str, Any] = {
     kind.__name__: kind for kind in [*losses.LOSSES.values(), *optimizers.OPTIMIZERS.values()] if isinstance(kind, type)
 }
+_METRICS: dict[str, Any] = {kind.__name__: kind for kind in metrics.METRICS.values() if isinstance(kind, type)}
 
 
 def cast_for(net: nn.Module, graph: Graph | None) -> Callable[[Tensor], Tensor]:
