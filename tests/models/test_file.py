@@ -103,7 +103,8 @@ def test_a_loss_of_one_s_own_is_left_out_and_that_is_said(tmp_path):
     model.compile("adam", lambda outputs, targets: (outputs - targets).abs().mean())
     with pytest.warns(UserWarning, match=r"compiled with is left out.*Compile the loaded model again"):
         path = model.save(tmp_path / "m.safetensors")
-    assert lamina.load(path)._compiled is None
+    with pytest.raises(LaminaError, match="not compiled"):
+        lamina.load(path).fit(np.zeros((4, 6), "float32"), np.zeros((4, 4), "float32"))
 
 
 def test_golden_files_of_every_format_version_are_read():

@@ -100,15 +100,15 @@ def _unpack(x: Any) -> tuple[Any, Any]:
             "Pass data.open(path).train or data.load(name).train; lamina.Classifier takes names and folders as they are.",
         )
     if isinstance(x, torch.utils.data.TensorDataset):
-        *inputs, targets = x.tensors
+        *inputs, targets = x.tensors if len(x.tensors) > 1 else (*x.tensors, None)
         return (inputs if len(inputs) > 1 else inputs[0]), targets
     if isinstance(x, torch.utils.data.Dataset):
         return _stack(x)
     return x, None
 
 
-def _stack(dataset: Any) -> tuple[Tensor, Tensor]:
-    """A map-style data set of (input, target) pairs, read into memory."""
+def _stack(dataset: Any) -> tuple[Tensor, Tensor | None]:
+    """A map-style data set of (input, target) pairs, or of inputs alone, read into memory."""
     if not hasattr(dataset, "__len__") or len(dataset) == 0:
         raise DataError(
             f"{type(dataset).__name__} has no samples, or no length.",
@@ -117,6 +117,9 @@ def _stack(dataset: Any) -> tuple[Tensor, Tensor]:
         )
     pairs = [dataset[index] for index in range(len(dataset))]
     try:
+        if not isinstance(pairs[0], tuple | list) or len(pairs[0]) == 1:
+            alone = [pair[0] if isinstance(pair, tuple | list) else pair for pair in pairs]
+            return torch.stack([to_tensor(x, "x", check=False) for x in alone]), None
         return torch.stack([to_tensor(x, "x", check=False) for x, _ in pairs]), torch.as_tensor(
             np.stack([np.asarray(y) for _, y in pairs])
         )

@@ -179,7 +179,7 @@ def peek(batches: Any) -> tuple[Any, Any]:
     if isinstance(first, Batch):
         return (first.inputs, first.targets), again
     if not isinstance(first, tuple | list) or len(first) not in (2, 3):
-        return (first, None), again
+        return (inputs_of(first), None), again
     return (first[0], first[1]), again
 
 
@@ -187,7 +187,7 @@ def inputs_of(item: Any) -> Any:
     """The inputs of a batch that may hold targets too."""
     if isinstance(item, Batch):
         return item.inputs
-    return item[0] if isinstance(item, tuple | list) and len(item) in (2, 3) else item
+    return item[0] if isinstance(item, tuple | list) and len(item) in (1, 2, 3) else item
 
 
 def refuse_with_batches(given: Mapping[str, Any], validation_split: float | None = None) -> None:

@@ -288,7 +288,12 @@ class Model(Finder, Deploying, Holder):
         batches = []
         with self._averaged(), evaluating(self.net), torch.inference_mode():
             for inputs in given:
-                output = self.net(*(prepare(runtime.put(value)) for value in inputs))
+                prepared = tuple(prepare(runtime.put(value)) for value in inputs)
+                try:
+                    output = self.net(*prepared)
+                except (RuntimeError, ValueError, TypeError, IndexError):
+                    array.probe(self.net, tuple(value[:2] for value in prepared))  # names the layer that does not fit
+                    raise
                 batches.append([value.float().cpu() for value in outputs_of(output)[0]])
         return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
