@@ -1,3 +1,6 @@
+import json
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -110,3 +113,12 @@ def test_probing_leaves_statistics_and_mode_alone():
     assert norm.modules[""].training
     assert norm.modules[""].num_batches_tracked == 0
     assert norm.modules[""].running_mean.eq(0).all()
+
+
+def test_numbers_of_numpy_are_taken_as_numbers():
+    labels = np.array([0, 3, 2])
+    dense, pool = layers.Dense(labels.max() + 1), layers.MaxPooling2D((np.int64(2), np.int32(3)))
+    assert (dense.units, type(dense.units)) == (4, int)
+    assert pool.pool_size == (2, 3)
+    assert json.loads(json.dumps(layers.Dropout(np.float32(0.5)).config()))["rate"] == 0.5
+    assert layers.LeakyReLU(alpha=0.2).negative_slope == 0.2

@@ -254,7 +254,7 @@ def test_a_sequential_without_shape_joins_a_graph_and_another_sequential():
     pictures = layers.Input((9, 7, 2), data_format="channels_last")
     maps = models.Sequential([layers.Conv2D(4, 3)])(pictures)
     assert maps.shape == (7, 5, 4)
-    with pytest.raises(LaminaError, match="has no layers.*Add layers first"):
+    with pytest.raises(LaminaError, match=r"has no layers.*Add layers first"):
         models.Sequential()(layers.Input((3,)))
 
 

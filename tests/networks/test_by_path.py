@@ -112,7 +112,15 @@ def forged(path, network):
     return path
 
 
-CODE = ["{own}:Net", "own_net:Net", "os:system", "own_net.py:Net", "http://host/net.py:Net", "timm/own_net.py:Net", "timm/own_net:Net"]
+CODE = [
+    "{own}:Net",
+    "own_net:Net",
+    "os:system",
+    "own_net.py:Net",
+    "http://host/net.py:Net",
+    "timm/own_net.py:Net",
+    "timm/own_net:Net",
+]
 
 
 @pytest.mark.parametrize("name", CODE)

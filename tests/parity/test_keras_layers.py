@@ -150,6 +150,31 @@ def test_initial_values_have_keras_spread(kind, suffix, arguments):
     assert one.abs().max().item() == pytest.approx(other.abs().max().item(), rel=0.05)
 
 
+@pytest.mark.parametrize("arguments", [{"threshold": 0.5}, {"threshold": 0.5, "max_value": 1.0}, {"max_value": 0.7}])
+def test_rectifiers_with_a_threshold(arguments):
+    compare("ReLU", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("BatchNormalization", {"gamma_regularizer": "l2", "beta_regularizer": "l1"}),
+        ("LayerNormalization", {"gamma_regularizer": "l2"}),
+        ("GroupNormalization", {"groups": 2, "gamma_regularizer": "l1", "beta_regularizer": "l2"}),
+        ("PReLU", {"alpha_regularizer": "l2", "alpha_initializer": "ones"}),
+    ],
+)
+def test_penalties_of_normalisations_are_those_of_keras(kind, arguments):
+    reference = getattr(keras.layers, kind)(**arguments)
+    reference(IMAGES)
+    x = layers.Input(SHAPE, data_format="channels_last")
+    graph = Graph.from_symbols(x, getattr(layers, kind)(**arguments)(x))
+    parameters = dict(graph.net.named_parameters())
+    penalty = sum(regularizer(parameters[name]).item() for name, regularizer in graph.penalties)
+    assert penalty == pytest.approx(sum(loss.item() for loss in reference.losses), rel=1e-5)
+    assert penalty > 0
+
+
 @pytest.mark.parametrize("kind", ["l1", "l2"])
 def test_regularizers_have_keras_strength(kind):
     weights = torch.randn(3, 4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from torch import nn
 
 from lamina import nn as lamina_nn
 from lamina.core.errors import LaminaError, unknown_name
-from lamina.layers import initializers
+from lamina.layers import initializers, regularizers
 from lamina.layers.initializers import Initializer
 from lamina.layers.layer import Layer
+from lamina.layers.regularizers import Regularizer
 from lamina.layers.symbol import Symbol
 
 Activation_ = str | Callable[..., Any] | None
@@ -102,12 +103,25 @@ class Activation(Layer):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ReLU(Layer):
-    """max(x, 0), at most `max_value`, and `negative_slope` times x below 0."""
+    """x where it is above `threshold`, at most `max_value`; elsewhere `negative_slope` times x - threshold."""
 
     max_value: float | None = None
     negative_slope: float = 0.0
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.threshold < 0 or (self.threshold and self.negative_slope):
+            raise LaminaError(
+                f"ReLU got threshold={self.threshold} and negative_slope={self.negative_slope}.",
+                "A threshold of 0 or more was expected, and one of the two.",
+                "Leave one out, or write a torch module and put it in by layers.Torch.",
+            )
 
     def build(self, *_: Symbol) -> dict[str, nn.Module]:
+        if self.threshold:
+            above = nn.Threshold(self.threshold, 0.0)
+            return {"": above} | ({} if self.max_value is None else {"_clip": nn.Hardtanh(0.0, float(self.max_value))})
         if self.negative_slope == 0.0:
             if self.max_value is None:
                 return {"": nn.ReLU()}
@@ -120,9 +134,16 @@ class ReLU(Layer):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LeakyReLU(Layer):
-    """x where positive, `negative_slope` times x elsewhere."""
+    """x where positive, `negative_slope` times x elsewhere; `alpha` is what Keras 2 called it."""
 
     negative_slope: float = 0.3
+    alpha: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alpha is not None:
+            self._set("negative_slope", self.alpha)
+            self._set("alpha", None)
 
     def build(self, *_: Symbol) -> dict[str, nn.Module]:
         return {"": nn.LeakyReLU(self.negative_slope)}
@@ -133,13 +154,19 @@ class PReLU(Layer):
     """x where positive, a learned slope times x elsewhere (He 2015): one per entry, or one along `shared_axes`."""
 
     alpha_initializer: str | Initializer = "zeros"
-    shared_axes: tuple[int, ...] | int | None = None
+    alpha_regularizer: str | Regularizer | None = None
+    shared_axes: tuple[int, ...] | int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         initializers.get(self.alpha_initializer)
+        regularizers.get(self.alpha_regularizer)
         if isinstance(self.shared_axes, list):
             self._set("shared_axes", tuple(self.shared_axes))
+
+    @property
+    def penalties(self) -> dict[str, Regularizer]:
+        return regularizers.of({".weight": self.alpha_regularizer})
 
     def build(self, *inputs: Symbol) -> dict[str, nn.Module]:
         (x,) = inputs

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +46,13 @@ class Layer:
 
     def __post_init__(self) -> None:
         self._binding.given_name = self.name
+        for name, value in self.fields.items():  # what was computed from an array, such as labels.max() + 1
+            if isinstance(value, np.integer | np.floating):
+                self._set(name, value.item())
+            elif isinstance(value, list | tuple) and any(
+                isinstance(entry, np.integer | np.floating) for entry in value
+            ):
+                self._set(name, tuple(getattr(entry, "item", lambda entry=entry: entry)() for entry in value))
         if self.input_shape is not None:
             self._set("input_shape", tuple(self.input_shape))
 

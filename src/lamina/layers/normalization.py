@@ -9,10 +9,11 @@ from torch import nn
 
 from lamina import nn as lamina_nn
 from lamina.core.errors import ShapeError
-from lamina.layers import initializers
+from lamina.layers import initializers, regularizers
 from lamina.layers.arguments import fraction, positive
 from lamina.layers.initializers import Initializer
 from lamina.layers.layer import Layer
+from lamina.layers.regularizers import Regularizer
 from lamina.layers.symbol import Symbol
 
 
@@ -30,6 +31,8 @@ class BatchNormalization(Layer):
     scale: bool = True
     beta_initializer: str | Initializer = field(default="zeros", kw_only=True)
     gamma_initializer: str | Initializer = field(default="ones", kw_only=True)
+    beta_regularizer: str | Regularizer | None = field(default=None, kw_only=True)
+    gamma_regularizer: str | Regularizer | None = field(default=None, kw_only=True)
     moving_mean_initializer: str | Initializer = field(default="zeros", kw_only=True)
     moving_variance_initializer: str | Initializer = field(default="ones", kw_only=True)
 
@@ -38,6 +41,12 @@ class BatchNormalization(Layer):
         fraction(self, momentum=self.momentum)
         for name in ("beta", "gamma", "moving_mean", "moving_variance"):
             initializers.get(self.fields[f"{name}_initializer"])
+        regularizers.get(self.beta_regularizer)
+        regularizers.get(self.gamma_regularizer)
+
+    @property
+    def penalties(self) -> dict[str, Regularizer]:
+        return regularizers.of({".weight": self.gamma_regularizer, ".bias": self.beta_regularizer})
 
     def build(self, *inputs: Symbol) -> dict[str, nn.Module]:
         (x,) = inputs
@@ -67,6 +76,8 @@ class LayerNormalization(Layer):
     scale: bool = True
     beta_initializer: str | Initializer = field(default="zeros", kw_only=True)
     gamma_initializer: str | Initializer = field(default="ones", kw_only=True)
+    beta_regularizer: str | Regularizer | None = field(default=None, kw_only=True)
+    gamma_regularizer: str | Regularizer | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,6 +85,12 @@ class LayerNormalization(Layer):
             self._set("axis", tuple(self.axis))
         initializers.get(self.beta_initializer)
         initializers.get(self.gamma_initializer)
+        regularizers.get(self.beta_regularizer)
+        regularizers.get(self.gamma_regularizer)
+
+    @property
+    def penalties(self) -> dict[str, Regularizer]:
+        return regularizers.of({".weight": self.gamma_regularizer, ".bias": self.beta_regularizer})
 
     def build(self, *inputs: Symbol) -> dict[str, nn.Module]:
         (x,) = inputs
@@ -100,6 +117,8 @@ class GroupNormalization(Layer):
     scale: bool = True
     beta_initializer: str | Initializer = field(default="zeros", kw_only=True)
     gamma_initializer: str | Initializer = field(default="ones", kw_only=True)
+    beta_regularizer: str | Regularizer | None = field(default=None, kw_only=True)
+    gamma_regularizer: str | Regularizer | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +126,12 @@ class GroupNormalization(Layer):
             positive(self, groups=self.groups)
         initializers.get(self.beta_initializer)
         initializers.get(self.gamma_initializer)
+        regularizers.get(self.beta_regularizer)
+        regularizers.get(self.gamma_regularizer)
+
+    @property
+    def penalties(self) -> dict[str, Regularizer]:
+        return regularizers.of({".weight": self.gamma_regularizer, ".bias": self.beta_regularizer})
 
     def build(self, *inputs: Symbol) -> dict[str, nn.Module]:
         (x,) = inputs

@@ -22,7 +22,6 @@ from lamina.layers.layer import Layer
 from lamina.layers.symbol import Symbol
 from lamina.models.graph import Graph, Nested
 
-
 _Path = tuple[str, ...]  # names, from the outermost graph to a layer
 
 

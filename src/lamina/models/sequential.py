@@ -86,8 +86,8 @@ class Sequential(Model):
         shape = getattr(self._layers[0], "input_shape", None)
         if shape is None and isinstance(like, Symbol):
             return Input(like.shape, str(like.dtype).removeprefix("torch."), data_format=like.data_format)
-        shape, first = shape or like, self._layers[0]
-        if shape is None:
+        shape, first = like if shape is None else shape, self._layers[0]
+        if shape is None or isinstance(shape, Symbol):
             return None
         return first_input(first, shape) if isinstance(first, Layer) else Input(shape)
 
