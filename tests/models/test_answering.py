@@ -54,10 +54,8 @@ def built(monkeypatch, tmp_path):
 
 
 def test_one_picture_is_answered_by_torch_at_once(built):
-    model = classifier()
-    for count in (1, 32):
-        model.predict(pictures(count))
-    model.predict(pictures(1)[0].numpy())
+    for images in (pictures(1), pictures(32), pictures(1)[0].numpy()):
+        classifier().predict(images)
     assert built == []
 
 
@@ -111,6 +109,26 @@ def test_work_that_is_long_enough_builds(built, monkeypatch):
     assert built == ["built"]
 
 
+def test_who_asked_often_is_given_an_engine(built, monkeypatch, capsys):
+    """Single pictures in a loop are never worth an engine by themselves; all that were answered before are."""
+    monkeypatch.setattr(answering, "_is_worth_it", lambda model, left_s, precision: left_s > 50)
+    monkeypatch.setattr(answering.time, "perf_counter", iter(range(0, 100_000, 10)).__next__)
+    model, images = classifier(), pictures(20)
+    wanted = model.predict_probs(images, engine="torch")
+    for at in range(20):
+        assert built == ([] if at < 8 else ["torch"])  # the first is slow, and six more take over 50 s
+        np.testing.assert_allclose(model.predict_probs(images[at : at + 1]), wanted[at : at + 1], atol=1e-6)
+        if at == 3:
+            model.net[0].weight.data.mul_(1)
+    assert capsys.readouterr().err.count("answers") == 1
+    with torch.no_grad():
+        model.net[-1].bias.add_(1.0)
+    built.clear()
+    for at in range(5):  # the account begins anew
+        model.predict(images[at : at + 1])
+    assert built == []
+
+
 @pytest.mark.parametrize("at_once", [16, 96])
 def test_pictures_that_come_some_at_a_time_are_judged_together(built, monkeypatch, at_once):
     """As `lamina predict FOLDER` asks: a call alone would never be worth an engine."""
@@ -124,7 +142,7 @@ def test_pictures_that_come_some_at_a_time_are_judged_together(built, monkeypatc
     assert built == ["built"]
     np.testing.assert_allclose(np.concatenate(answers), model.predict_probs(images, engine="torch"), atol=1e-6)
     other = classifier()
-    for start in range(0, 96, 16):
+    for start in range(0, 32, 16):
         other.predict_probs(images[start : start + 16])
     assert built == ["built"]
 

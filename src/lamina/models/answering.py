@@ -36,6 +36,7 @@ class Engines:
         self._lock = threading.RLock()
         self._expected = 0  # pictures that are going to be answered, in several calls
         self._warm = False  # whether torch has answered a batch: the first of a process is slow
+        self._spent_s = 0.0  # what torch has taken to answer since there was an engine: who asked often will ask again
 
     def __reduce__(self) -> tuple[type[Engines], tuple[()]]:
         return Engines, ()
@@ -63,7 +64,6 @@ class Engines:
         if engine == "torch" and precision == "float32":
             return plain(images)
         asked = (engine, precision)
-        given, done = images, list[np.ndarray[Any, Any]]()
 
         def otherwise(some: Tensor, left: int) -> np.ndarray[Any, Any]:
             """Without this engine: a lower precision falls back to whatever answers in float32."""
@@ -72,40 +72,48 @@ class Engines:
             with self.expecting(left + later):
                 return self.answer(model, some, plain, batch_size=batch_size, engine="auto", precision="float32")
 
-        if engine == "auto" and self._missing(model, asked):
-            while True:
-                some, was_warm, there = images[:BATCH], self._warm, len(self._built)
-                begun = time.perf_counter()
-                done.append(otherwise(some, len(images)))
-                images, each_s = images[BATCH:], (time.perf_counter() - begun) / len(some)
-                self._warm = True
-                left = len(images) + later
-                if not left or not _is_worth_it(model, each_s * left, precision):
-                    return np.concatenate([*done, otherwise(images, len(images))] if len(images) else done)
-                if was_warm and len(self._built) == there:  # else it took longer than those to come will
-                    break
-                if not len(images):  # the next call judges
-                    return np.concatenate(done)
-        with self._lock:
-            if self._missing(model, asked):
-                model.runtime.place(model.net)  # as torch's own answers do, lest the weights seem to change then
-                self._made_for = Fingerprint(model)
-                self._built[asked] = _build(model, images if len(images) else given, engine, precision)
-            built = self._built[asked]
-        if not len(images):
-            return np.concatenate(done)
-        if built is None:
-            return np.concatenate([*done, otherwise(images, len(images))])
-        done += _batches(built, images, min(batch_size, BATCH))
+        built, missing = self._there(model, asked)
+        given, done = images, list[np.ndarray[Any, Any]]()
+        if missing:
+            if engine == "auto" and not self._was_asked_often(model, precision):
+                while True:
+                    some, was_warm, there = images[:BATCH], self._warm, len(self._built)
+                    begun = time.perf_counter()
+                    done.append(otherwise(some, len(images)))
+                    took_s = time.perf_counter() - begun
+                    images, self._warm = images[BATCH:], True
+                    left = len(images) + later
+                    if not left or not _is_worth_it(model, took_s / len(some) * left, precision):
+                        self._spent_s += took_s * (len(some) + len(images)) / len(some) if was_warm else 0.0
+                        return np.concatenate([*done, otherwise(images, len(images))] if len(images) else done)
+                    if was_warm and len(self._built) == there:  # else it took longer than those to come will
+                        break
+                    if not len(images):  # the next call judges
+                        return np.concatenate(done)
+            with self._lock:
+                built, missing = self._there(model, asked)
+                if missing:
+                    model.runtime.place(model.net)  # as torch's own answers do, lest the weights seem to change then
+                    self._made_for, self._spent_s = Fingerprint(model), 0.0
+                    built = _build(model, images if len(images) else given, engine, precision)
+                    self._built[asked] = built
+        if len(images):
+            done += (
+                [otherwise(images, len(images))] if built is None else _batches(built, images, min(batch_size, BATCH))
+            )
         return done[0] if len(done) == 1 else np.concatenate(done)
 
-    def _missing(self, model: Any, asked: tuple[str, str]) -> bool:
-        """Whether no engine is there for what the model is now; those of what it was are dropped."""
+    def _was_asked_often(self, model: Any, precision: str) -> bool:
+        """Whether torch has answered small calls for as long as an engine takes to build: more of them will come."""
+        return precision == "float32" and self._spent_s > 0 and _is_worth_it(model, self._spent_s, precision)
+
+    def _there(self, model: Any, asked: tuple[str, str]) -> tuple[Engine | None, bool]:
+        """The engine for what the model is now, and whether none was made yet; those of what it was are dropped."""
         with self._lock:
             if self._made_for is not None and not self._made_for.holds(model):
                 self._built.clear()
                 self._made_for = None
-            return asked not in self._built
+            return self._built.get(asked), asked not in self._built
 
 
 def _check(engine: str, precision: str) -> None:
@@ -151,9 +159,10 @@ def _build(model: Any, images: Tensor, engine: str, precision: str) -> Engine | 
             print(f"{model.name}: {text}", file=sys.stderr)
 
     if engine == "auto":
+        several = tried if len(some) > 1 else None  # one alone tells little about classes
         try:
             return fastest.fastest(
-                model.deployable(), BATCH, precision=precision, engines=_usual(), samples=tried, told=told
+                model.deployable(), BATCH, precision=precision, engines=_usual(), samples=several, told=told
             )
         except Exception as error:  # what was asked for are answers, and torch has them
             told(f"torch goes on alone ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}).")
@@ -175,5 +184,8 @@ def _build(model: Any, images: Tensor, engine: str, precision: str) -> Engine | 
 
 
 def _batches(engine: Engine, images: Tensor, count: int) -> Iterator[np.ndarray[Any, Any]]:
+    if len(images) <= count:  # uncut: even that is told from a single picture's time
+        yield engine(images.numpy())[0]
+        return
     for start in range(0, len(images), count):
         yield engine(images[start : start + count].numpy())[0]
