@@ -205,8 +205,8 @@ class Pictured(Model):
             raise self._untrained()
         return self._net
 
-    def _create(self, network: str, outputs: int) -> nn.Module:
-        """A network by name with so many outputs, for the pictures that the preprocessing gives."""
+    def _create(self, network: str, outputs: int, *, negative: bool) -> nn.Module:
+        """A network by name with so many outputs, which may be negative or need not, for the pictures that the preprocessing gives."""
         assert self.preprocess is not None
         arguments: dict[str, Any] = {}
         if "image_size" in networks.arguments(network):
@@ -219,8 +219,15 @@ class Pictured(Model):
                 )
             arguments["image_size"] = height
         net = networks.create(network, num_classes=outputs, in_channels=self.preprocess.channels, **arguments)
+        if negative:
+            contract.drop_final_relu(net)
         self._check_size(net)
         return net
+
+    def _let_negative(self) -> None:
+        """A network that is at hand may give negative outputs, whatever its paper has behind the class layer."""
+        if self._net is not None:
+            contract.drop_final_relu(self._net)
 
     def _told(self) -> dict[str, Any]:
         """What was compiled, as the step is made of it."""

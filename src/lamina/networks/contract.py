@@ -57,6 +57,15 @@ def replace_head(net: nn.Module, num_classes: int) -> None:
         replace_layers(net, class_layers(net), num_classes)
 
 
+def drop_final_relu(net: nn.Module) -> None:
+    """Lets the outputs of a network be negative whose paper has a ReLU behind the class layer: for numbers, and labels apart.
+
+    Other networks are as they were. Of modules that are no `Network` it is not known.
+    """
+    if isinstance(net, Network):
+        net.drop_final_relu()
+
+
 def feature_dims(net: nn.Module) -> Mapping[int, int]:
     """How many channels the map of each stride has: {stride: channels}, the finest first.
 

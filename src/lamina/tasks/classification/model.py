@@ -115,9 +115,8 @@ class Classifier(Calibrating, Pictured):
 
     def _make_net(self) -> None:
         """The network for these classes and this preprocessing."""
-        assert self.classes is not None
         if isinstance(self._network, str):
-            self._net = self._create(self._network, len(self.classes))
+            self._net = self._create(self._network, len(self.classes or ()), negative=self.multi_label)
         else:
             self._take(self._network)
 
@@ -212,6 +211,8 @@ class Classifier(Calibrating, Pictured):
         """Meets the data of training, which settles what class layers a borrowed network has."""
         if self._lent is not None:
             self._settle(train.classes)
+        if self.multi_label:
+            self._let_negative()
         self._meet(train)
 
     def _meet(self, dataset: Any) -> None:

@@ -168,9 +168,10 @@ class Regressor(Pictured):
                 print(f"{self.name}: The last layer is one with fresh values, for {', '.join(self.names)}.")
         if self.unit is None:
             self.unit, self._step = Unit.of(targets), None
+            self._let_negative()  # borrowed, or brought along; that of a file answers as it was saved
         if self._net is None:
             assert isinstance(self._network, str)
-            self._net = self._create(self._network, count)
+            self._net = self._create(self._network, count, negative=True)
 
     def _collect(self, x: Any, y: Any, weights: Any) -> Arrays:
         preprocess = self._prepared()
