@@ -17,7 +17,7 @@ from lamina.core.errors import LaminaError
 from lamina.core.sealed import header_of
 from lamina.data.preprocess import Preprocess
 from lamina.models import file
-from lamina.networks import contract, load, weights
+from lamina.networks import contract, keys, load, weights
 
 _IMAGENET = 1000  # classes
 
@@ -35,6 +35,7 @@ class Borrowed:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     is_multi_label: bool = False
     optional: tuple[str, ...] = ()  # parts that the network may be built without
+    like: str = ""  # the published weights whose preprocessing is taken for it, where the file does not tell
     trained_on: str = ""
     licence: str = ""
 
@@ -42,6 +43,16 @@ class Borrowed:
         """What a file of a model that began with them tells of them."""
         facts = {"weights": Path(self.source).name, "trained_on": self.trained_on, "licence": self.licence}
         return {name: value for name, value in facts.items() if value}
+
+    def notes(self, preprocess: Preprocess | None) -> list[str]:
+        """What a person has to know where the file does not tell it; `preprocess` is what they told themselves."""
+        if not self.like or preprocess is not None or self.preprocess is None:
+            return []
+        taken = self.preprocess
+        return [
+            f"{self.source} does not tell its preprocessing; that of {self.like} is taken: {taken.size[0]} x {taken.size[1]} px, "
+            f"mean {taken.mean}, std {taken.std}. Pass preprocess=lamina.Preprocess(...) for another."
+        ]
 
     def create(self, network: str | nn.Module, *, preprocess: Preprocess | None) -> tuple[nn.Module, tuple[str, ...]]:
         """The network with these weights, and the classes that it knows: none where the class layers are not among them.
@@ -96,9 +107,12 @@ def borrow(network: str | nn.Module, told: Pretrained) -> Borrowed:
         return Borrowed(load.book_state(path), str(path), tuple(map(str, range(10))), square)
     if _is_model_file(path):
         return _from_model(path)
-    if name is None:
-        return Borrowed(load.read_state(path), str(path))
-    return _known(name, told)
+    if isinstance(network, nn.Module):
+        state, own = load.read_state(path), network.state_dict()
+        state = keys.renamed(state, keys.recognised(key for key in state if key not in own))
+        made_from = (networks.architecture(network) or {}).get("name")
+        return Borrowed(state, str(path), _usual_classes(made_from) if made_from in networks.names() else None)
+    return _known(network, told)
 
 
 def _known(name: str, told: Pretrained) -> Borrowed:
@@ -118,10 +132,16 @@ def _known(name: str, told: Pretrained) -> Borrowed:
             licence=facts.licence,
         )
     usual = weights.get(name) if weights.names(name) else None
-    if usual is None:  # the published files for so many classes are ImageNet's, in its order
-        classes = weights.class_names("imagenet") if networks.default(name, "num_classes") == _IMAGENET else None
-        return Borrowed(found.state, found.source, classes)
-    return Borrowed(found.state, found.source, usual.class_names, usual.preprocess)
+    if usual is None:
+        return Borrowed(found.state, found.source, _usual_classes(name))
+    return Borrowed(found.state, found.source, usual.class_names, usual.preprocess, like=f"{name} {usual.name}")
+
+
+def _usual_classes(name: str) -> tuple[str, ...] | None:
+    """The classes of a network's published weights; published files for so many classes are ImageNet's, in its order."""
+    if weights.names(name):
+        return weights.get(name).class_names
+    return weights.class_names("imagenet") if networks.default(name, "num_classes") == _IMAGENET else None
 
 
 def _is_model_file(path: Path) -> bool:

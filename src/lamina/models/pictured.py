@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from lamina.export.deployable import Deployable
 from lamina.models import balancing, card, feed, fine_tuning, pictures
 from lamina.models.answering import Engines
 from lamina.models.arrays import Arrays
+from lamina.models.borrowed import Borrowed
 from lamina.models.model import Model
 from lamina.models.summary import Summary
 from lamina.networks import contract
@@ -302,6 +304,14 @@ class Pictured(Model):
     @abstractmethod
     def results(self, answers: np.ndarray[Any, Any], sources: Sequence[Any] = ()) -> list[Any]:
         """Typed results of the answers of a deployed network (B ...), in the order of the pictures that `sources` names."""
+
+    def _note_lent(self, lent: Borrowed) -> None:
+        """Remembers where borrowed weights come from, and takes their preprocessing where nobody told another; a guess is said."""
+        if self.runtime.world.is_main:
+            for text in lent.notes(self.preprocess):
+                print(f"{self.name}: {text}", file=sys.stderr)
+        self.began_with = lent.told()
+        self.preprocess = self.preprocess or lent.preprocess
 
     def _note(self, train: Any, split: dict[str, Any]) -> None:
         """Remembers what is trained on, and what was held out of it."""

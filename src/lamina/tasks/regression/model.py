@@ -61,8 +61,7 @@ class Regressor(Pictured):
             )
         if pretrained is not None and pretrained is not False:
             lent = borrowed.borrow(network, pretrained)
-            self.began_with = lent.told()
-            self.preprocess = self.preprocess or lent.preprocess
+            self._note_lent(lent)
             self._net, self._lent = lent.create(network, preprocess=self.preprocess)[0], True
             self._check_size(self._net)
         elif isinstance(network, nn.Module):
