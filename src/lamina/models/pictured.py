@@ -85,6 +85,12 @@ class Pictured(Model):
         again. None means a tenth where neither the data nor `validation_data` brings validation, and 0.0 nothing.
         """
         pictures.refuse_batches(type(self).__name__, x, validation_data)
+        if self._net is not None and transfer.is_folded(self._net):
+            warn(
+                f"The BatchNorms of {self.name} were folded into its convolutions: their statistics are of no pictures, and right "
+                "only as they are. Training replaces them, which spoils the weights. "
+                "Use fine_tune(..., freeze_statistics=True), or take the weights from before they were folded."
+            )
         with self._restored_on_failure():
             return super().fit(
                 x,
