@@ -36,6 +36,7 @@ class Borrowed:
     is_multi_label: bool = False
     optional: tuple[str, ...] = ()  # parts that the network may be built without
     like: str = ""  # the published weights whose preprocessing is taken for it, where the file does not tell
+    said: tuple[str, ...] = ()  # what a person has to know in any case
     trained_on: str = ""
     licence: str = ""
 
@@ -47,11 +48,12 @@ class Borrowed:
     def notes(self, preprocess: Preprocess | None) -> list[str]:
         """What a person has to know where the file does not tell it; `preprocess` is what they told themselves."""
         if not self.like or preprocess is not None or self.preprocess is None:
-            return []
+            return [*self.said]
         taken = self.preprocess
         return [
+            *self.said,
             f"{self.source} does not tell its preprocessing; that of {self.like} is taken: {taken.size[0]} x {taken.size[1]} px, "
-            f"mean {taken.mean}, std {taken.std}. Pass preprocess=lamina.Preprocess(...) for another."
+            f"mean {taken.mean}, std {taken.std}. Pass preprocess=lamina.Preprocess(...) for another.",
         ]
 
     def create(self, network: str | nn.Module, *, preprocess: Preprocess | None) -> tuple[nn.Module, tuple[str, ...]]:
@@ -115,9 +117,9 @@ def borrow(network: str | nn.Module, told: Pretrained) -> Borrowed:
     return _known(network, told)
 
 
-def _known(name: str, told: Pretrained) -> Borrowed:
+def _known(name: str, path: Pretrained) -> Borrowed:
     """Weights by name or from a file; what a file does not tell is taken to be as with the network's published ones."""
-    found = load.pretrained(name, told)
+    found = load.pretrained(name, path)
     assert found is not None
     facts = found.weights
     if facts is not None:
@@ -134,7 +136,10 @@ def _known(name: str, told: Pretrained) -> Borrowed:
     usual = weights.get(name) if weights.names(name) else None
     if usual is None:
         return Borrowed(found.state, found.source, _usual_classes(name))
-    return Borrowed(found.state, found.source, usual.class_names, usual.preprocess, like=f"{name} {usual.name}")
+    told: dict[str, Any] = {"arguments": found.arguments, "like": f"{name} {usual.name}"}
+    if found.arguments:
+        told["said"] = (f"{found.source} has no {' and '.join(usual.optional)}: the network is built without.",)
+    return Borrowed(found.state, found.source, usual.class_names, usual.preprocess, **told)
 
 
 def _usual_classes(name: str) -> tuple[str, ...] | None:

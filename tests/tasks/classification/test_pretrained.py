@@ -273,3 +273,12 @@ def test_preprocessing_that_is_that_of_other_weights_is_said_with_the_way_to_ano
     capsys.readouterr()
     lamina.Classifier("squeezenet1_1", pretrained=saved)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_googlenet_is_built_without_auxiliary_classifiers_where_the_file_has_none(auxiliary, tmp_path, capsys):
+    theirs = torchvision.models.GoogLeNet(num_classes=3, aux_logits=auxiliary, init_weights=False)
+    torch.save(theirs.state_dict(), tmp_path / "g.pth")
+    classifier = lamina.Classifier("googlenet", pretrained=tmp_path / "g.pth")
+    assert same(theirs.state_dict(), classifier.net.state_dict())
+    assert ("g.pth has no aux1 and aux2: the network is built without" in capsys.readouterr().err) != auxiliary
