@@ -16,10 +16,12 @@ from lamina import networks
 from lamina.core.errors import LaminaError
 from lamina.core.sealed import header_of
 from lamina.data.preprocess import Preprocess
+from lamina.data.resize import INTERPOLATION
 from lamina.models import file
 from lamina.networks import contract, keys, load, weights
 
 _IMAGENET = 1000  # classes
+_CROPS = {"squash": "stretch", "border": "pad"}  # timm's words for what is no crop, and ours
 
 Pretrained = bool | str | os.PathLike[str]
 
@@ -147,6 +149,26 @@ def _usual_classes(name: str) -> tuple[str, ...] | None:
     if weights.names(name):
         return weights.get(name).class_names
     return weights.class_names("imagenet") if networks.default(name, "num_classes") == _IMAGENET else None
+
+
+def brought(net: nn.Module) -> Preprocess | None:
+    """The preprocessing that a network brought along tells itself, as timm's do by `pretrained_cfg`; None for any other."""
+    told = getattr(net, "pretrained_cfg", None)
+    if not isinstance(told, Mapping) or not all(told.get(name) for name in ("mean", "std", "input_size")):
+        return None
+    channels = contract.in_channels(net) or int(told["input_size"][0])
+    if channels == 1 < len(told["mean"]):  # made for grey pictures from weights for colours
+        told = {**told, **{name: (sum(told[name]) / len(told[name]),) for name in ("mean", "std")}}
+    interpolation = told.get("interpolation")
+    return Preprocess(
+        channels=channels,
+        size=tuple(told["input_size"][1:]),
+        resize=_CROPS.get(told.get("crop_mode", ""), "crop"),
+        crop=told.get("crop_pct") or 1.0,
+        interpolation=interpolation if interpolation in INTERPOLATION else "bilinear",
+        mean=tuple(told["mean"]),
+        std=tuple(told["std"]),
+    )
 
 
 def _is_model_file(path: Path) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network, replace_layers
 
+_COLOURS = 3
 _ASKED_PX = 224  # ordinary modules are asked for their maps with a picture of this size
 
 
@@ -64,6 +65,12 @@ def drop_final_relu(net: nn.Module) -> None:
     """
     if isinstance(net, Network):
         net.drop_final_relu()
+
+
+def in_channels(net: nn.Module) -> int | None:
+    """Channels of the pictures that a network takes, 1 or 3, by its first convolution; None where that does not tell."""
+    first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+    return first.in_channels if first is not None and first.in_channels in (1, _COLOURS) else None
 
 
 def feature_dims(net: nn.Module) -> Mapping[int, int]:

@@ -128,7 +128,7 @@ class Regressor(Pictured):
         """Pictures for training and validation, and which of those given are trained on, of how many."""
         inputs.refuse_bare(x, y)
         if self.preprocess is None:
-            self._set_preprocess(inputs.fitting_preprocess(x, y))
+            self._set_preprocess(inputs.fitting_preprocess(x, y, self._net))
         train = inputs.measured(x, y, self._prepared())
         readable, came = train.positions(), len(train) + len(train.unreadable)
         rows, split, validation = torch.arange(len(train)), {}, None
