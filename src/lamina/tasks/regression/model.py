@@ -141,6 +141,7 @@ class Regressor(Pictured):
             rows, others = train.split(fraction)
             train, validation = train.subset(rows), train.subset(others)
         self._meet(train.labels)
+        self._let_negative()  # borrowed, or brought along; that of a file answers as it was saved until it is trained
         self._note(train, split)
         return train, validation, readable[rows], came
 
@@ -167,7 +168,6 @@ class Regressor(Pictured):
                 print(f"{self.name}: The last layer is one with fresh values, for {', '.join(self.names)}.")
         if self.unit is None:
             self.unit, self._step = Unit.of(targets), None
-            self._let_negative()  # borrowed, or brought along; that of a file answers as it was saved
         if self._net is None:
             assert isinstance(self._network, str)
             self._net = self._create(self._network, count, negative=True)
