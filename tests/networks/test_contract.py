@@ -65,3 +65,28 @@ def test_what_has_no_class_layer_or_no_maps_is_told():
         networks.feature_dims(nn.Sequential(nn.Flatten(), nn.Linear(3, 3)))
     with pytest.raises(LaminaError, match="num_classes is 0"):
         networks.replace_head(nn.Sequential(nn.Linear(3, 3)), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("squeezenet1_0", 32), ("squeezenet1_1", 32), ("nin", 64), ("nin_cifar", 32)]
+)
+def test_the_relu_behind_the_class_layer_goes_where_numbers_may_be_negative(name, side):
+    net = networks.create(name, num_classes=6).eval()
+    keys, images = list(net.state_dict()), torch.randn(2, 3, side, side)
+    rectified = net(images)
+    networks.contract.drop_final_relu(net)
+    assert rectified.min() >= 0 > net(images).min()
+    assert list(net.state_dict()) == keys
+    made_from = networks.architecture(net)
+    again = networks.recreate(made_from["name"], made_from["arguments"]).eval()
+    again.load_state_dict(net.state_dict())
+    assert torch.equal(again(images), net(images))
+
+
+def test_networks_without_such_a_relu_stay_as_they_are():
+    net, own = networks.create("resnet18", num_classes=2), nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU())
+    before = networks.architecture(net)
+    for each in (net, own):
+        networks.contract.drop_final_relu(each)
+    assert networks.architecture(net) == before
+    assert isinstance(own[1], nn.ReLU)

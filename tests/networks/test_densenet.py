@@ -56,6 +56,16 @@ def test_answers_and_gradients_are_torchvisions_in_both_modes(compare_with_torch
     compare_with_torchvision(DenseNet(), theirs, sides=(64, 75))
 
 
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "densenet121"])
+def test_answers_of_the_deeper_ones_are_torchvisions(name, with_random_state):
+    theirs = with_random_state(torchvision.models.get_model(name)).eval()
+    ours = networks.create(name).eval()
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
+
+
 def test_dropout_acts_where_torchvisions_does(compare_with_torchvision, with_random_state):
     theirs = torchvision.models.DenseNet(8, (2, 1, 2, 1), 16, drop_rate=0.2, num_classes=5)
     ours = DenseNet(5, layers=(2, 1, 2, 1), growth_rate=8, dropout=0.2)

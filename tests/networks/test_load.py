@@ -214,6 +214,21 @@ def test_a_file_of_ones_own_has_no_published_facts(published, tmp_path):
         pretrained("cifar_resnet20", path)
 
 
+def test_a_published_file_is_known_by_its_hash_whatever_it_is_called(published, tmp_path):
+    _, path = published
+    other = tmp_path / "renamed.th"
+    other.write_bytes(path.read_bytes())
+    assert pretrained("cifar_resnet20", other).source == "cifar_resnet20 cifar10"
+
+
+def test_a_file_without_optional_parts_needs_the_network_without_them(tmp_path):
+    for auxiliary, told in ((False, {"auxiliary": False}), (True, {})):
+        net = networks.create("googlenet", num_classes=3, arguments={"auxiliary": auxiliary})
+        torch.save(net.state_dict(), tmp_path / "g.pth")
+        assert pretrained("googlenet", tmp_path / "g.pth").arguments == told
+    assert pretrained("resnet18", tmp_path / "g.pth").arguments == {}
+
+
 def test_false_is_none():
     assert pretrained("cifar_resnet20", False) is None
 

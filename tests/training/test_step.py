@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lamina.core.errors import LaminaError
+import lamina
+from lamina.core.errors import LaminaError, ShapeError
 from lamina.structures.batch import Logs
 from lamina.training import Loop
 from lamina.training.step import checked_logs
@@ -70,3 +71,17 @@ def test_what_is_no_logs_is_refused_at_the_first_batch(answer: Any, says: str) -
 def test_logs_pass_as_they_are() -> None:
     logs = Logs(3, loss=torch.ones(()))
     assert checked_logs(logs) is logs
+
+
+@pytest.mark.parametrize("left_over", [1, 2])
+def test_a_single_picture_left_over_for_a_batch_is_told_with_the_cure_where_batchnorm_cannot_take_it(left_over):
+    net = nn.Sequential(nn.Conv2d(1, 2, 4), nn.BatchNorm2d(2), nn.Flatten())
+    classifier = lamina.Classifier(net, classes=["a", "b"], preprocess=lamina.Preprocess(channels=1, size=(4, 4)))
+    x, y = torch.zeros(4 + left_over, 1, 4, 4, dtype=torch.uint8), torch.arange(4 + left_over) % 2
+    told: dict[str, Any] = {"batch_size": 4, "validation_split": 0.0, "verbose": 0}
+    if left_over > 1:
+        classifier.fit(x, y, **told)
+        return
+    with pytest.raises(ShapeError, match=r"a batch of 1 .*\[1, 2, 1, 1\].* Pass another batch_size"):
+        classifier.fit(x, y, **told)
+    classifier.fit(x, y, **{**told, "batch_size": 5})

@@ -16,10 +16,12 @@ from lamina import networks
 from lamina.core.errors import LaminaError
 from lamina.core.sealed import header_of
 from lamina.data.preprocess import Preprocess
+from lamina.data.resize import INTERPOLATION
 from lamina.models import file
-from lamina.networks import contract, load, weights
+from lamina.networks import contract, keys, load, weights
 
 _IMAGENET = 1000  # classes
+_CROPS = {"squash": "stretch", "border": "pad"}  # timm's words for what is no crop, and ours
 
 Pretrained = bool | str | os.PathLike[str]
 
@@ -35,6 +37,8 @@ class Borrowed:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     is_multi_label: bool = False
     optional: tuple[str, ...] = ()  # parts that the network may be built without
+    like: str = ""  # the published weights whose preprocessing is taken for it, where the file does not tell
+    said: tuple[str, ...] = ()  # what a person has to know in any case
     trained_on: str = ""
     licence: str = ""
 
@@ -42,6 +46,17 @@ class Borrowed:
         """What a file of a model that began with them tells of them."""
         facts = {"weights": Path(self.source).name, "trained_on": self.trained_on, "licence": self.licence}
         return {name: value for name, value in facts.items() if value}
+
+    def notes(self, preprocess: Preprocess | None) -> list[str]:
+        """What a person has to know where the file does not tell it; `preprocess` is what they told themselves."""
+        if not self.like or preprocess is not None or self.preprocess is None:
+            return [*self.said]
+        taken = self.preprocess
+        return [
+            *self.said,
+            f"{self.source} does not tell its preprocessing; that of {self.like} is taken: {taken.size[0]} x {taken.size[1]} px, "
+            f"mean {taken.mean}, std {taken.std}. Pass preprocess=lamina.Preprocess(...) for another.",
+        ]
 
     def create(self, network: str | nn.Module, *, preprocess: Preprocess | None) -> tuple[nn.Module, tuple[str, ...]]:
         """The network with these weights, and the classes that it knows: none where the class layers are not among them.
@@ -96,14 +111,17 @@ def borrow(network: str | nn.Module, told: Pretrained) -> Borrowed:
         return Borrowed(load.book_state(path), str(path), tuple(map(str, range(10))), square)
     if _is_model_file(path):
         return _from_model(path)
-    if name is None:
-        return Borrowed(load.read_state(path), str(path))
-    return _known(name, told)
+    if isinstance(network, nn.Module):
+        state, own = load.read_state(path), network.state_dict()
+        state = keys.renamed(state, keys.recognised(key for key in state if key not in own))
+        made_from = (networks.architecture(network) or {}).get("name")
+        return Borrowed(state, str(path), _usual_classes(made_from) if made_from in networks.names() else None)
+    return _known(network, told)
 
 
-def _known(name: str, told: Pretrained) -> Borrowed:
+def _known(name: str, path: Pretrained) -> Borrowed:
     """Weights by name or from a file; what a file does not tell is taken to be as with the network's published ones."""
-    found = load.pretrained(name, told)
+    found = load.pretrained(name, path)
     assert found is not None
     facts = found.weights
     if facts is not None:
@@ -118,10 +136,39 @@ def _known(name: str, told: Pretrained) -> Borrowed:
             licence=facts.licence,
         )
     usual = weights.get(name) if weights.names(name) else None
-    if usual is None:  # the published files for so many classes are ImageNet's, in its order
-        classes = weights.class_names("imagenet") if networks.default(name, "num_classes") == _IMAGENET else None
-        return Borrowed(found.state, found.source, classes)
-    return Borrowed(found.state, found.source, usual.class_names, usual.preprocess)
+    if usual is None:
+        return Borrowed(found.state, found.source, _usual_classes(name))
+    told: dict[str, Any] = {"arguments": found.arguments, "like": f"{name} {usual.name}"}
+    if found.arguments:
+        told["said"] = (f"{found.source} has no {' and '.join(usual.optional)}: the network is built without.",)
+    return Borrowed(found.state, found.source, usual.class_names, usual.preprocess, **told)
+
+
+def _usual_classes(name: str) -> tuple[str, ...] | None:
+    """The classes of a network's published weights; published files for so many classes are ImageNet's, in its order."""
+    if weights.names(name):
+        return weights.get(name).class_names
+    return weights.class_names("imagenet") if networks.default(name, "num_classes") == _IMAGENET else None
+
+
+def brought(net: nn.Module) -> Preprocess | None:
+    """The preprocessing that a network brought along tells itself, as timm's do by `pretrained_cfg`; None for any other."""
+    told = getattr(net, "pretrained_cfg", None)
+    if not isinstance(told, Mapping) or not all(told.get(name) for name in ("mean", "std", "input_size")):
+        return None
+    channels = contract.in_channels(net) or int(told["input_size"][0])
+    if channels == 1 < len(told["mean"]):  # made for grey pictures from weights for colours
+        told = {**told, **{name: (sum(told[name]) / len(told[name]),) for name in ("mean", "std")}}
+    interpolation = told.get("interpolation")
+    return Preprocess(
+        channels=channels,
+        size=tuple(told["input_size"][1:]),
+        resize=_CROPS.get(told.get("crop_mode", ""), "crop"),
+        crop=told.get("crop_pct") or 1.0,
+        interpolation=interpolation if interpolation in INTERPOLATION else "bilinear",
+        mean=tuple(told["mean"]),
+        std=tuple(told["std"]),
+    )
 
 
 def _is_model_file(path: Path) -> bool:

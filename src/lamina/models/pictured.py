@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from lamina.export.deployable import Deployable
 from lamina.models import balancing, card, feed, fine_tuning, pictures
 from lamina.models.answering import Engines
 from lamina.models.arrays import Arrays
+from lamina.models.borrowed import Borrowed
 from lamina.models.model import Model
 from lamina.models.summary import Summary
 from lamina.networks import contract
@@ -83,6 +85,12 @@ class Pictured(Model):
         again. None means a tenth where neither the data nor `validation_data` brings validation, and 0.0 nothing.
         """
         pictures.refuse_batches(type(self).__name__, x, validation_data)
+        if self._net is not None and transfer.is_folded(self._net):
+            warn(
+                f"The BatchNorms of {self.name} were folded into its convolutions: their statistics are of no pictures, and right "
+                "only as they are. Training replaces them, which spoils the weights. "
+                "Use fine_tune(..., freeze_statistics=True), or take the weights from before they were folded."
+            )
         with self._restored_on_failure():
             return super().fit(
                 x,
@@ -205,8 +213,8 @@ class Pictured(Model):
             raise self._untrained()
         return self._net
 
-    def _create(self, network: str, outputs: int) -> nn.Module:
-        """A network by name with so many outputs, for the pictures that the preprocessing gives."""
+    def _create(self, network: str, outputs: int, *, negative: bool) -> nn.Module:
+        """A network by name with so many outputs, which may be negative or need not, for the pictures that the preprocessing gives."""
         assert self.preprocess is not None
         arguments: dict[str, Any] = {}
         if "image_size" in networks.arguments(network):
@@ -219,8 +227,15 @@ class Pictured(Model):
                 )
             arguments["image_size"] = height
         net = networks.create(network, num_classes=outputs, in_channels=self.preprocess.channels, **arguments)
+        if negative:
+            contract.drop_final_relu(net)
         self._check_size(net)
         return net
+
+    def _let_negative(self) -> None:
+        """A network that is at hand may give negative outputs, whatever its paper has behind the class layer."""
+        if self._net is not None:
+            contract.drop_final_relu(self._net)
 
     def _told(self) -> dict[str, Any]:
         """What was compiled, as the step is made of it."""
@@ -295,6 +310,14 @@ class Pictured(Model):
     @abstractmethod
     def results(self, answers: np.ndarray[Any, Any], sources: Sequence[Any] = ()) -> list[Any]:
         """Typed results of the answers of a deployed network (B ...), in the order of the pictures that `sources` names."""
+
+    def _note_lent(self, lent: Borrowed) -> None:
+        """Remembers where borrowed weights come from, and takes their preprocessing where nobody told another; a guess is said."""
+        if self.runtime.world.is_main:
+            for text in lent.notes(self.preprocess):
+                print(f"{self.name}: {text}", file=sys.stderr)
+        self.began_with = lent.told()
+        self.preprocess = self.preprocess or lent.preprocess
 
     def _note(self, train: Any, split: dict[str, Any]) -> None:
         """Remembers what is trained on, and what was held out of it."""

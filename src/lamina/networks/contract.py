@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network, replace_layers
 
+_COLOURS = 3
 _ASKED_PX = 224  # ordinary modules are asked for their maps with a picture of this size
 
 
@@ -55,6 +56,21 @@ def replace_head(net: nn.Module, num_classes: int) -> None:
             net.architecture = {**described, "arguments": told}  # type: ignore[assignment]
     else:
         replace_layers(net, class_layers(net), num_classes)
+
+
+def drop_final_relu(net: nn.Module) -> None:
+    """Lets the outputs of a network be negative whose paper has a ReLU behind the class layer: for numbers, and labels apart.
+
+    Other networks are as they were. Of modules that are no `Network` it is not known.
+    """
+    if isinstance(net, Network):
+        net.drop_final_relu()
+
+
+def in_channels(net: nn.Module) -> int | None:
+    """Channels of the pictures that a network takes, 1 or 3, by its first convolution; None where that does not tell."""
+    first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+    return first.in_channels if first is not None and first.in_channels in (1, _COLOURS) else None
 
 
 def feature_dims(net: nn.Module) -> Mapping[int, int]:

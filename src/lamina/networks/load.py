@@ -56,17 +56,14 @@ class Filled:
 class Pretrained:
     """Weights that were found and read: their state under our names, and where they are published ones what is known of them.
 
-    A file of one's own has no `weights`: its classes, preprocessing and accuracy are not known.
+    A file of one's own has no `weights`: its classes, preprocessing and accuracy are not known. `arguments` are what
+    `networks.create` has to be given beside the number of classes.
     """
 
     source: str
     state: Mapping[str, Tensor] = field(repr=False)
     weights: Weights | None = None
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What `networks.create` has to be given beside the number of classes."""
-        return {} if self.weights is None else dict(self.weights.arguments)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def fill(self, net: nn.Module) -> Filled:
         """Fills the network; class layers for another number of classes keep fresh values, which is told. Raises FileFormatError."""
@@ -77,8 +74,8 @@ class Pretrained:
 def pretrained(network: str, told: bool | str | os.PathLike[str]) -> Pretrained | None:
     """Weights for a network of `networks.names()`: True the best published ones, or their name, or the path of a file.
 
-    Published ones are fetched where they are not at hand, and checked by their hash. A file that is a published one, by its name
-    and its hash, is known as that. None for False. Raises UnknownNameError, DownloadError, FileFormatError, and LaminaError for a
+    Published ones are fetched where they are not at hand, and checked by their hash. A file that is a published one, by its
+    hash, is known as that. None for False. Raises UnknownNameError, DownloadError, FileFormatError, and LaminaError for a
     network without published weights, or an address.
     """
     if told is False or told is None:
@@ -102,13 +99,22 @@ def pretrained(network: str, told: bool | str | os.PathLike[str]) -> Pretrained 
 def _read(network: str, path: Path, known: Weights | None) -> Pretrained:
     state = read_state(path)
     source = str(path) if known is None else f"{network} {known.name}"
-    return Pretrained(source, keys.renamed(state, known.keys if known else keys.recognised(state)), known)
+    state = keys.renamed(state, known.keys if known else keys.recognised(state))
+    return Pretrained(source, state, known, _arguments(network, state) if known is None else known.arguments)
+
+
+def _arguments(network: str, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
+    """What a file of one's own tells itself: one without a network's optional parts needs it without them, as published ones do."""
+    usual = weights.get(network) if weights.names(network) else None
+    if usual is None or not usual.optional or any(_below(part, state) for part in usual.optional):
+        return {}
+    return usual.arguments
 
 
 def _known(network: str, path: Path) -> Weights | None:
     """The published weights that a file is; None for any other."""
     found = (weights.get(network, name) for name in weights.names(network))
-    return next((w for w in found if w.file == path.name and path.is_file() and is_genuine(path, w.digest)), None)
+    return next((w for w in found if path.is_file() and is_genuine(path, w.digest)), None)
 
 
 def fill(

@@ -14,6 +14,10 @@ from lamina import networks
 from lamina.core.errors import FileFormatError, LaminaError, listed
 
 _COUNTER = "num_batches_tracked"
+_ARGUMENTS = (
+    "Build the network with the arguments that the weights were made with, and pass that: "
+    "Classifier(networks.create(NAME, arguments={...}), pretrained=PATH)."
+)
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -75,7 +79,7 @@ def _hint(net: nn.Module, state: Mapping[str, Tensor], wrong: Misfit) -> str:
             return fits
     if not common:
         return "No name is in both: these are weights of another network, or of another library's form of it."
-    return "Build the network with the arguments that the weights were made with."
+    return _ARGUMENTS
 
 
 def _fitting(state: Mapping[str, Tensor]) -> str | None:
@@ -91,7 +95,11 @@ def _fitting(state: Mapping[str, Tensor]) -> str | None:
             classes = {given[key][0] for key in heads}
             return f"They are those of {name!r} with {', '.join(f'{count:,}' for count in sorted(classes))} classes: create that one."
         alike = alike or name
-    return None if alike is None else f"Their names are those of {alike!r}, in another width or for other pictures."
+    return (
+        None
+        if alike is None
+        else f"Their names are those of {alike!r}, in another width or for other pictures. {_ARGUMENTS}"
+    )
 
 
 @functools.cache

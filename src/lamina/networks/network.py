@@ -18,10 +18,12 @@ class Network(nn.Module):
 
     `features(images)` gives the last map of each resolution, {stride: map}, and `feature_dims` how many channels each has,
     known without running anything. It is a method, or a `nn.Stages` where published weights call a part of the network so.
-    `class_layers` names the layers that give the classes; auxiliary ones too.
+    `class_layers` names the layers that give the classes; auxiliary ones too. `final_relu` names the ReLU behind them, where
+    the paper has one.
     """
 
     class_layers: tuple[str, ...] = ("fc",)
+    final_relu: str = ""
     feature_dims: Mapping[int, int]
 
     def __call__(self, *given: Any, **others: Any) -> Any:
@@ -51,9 +53,19 @@ class Network(nn.Module):
         Values are normal with a standard deviation of 0.01, biases 0; device and type are the old ones'.
         """
         replace_layers(self, self.class_layers, num_classes)
+        self._note(num_classes=num_classes)
+
+    def drop_final_relu(self) -> None:
+        """Puts nothing in the place of the ReLU behind the class layer, where the paper has one: outputs may be negative then."""
+        if self.final_relu and not isinstance(self.get_submodule(self.final_relu), nn.Identity):
+            self.set_submodule(self.final_relu, nn.Identity())
+            self._note(final_relu=False)
+
+    def _note(self, **arguments: Any) -> None:
+        """Has a model file tell these arguments of the network."""
         described: dict[str, Any] | None = self.__dict__.get("architecture")
-        if described is not None:  # what a model file tells
-            self.architecture = {**described, "arguments": {**described["arguments"], "num_classes": num_classes}}
+        if described is not None:
+            self.architecture = {**described, "arguments": {**described["arguments"], **arguments}}
 
     def smallest_px(self) -> int:
         """The least side of square pictures that the network can take, found by trying on the meta device."""

@@ -21,7 +21,8 @@ For 224x224x3 and 1000 classes (`nin`: the authors' own ImageNet form, not in th
     classifier  1x1xK, mean over the places          B K           1,025,000
 
 The 1x1 convolution to the classes belongs to the last mlpconv; it stands alone so that it can be exchanged. Convolutions
-keep the size but for the first of `nin`, a ReLU follows each of them, that of the classes too, so logits are not negative.
+keep the size but for the first of `nin`, a ReLU follows each of them, that of the classes too, so logits are not negative but with
+`final_relu=False`.
 Pools keep what is left at the rim. Pictures of any size from 4 px (`nin`: 39 px).
 Departs from the authors' nets: initial values are He's instead of normal ones of a fixed deviation.
 """
@@ -40,19 +41,23 @@ from lamina.nn import Stages
 
 class _MlpConvNetwork(Network):
     class_layers = ("classifier",)
+    final_relu = "relu"
 
-    def __init__(self, features: Stages, *, width: int, num_classes: int) -> None:
+    def __init__(self, features: Stages, *, width: int, num_classes: int, final_relu: bool) -> None:
         super().__init__()
         self.features = features
         self.classifier = nn.Conv2d(width, num_classes, 1)
+        self.relu = nn.ReLU(inplace=True)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
+        if not final_relu:
+            self.drop_final_relu()
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
-        class_maps: Tensor = self.classifier(self.features.last(images)).relu_()
+        class_maps: Tensor = self.relu(self.classifier(self.features.last(images)))
         return class_maps.mean((2, 3))
 
 
@@ -61,7 +66,9 @@ class NIN(_MlpConvNetwork):
 
     feature_dims: Mapping[int, int] = {4: 96, 8: 256, 16: 384, 32: 1024}
 
-    def __init__(self, num_classes: int = 1000, *, in_channels: int = 3, dropout: float = 0.5) -> None:
+    def __init__(
+        self, num_classes: int = 1000, *, in_channels: int = 3, dropout: float = 0.5, final_relu: bool = True
+    ) -> None:
         features = Stages(
             {
                 "mlpconv1": _mlpconv(in_channels, (96, 96, 96), kernel_size=11, stride=4, padding=0),
@@ -74,7 +81,7 @@ class NIN(_MlpConvNetwork):
             },
             ends={4: "mlpconv1", 8: "mlpconv2", 16: "mlpconv3", 32: "mlpconv4"},
         )
-        super().__init__(features, width=1024, num_classes=num_classes)
+        super().__init__(features, width=1024, num_classes=num_classes, final_relu=final_relu)
 
 
 class CifarNIN(_MlpConvNetwork):
@@ -82,7 +89,9 @@ class CifarNIN(_MlpConvNetwork):
 
     feature_dims: Mapping[int, int] = {1: 96, 2: 192, 4: 192}
 
-    def __init__(self, num_classes: int = 10, *, in_channels: int = 3, dropout: float = 0.5) -> None:
+    def __init__(
+        self, num_classes: int = 10, *, in_channels: int = 3, dropout: float = 0.5, final_relu: bool = True
+    ) -> None:
         features = Stages(
             {
                 "mlpconv1": _mlpconv(in_channels, (192, 160, 96), kernel_size=5),
@@ -93,7 +102,7 @@ class CifarNIN(_MlpConvNetwork):
             },
             ends={1: "mlpconv1", 2: "mlpconv2", 4: "mlpconv3"},
         )
-        super().__init__(features, width=192, num_classes=num_classes)
+        super().__init__(features, width=192, num_classes=num_classes, final_relu=final_relu)
 
 
 def _mlpconv(

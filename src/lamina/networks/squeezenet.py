@@ -26,9 +26,9 @@ pools stand before fires 2, 4 and 6 (of 11,408, 12,432, 45,344, 49,440, 104,880,
     classifier   dropout, 1x1xK, mean         B    K
 
 fire s -> a + b: a 1x1 convolution to s channels, then 1x1 to a and 3x3 to b channels side by side. A ReLU follows every
-convolution, that of the classes too, so logits are not negative. Pools are 3x3 with stride 2, and keep what is left at the
-rim. Any picture size from 17 px (1.0: 21 px). Names of the layers are torchvision's, so its published weights fit; initial
-values too: He's uniform ones, a standard deviation of 0.01 for the classes.
+convolution, that of the classes too, so logits are not negative but with `final_relu=False`. Pools are 3x3 with stride 2,
+and keep what is left at the rim. Any picture size from 17 px (1.0: 21 px). Names of the layers are torchvision's, so its
+published weights fit; initial values too: He's uniform ones, a standard deviation of 0.01 for the classes.
 Departs from the paper: its table says 111x111 for the first layer of 1.0, which 224 px without padding do not give.
 """
 
@@ -53,9 +53,16 @@ class SqueezeNet(Network):
     """One convolution, eight fires, and a convolution to the classes; see the tables above."""
 
     class_layers = ("classifier.1",)
+    final_relu = "classifier.2"
 
     def __init__(
-        self, version: Version = "1.1", *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5
+        self,
+        version: Version = "1.1",
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+        final_relu: bool = True,
     ) -> None:
         super().__init__()
         if version == "1.0":
@@ -94,6 +101,8 @@ class SqueezeNet(Network):
                     nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
+        if not final_relu:
+            self.drop_final_relu()
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
         logits: Tensor = self.classifier(self.features.last(images))

@@ -8,12 +8,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lamina.core.errors import LaminaError
+from lamina.core.errors import LaminaError, ShapeError
 from lamina.losses import Loss
 from lamina.metrics import Metric
 from lamina.structures.batch import Batch, Logs, Tensors, outputs_of
 from lamina.training.runtime import Runtime
 from lamina.training.update import Update
+
+_ALONE = "more than 1 value per channel"  # what torch's BatchNorm says of a single value
 
 
 class Step(Protocol):
@@ -232,7 +234,16 @@ class SupervisedStep:
         """The network's outputs for inputs on the device, and its auxiliary ones by name."""
         if self.prepare is not None:
             inputs = tuple([self.prepare(value) for value in inputs])
-        return outputs_of(self.view(*inputs))
+        try:
+            return outputs_of(self.view(*inputs))
+        except ValueError as error:
+            if _ALONE not in str(error):
+                raise
+            raise ShapeError(
+                f"Training met a batch of {len(inputs[0])} whose maps have shrunk to one place: {error}.",
+                "BatchNorm needs several values of each channel, so two pictures or larger maps were expected.",
+                "Pass another batch_size, so that no single picture is left over for the last batch, or larger pictures.",
+            ) from error
 
     def _loss(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
 from lamina.optimizers import Group
@@ -57,6 +58,25 @@ def freeze_statistics(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, _NORMS):
             module.eval()
+
+
+def is_folded(net: nn.Module) -> bool:
+    """Whether training would spoil BatchNorms that were folded into convolutions: right with the statistics that they hold alone.
+
+    Those are 0 and 1, of no pictures, and the weights make up for the epsilon; fresh BatchNorms have weights of exactly 1.
+    """
+    norms = [
+        m
+        for m in net.modules()
+        if isinstance(m, _NORMS) and m.affine and m.track_running_stats and not is_lazy(m.weight)
+    ]
+    follow = any(
+        norm.training or not net.training for norm in norms
+    )  # the loop leaves modes as they are in a net that trains
+    return follow and all(
+        not bool(norm.running_mean.any()) and bool((norm.running_var == 1).all()) and bool((norm.weight != 1).all())  # type: ignore[union-attr]
+        for norm in norms
+    )
 
 
 def depth_rates(

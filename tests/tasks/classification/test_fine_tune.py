@@ -336,3 +336,25 @@ def test_the_epochs_of_both_phases_are_counted_together(file, capsys):
 def test_a_network_that_has_learnt_nothing_is_told():
     with pytest.warns(UserWarning, match="fastconvnet has learnt nothing yet"):
         lamina.Classifier("fastconvnet").fine_tune(digits(40), epochs=0, freeze_epochs=0, verbose=0)
+
+
+def test_folded_batchnorms_are_warned_of_where_training_would_replace_their_statistics(recwarn, tmp_path):
+    torch.manual_seed(0)
+    net = networks.create("cifar_resnet20", num_classes=2, in_channels=1)
+    x, y = np.random.default_rng(0).integers(0, 256, (8, 28, 28), dtype=np.uint8), np.arange(8) % 2
+
+    def trained(method, **how):
+        torch.save(net.state_dict(), tmp_path / "w.pth")
+        classifier = lamina.Classifier("cifar_resnet20", pretrained=tmp_path / "w.pth", preprocess=GREY)
+        getattr(classifier, method)(x, y, epochs=1, verbose=0, validation_split=0.0, **how)
+        return classifier.net
+
+    trained("fit")  # a fresh BatchNorm is none that was folded
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.weight, (1 + module.eps) ** 0.5)
+    trained("fine_tune", freeze_statistics=True)
+    assert not recwarn.list
+    for method in ("fit", "fine_tune"):
+        with pytest.warns(UserWarning, match=r"were folded .* freeze_statistics=True"):
+            trained(method)

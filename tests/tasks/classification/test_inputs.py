@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lamina
 from lamina import layers, models
 from lamina.core.errors import DataError, LaminaError
 from lamina.data import ImageDataset, Splits
+from lamina.models import borrowed
 from lamina.tasks.classification import inputs
 
 
@@ -209,3 +212,57 @@ def test_a_preprocessing_that_scales_beside_a_network_that_scales_is_warned_of()
     lamina.Classifier(scaling(divides), classes=("a", "b"), preprocess=raw)
     lamina.Classifier(scaling(divides)).fit(dataset(20), verbose=0)
     assert classifier.predict(noise(1)[0]).label in ("a", "b")
+
+
+def photos(root, *, mode="RGB"):
+    for index in range(6):
+        folder = root / "ab"[index % 2]
+        folder.mkdir(exist_ok=True, parents=True)
+        picture = np.random.default_rng(index).integers(0, 256, (40, 50 + index, 3), dtype=np.uint8)
+        Image.fromarray(picture).convert(mode).save(folder / f"{index}.png")
+    return root
+
+
+def test_a_module_of_timm_s_tells_its_preprocessing_itself(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+    net.pretrained_cfg = {
+        "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.1), "input_size": (3, 48, 56), "crop_pct": 0.9,
+        "crop_mode": "center", "interpolation": "bicubic", "classifier": "3",
+    }  # fmt: skip
+    mean_std = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.1)}
+    expected = lamina.Preprocess(size=(48, 56), crop=0.9, interpolation="bicubic", **mean_std)
+    folder = photos(tmp_path)
+    classifier = lamina.Classifier(net)
+    classifier.fit(folder, epochs=1, verbose=0, validation_split=0.0)
+    assert classifier.preprocess == expected
+    assert inputs.sized_preprocess(lamina.data.open(folder).train, net, (32, 32)).size == (32, 32)
+    regressor = lamina.Regressor(net)
+    files = sorted(folder.rglob("*.png"))
+    regressor.fit(files, np.zeros((6, 2)), epochs=1, verbose=0, validation_split=0.0)
+    assert regressor.preprocess == expected
+    arrays = lamina.Classifier(net)
+    arrays.fit(np.zeros((4, 3, 20, 20), np.uint8), [0, 1, 0, 1], epochs=1, verbose=0, validation_split=0.0)
+    assert (arrays.preprocess.size, arrays.preprocess.mean) == ((20, 20), mean_std["mean"])
+
+
+def test_a_real_network_of_timm_s_is_prepared_for_as_timm_does(tmp_path):
+    timm = pytest.importorskip("timm")
+    for channels in (3, 1):
+        net = timm.create_model("mobilenetv3_small_050", num_classes=2, in_chans=channels)
+        told = timm.data.resolve_data_config(net.pretrained_cfg)
+        taken = borrowed.brought(net)
+        assert (taken.channels, taken.size, taken.crop) == (channels, told["input_size"][1:], told["crop_pct"])
+        assert taken.interpolation == told["interpolation"]
+        assert taken.mean == (told["mean"] if channels == 3 else (pytest.approx(sum(told["mean"]) / 3),))
+
+
+def test_grey_pictures_become_as_many_channels_as_a_module_takes(tmp_path):
+    folder = photos(tmp_path, mode="L")
+    classifier = lamina.Classifier(torchvision.models.resnet18(num_classes=2))
+    classifier.fit(folder, epochs=1, verbose=0, validation_split=0.0)
+    assert classifier.preprocess.channels == 3
+    assert len(classifier.predict(folder)) == 6
+    files = sorted(folder.rglob("*.png"))
+    regressor = lamina.Regressor(torchvision.models.resnet18(num_classes=1))
+    regressor.fit(files, np.arange(6), epochs=1, verbose=0, validation_split=0.0)
+    assert regressor.preprocess.channels == 3

@@ -171,3 +171,28 @@ def test_data_of_one_label_a_picture_is_not_asked_for_what_is_there_already():
     data = lamina.data.ImageDataset(images, torch.arange(8) % 2, ("a", "b"))
     with pytest.raises(DataError, match="Make the Classifier without multi_label"):
         lamina.Classifier("fastconvnet", multi_label=True).fit(data)
+
+
+@pytest.mark.parametrize("made", ["nin_cifar", "module"])
+def test_a_network_whose_paper_ends_in_a_relu_may_say_no_to_every_label(made, tmp_path):
+    torch.manual_seed(0)
+    network = lamina.networks.create("nin_cifar", num_classes=2) if made == "module" else made
+    classifier = lamina.Classifier(network, multi_label=True)
+    x = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
+    y = np.eye(2, dtype=np.int64)[np.zeros(32, dtype=np.int64)]
+    classifier.fit(x, y, epochs=2, verbose=0, validation_split=0.0)
+    probs = classifier.predict_probs(x)
+    assert probs[:, 1].max() < 0.5
+    loaded = lamina.load(classifier.save(tmp_path / "labels.safetensors"))
+    assert np.array_equal(loaded.predict_probs(x), probs)
+
+
+def test_a_file_from_when_the_relu_stayed_answers_as_it_did(tmp_path):
+    classifier = lamina.Classifier("nin_cifar", multi_label=True)
+    x = np.zeros((2, 32, 32, 3), np.uint8)
+    classifier.fit(x, np.array([[0, 1], [1, 0]]), epochs=0, verbose=0, validation_split=0.0)
+    classifier.net.relu = nn.ReLU()
+    del classifier.net.architecture["arguments"]["final_relu"]
+    loaded = lamina.load(classifier.save(tmp_path / "old.safetensors"))
+    assert np.array_equal(loaded.predict_probs(x), classifier.predict_probs(x))
+    assert isinstance(loaded.net.relu, nn.ReLU)

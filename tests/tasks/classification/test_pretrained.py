@@ -1,8 +1,11 @@
 """A classifier that begins with weights from elsewhere: what they bring, and when their class layer gives way."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch import nn
 
@@ -208,10 +211,74 @@ def test_weights_for_a_thousand_classes_have_imagenet_s_names_for_a_network_that
     from lamina.models import borrowed
 
     assert borrowed.borrow("mobilenet_v1", path).classes[285] == "Egyptian cat"
+    assert borrowed.borrow(net, path).classes[285] == "Egyptian cat"
     assert borrowed.borrow("fastconvnet", path).classes is None
+    assert borrowed.borrow(nn.Linear(2, 2), path).classes is None
 
 
 def test_weights_of_timm_s_are_asked_of_timm():
     pytest.importorskip("timm")
     with pytest.raises(LaminaError, match=r"timm\.create_model\('resnet10t', pretrained=True\)"):
         lamina.Classifier("timm/resnet10t", pretrained=True)
+
+
+def test_a_module_gets_the_key_maps_that_a_network_by_name_gets(tmp_path):
+    torch.manual_seed(0)
+    net = networks.create("mobilenet_v1", num_classes=3, arguments={"width": 0.25, "padding": "same"})
+    folded = {}
+    for name, value in net.state_dict().items():
+        if name.endswith("conv.weight"):
+            folded[name.removeprefix("features.").replace(".conv.", ".")] = value
+            folded[name.removeprefix("features.").replace(".conv.weight", ".bias")] = torch.randn(len(value))
+    np.savez(tmp_path / "v1.npz", **folded, **{f"fc.{key}": value for key, value in net.fc.state_dict().items()})
+    made = networks.create("mobilenet_v1", num_classes=3, arguments={"width": 0.25, "padding": "same"})
+    lent = lamina.Classifier(made, pretrained=tmp_path / "v1.npz", preprocess=lamina.Preprocess(size=(32, 32)))
+    assert torch.equal(lent.net.features.conv0.bn.bias, folded["conv0.bias"])
+    with pytest.raises(FileFormatError, match=r"in another width.*networks\.create\(NAME, arguments="):
+        lamina.Classifier("mobilenet_v1", pretrained=tmp_path / "v1.npz")
+
+    dense = torchvision.models.densenet.DenseNet(4, (1, 1), 8, num_classes=3)
+    old = {re.sub(r"(norm|conv)([12])\.", r"\1.\2.", key): value for key, value in dense.state_dict().items()}
+    torch.save(old, tmp_path / "dense.pth")
+    filled = lamina.Classifier(
+        torchvision.models.densenet.DenseNet(4, (1, 1), 8, num_classes=3), pretrained=tmp_path / "dense.pth"
+    )
+    assert same(dense.state_dict(), filled.net.state_dict())
+
+
+def test_a_module_whose_own_names_look_like_published_ones_keeps_them(tmp_path):
+    net = nn.Sequential()
+    net.block1 = nn.ModuleDict({"dw": nn.Conv2d(3, 3, 1)})
+    net.fc = nn.Linear(3, 2)
+    torch.save(net.state_dict(), tmp_path / "own.pth")
+    assert same(net.state_dict(), lamina.Classifier(net, pretrained=tmp_path / "own.pth").net.state_dict())
+
+
+def test_preprocessing_that_is_that_of_other_weights_is_said_with_the_way_to_another(tmp_path, capsys):
+    path = tmp_path / "mine.npz"
+    net = networks.create("squeezenet1_1", num_classes=3)
+    np.savez(path, **{name: value.numpy() for name, value in net.state_dict().items()})
+    for make in (lamina.Classifier, lamina.Regressor):
+        make("squeezenet1_1", pretrained=path)
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 1
+        assert (
+            "mine.npz does not tell its preprocessing; that of squeezenet1_1 imagenet1k_v1 is taken: 224 x 224 px"
+            in said[0]
+        )
+        assert "preprocess=lamina.Preprocess(" in said[0]
+        make("squeezenet1_1", pretrained=path, preprocess=lamina.Preprocess(size=(64, 64)))
+        assert capsys.readouterr().err == ""
+    saved = lamina.Classifier("squeezenet1_1", pretrained=path).save(tmp_path / "saved.safetensors")
+    capsys.readouterr()
+    lamina.Classifier("squeezenet1_1", pretrained=saved)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_googlenet_is_built_without_auxiliary_classifiers_where_the_file_has_none(auxiliary, tmp_path, capsys):
+    theirs = torchvision.models.GoogLeNet(num_classes=3, aux_logits=auxiliary, init_weights=False)
+    torch.save(theirs.state_dict(), tmp_path / "g.pth")
+    classifier = lamina.Classifier("googlenet", pretrained=tmp_path / "g.pth")
+    assert same(theirs.state_dict(), classifier.net.state_dict())
+    assert ("g.pth has no aux1 and aux2: the network is built without" in capsys.readouterr().err) != auxiliary

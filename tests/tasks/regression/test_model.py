@@ -179,3 +179,24 @@ def test_unreadable_files_are_left_out_of_training_with_their_numbers_and_weight
 def test_a_regressor_without_numbers_says_so_whatever_the_pictures_come_as():
     with pytest.raises(LaminaError, match="came without numbers"):
         lamina.Regressor("lenet5").fit([[1], [2, 3]])
+
+
+@pytest.mark.parametrize("made", ["squeezenet1_1", "module", "pretrained"])
+def test_a_network_whose_paper_ends_in_a_relu_may_answer_below_the_mean(made, tmp_path):
+    torch.manual_seed(0)
+    lent = tmp_path / "w.pth"
+    net = lamina.networks.create("squeezenet1_1", num_classes=1)
+    torch.save(net.state_dict(), lent)
+    regressor = (
+        lamina.Regressor(net)
+        if made == "module"
+        else lamina.Regressor("squeezenet1_1", pretrained=lent if made == "pretrained" else None)
+    )
+    x, y = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8), np.arange(8.0)
+    regressor.preprocess = lamina.Preprocess(channels=3, size=(32, 32), mean=(0.3,) * 3, std=(0.3,) * 3)
+    regressor.fit(x, y, epochs=1, verbose=0, validation_split=0.0)
+    nn.init.constant_(regressor.net.classifier[1].bias, -1.0)
+    answers = regressor.predict_values(x)
+    assert answers.max() < y.mean()
+    loaded = lamina.load(regressor.save(tmp_path / "r.safetensors"))
+    assert np.array_equal(loaded.predict_values(x), answers)

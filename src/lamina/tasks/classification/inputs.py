@@ -6,6 +6,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from lamina.data.dataset import FolderDataset, ImageDataset
 from lamina.data.looking import refuse_misspelt
 from lamina.data.preprocess import Normalize, Preprocess
 from lamina.data.splits import Splits
-from lamina.models import Model, sizes
+from lamina.models import Model, borrowed, sizes
 from lamina.models.graph import Graph
 from lamina.models.pictures import as_images, in_memory, is_arrays, is_location, refuse_address
 from lamina.models.streams import one_each
+from lamina.networks import contract
 from lamina.nn import Rescaling
 
 HELD_OUT = 0.1  # of the training pictures, where neither the data nor the caller brings validation
@@ -261,15 +263,20 @@ def fitting_preprocess(
 ) -> Preprocess:
     """Channels and size as in `shape`; where that leaves them open, the pictures' own, if they are equal and small, else
     squares of `side`. Mean and std are the pictures' own, but for a network that begins with Rescaling: it is given 0..255.
+    A module says its channels by its first convolution, and one of timm's the rest too, but for the size of pictures in memory.
     """
     raw = net is not None and begins_with_scaling(net)
     folder = isinstance(dataset, FolderDataset)
     count, own = _look(dataset) if folder else (dataset.images.shape[1], tuple(dataset.images.shape[2:]))
-    own = own or (side, side)
-    channels, size = shape[0] or count, (shape[1] or own[0], shape[2] or own[1])
+    known, takes = (None, None) if net is None else (borrowed.brought(net), contract.in_channels(net))
+    own = (known.size if known and folder else own) or (side, side)
+    channels = shape[0] or (known.channels if known else takes) or count
+    size = (shape[1] or own[0], shape[2] or own[1])
     fitting = Preprocess(channels=channels, size=size, mean=(0.0,), std=(1 / 255,))
     if raw:
         return fitting
+    if known is not None:
+        return replace(known, size=size)
     if not folder and tuple(dataset.images.shape[1:]) == (channels, *size):
         return preprocess_for(dataset.images)
     few = np.linspace(0, len(dataset) - 1, min(len(dataset), 500)).round().astype(int)

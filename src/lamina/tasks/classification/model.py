@@ -33,8 +33,9 @@ class Classifier(Calibrating, Pictured):
     classes, channels and picture size come from the data of the first `fit`, or from `classes` and `preprocess`; a Model
     made of layers says its channels and size itself.
     `pretrained` brings weights: True or a name of `networks.weights` (downloaded once), or the path of a file of them, a
-    model file of lamina's or the book's `deep_convnet_params.pkl`. They bring their classes and preprocessing, so it predicts
+    model file of lamina's or the book's `deep_convnet_params.pkl`. They bring classes and preprocessing, so it predicts
     at once. For other classes, told here or by the data of the first `fit`, the class layer is replaced, and that is said.
+    Weights for other arguments of a network come with a module: networks.create("mobilenet_v1", arguments={"padding": "same"}).
     """
 
     answers: ClassVar[str] = "probs"
@@ -115,17 +116,15 @@ class Classifier(Calibrating, Pictured):
 
     def _make_net(self) -> None:
         """The network for these classes and this preprocessing."""
-        assert self.classes is not None
         if isinstance(self._network, str):
-            self._net = self._create(self._network, len(self.classes))
+            self._net = self._create(self._network, len(self.classes or ()), negative=self.multi_label)
         else:
             self._take(self._network)
 
     def _borrow(self, lent: borrowed.Borrowed) -> None:
         """The network with weights that it has learnt elsewhere, and their classes and preprocessing where none were told."""
         assert not isinstance(self._network, Model)
-        self.began_with = lent.told()
-        self.preprocess = self.preprocess or lent.preprocess
+        self._note_lent(lent)
         self._net, known = lent.create(self._network, preprocess=self.preprocess)
         self._check_size(self._net)
         if self.preprocess is not None:
@@ -212,6 +211,8 @@ class Classifier(Calibrating, Pictured):
         """Meets the data of training, which settles what class layers a borrowed network has."""
         if self._lent is not None:
             self._settle(train.classes)
+        if self.multi_label:
+            self._let_negative()
         self._meet(train)
 
     def _meet(self, dataset: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina.core.errors import DataError
 from lamina.core.warnings import warn
@@ -20,7 +20,8 @@ from lamina.data.faults import all_unreadable
 from lamina.data.faults import named as listed
 from lamina.data.formats import image_folder
 from lamina.data.preprocess import Preprocess
-from lamina.models import pictures
+from lamina.models import borrowed, pictures
+from lamina.networks import contract
 
 SIDE = 64  # px, of pictures of many sizes where nobody says
 _SEED = 0  # of the hash by which pictures are held out
@@ -127,8 +128,12 @@ def numbers(y: Any) -> Float[Tensor, "N D"]:
     return values.float()
 
 
-def fitting_preprocess(x: Any, y: Any) -> Preprocess:
-    """Colours as the first pictures have them; their size, if it is one for all of up to 100, else squares of 64 px."""
+def fitting_preprocess(x: Any, y: Any, net: nn.Module | None = None) -> Preprocess:
+    """Colours as the first pictures have them; their size, if it is one for all of up to 100, else squares of 64 px.
+
+    A module says its channels by its first convolution, and one of timm's the rest too, but for the size of arrays.
+    """
+    known, takes = (None, None) if net is None else (borrowed.brought(net), contract.in_channels(net))
     if isinstance(y, Mapping):
         x = _by_name(x, y)[0]
     named = pictures.files(x)
@@ -140,7 +145,9 @@ def fitting_preprocess(x: Any, y: Any) -> Preprocess:
         channels = 1 if all(grey for _, grey in looks) else 3
         sizes = {side for side, _ in looks}
         size = sizes.pop() if len(sizes) == 1 and max(max(sizes)) <= 2 * SIDE else (SIDE, SIDE)
-    return Preprocess(channels=channels, size=size, mean=(0.5,), std=(0.25,))
+    if known is not None:
+        return known if named is not None else replace(known, size=size)
+    return Preprocess(channels=takes or channels, size=size, mean=(0.5,), std=(0.25,))
 
 
 def _look(picture: Any) -> tuple[tuple[int, int], bool]:

@@ -61,8 +61,7 @@ class Regressor(Pictured):
             )
         if pretrained is not None and pretrained is not False:
             lent = borrowed.borrow(network, pretrained)
-            self.began_with = lent.told()
-            self.preprocess = self.preprocess or lent.preprocess
+            self._note_lent(lent)
             self._net, self._lent = lent.create(network, preprocess=self.preprocess)[0], True
             self._check_size(self._net)
         elif isinstance(network, nn.Module):
@@ -129,7 +128,7 @@ class Regressor(Pictured):
         """Pictures for training and validation, and which of those given are trained on, of how many."""
         inputs.refuse_bare(x, y)
         if self.preprocess is None:
-            self._set_preprocess(inputs.fitting_preprocess(x, y))
+            self._set_preprocess(inputs.fitting_preprocess(x, y, self._net))
         train = inputs.measured(x, y, self._prepared())
         readable, came = train.positions(), len(train) + len(train.unreadable)
         rows, split, validation = torch.arange(len(train)), {}, None
@@ -142,6 +141,7 @@ class Regressor(Pictured):
             rows, others = train.split(fraction)
             train, validation = train.subset(rows), train.subset(others)
         self._meet(train.labels)
+        self._let_negative()  # borrowed, or brought along; that of a file answers as it was saved until it is trained
         self._note(train, split)
         return train, validation, readable[rows], came
 
@@ -170,7 +170,7 @@ class Regressor(Pictured):
             self.unit, self._step = Unit.of(targets), None
         if self._net is None:
             assert isinstance(self._network, str)
-            self._net = self._create(self._network, count)
+            self._net = self._create(self._network, count, negative=True)
 
     def _collect(self, x: Any, y: Any, weights: Any) -> Arrays:
         preprocess = self._prepared()
