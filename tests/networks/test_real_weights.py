@@ -64,7 +64,6 @@ def right(net, images, labels):
     return int(hits[:, 0].sum()), int(hits.any(1).sum())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("network", "arguments", "file", "side", "values", "known"), FACTS)
 def test_the_staged_pictures_are_classified_as_known(
     real_data, pictures, network, arguments, file, side, values, known
