@@ -79,7 +79,7 @@ class Update:
         self._clip_norm, self._clip_value, self._guarded = clip_norm, clip_value, False
         world = getattr(runtime, "world", None)
         self._world = world if world is not None and world.size > 1 else None
-        self._window = Window(accumulate, shared=self._world is not None)
+        self._window = Window(accumulate, world=self._world)
         rule = None if average is None else averaging.get(average)
         self.average = None if rule is None else AveragedWeights(rule, modules, self.parameters)
         self._slow = None if lookahead is None else SlowWeights(lookahead, modules, self.parameters)
@@ -296,7 +296,10 @@ class Update:
     # State --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state, the count of updates, base rates and plan; averages, slow weights, loss scale, an open window."""
+        """The optimizer's state, the count of updates, base rates and plan; averages, slow weights, loss scale, an open window.
+
+        Where there are several processes each must call it: of a window the sums are gathered.
+        """
         state = {
             "optimizer": self.optimizer.state_dict(),
             "count": self.count,
