@@ -77,6 +77,9 @@ class RunFolder(Callback):
         self.config, self.data, self.take_model = dict(config), dict(data or {}), take_model
         self.every_steps, self.every_minutes, self.writes = every_steps, every_minutes, writes
         self.resume_hint = resume_hint or "It goes on by the same call with resume=True."
+        self.facts: Mapping[
+            str, Any
+        ] = {}  # what config.yaml holds besides, None as nothing; it may differ where a run goes on
         self.best: float | None = None
         self.best_epoch: int | None = None
         self._writer, self._agreed = Writer(), Agreement(World())
@@ -198,7 +201,9 @@ class RunFolder(Callback):
         path = self.folder / CONFIG
         with _writing(self.folder):
             there = _read_yaml(path) if path.exists() else {}
-            text = yaml.safe_dump({**there, **self.config}, sort_keys=False, allow_unicode=True)
+            told = {**there, **self.config, **self.facts}
+            told = {name: value for name, value in told.items() if value is not None or name not in self.facts}
+            text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
             with replacing(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
