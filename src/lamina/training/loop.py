@@ -73,7 +73,11 @@ class Loop:
         initial_epoch: int = 0,
         validation: Iterable[Any] | None = None,
     ) -> History:
-        """Trains from epoch `initial_epoch` to `epochs`; returns the figures of each epoch, those of `validation` as `val_...`."""
+        """Trains from epoch `initial_epoch` to `epochs`; returns the figures of each epoch, those of `validation` as `val_...`.
+
+        Each call lays the schedules over its own epochs, with a call of an update a batch; where a step makes more or fewer, such
+        as five of a critic, or the batches have no length, say how many first: `update.plan(5 * epochs * batches, epochs=epochs)`.
+        """
         if validation is not None:
             checked_step(self.step, "evaluate")
         self.epochs, self.stop, self.failed = epochs, False, False
@@ -83,7 +87,7 @@ class Loop:
         logs: Mapping[str, float] = {}
         for callback in self.callbacks:
             callback.loop = self
-        self._begin_updates(epochs - initial_epoch)
+        self._begin_updates(initial_epoch)
         drawn = random.state()
         self._frozen = [module for net in self.step.networks.values() if net.training for module in _in_eval_mode(net)]
         with contextlib.ExitStack() as ends, noting(self._note):
@@ -105,13 +109,13 @@ class Loop:
         if self.failed:
             abandon()
 
-    def _begin_updates(self, epochs: int) -> None:
-        """Lays the schedules that nobody has laid, and drops what training that broke off has left."""
+    def _begin_updates(self, first: int) -> None:
+        """Lays the schedules that nobody else has laid, and drops what training that broke off has left."""
         for update in self.step.updates.values():
             if self.batch == 0:
                 update.forget_window()
-            if update.needs_plan and not update.planned and self.steps_per_epoch is not None:
-                update.plan(max(epochs, 0) * -(-self.steps_per_epoch // update.accumulate), epochs=epochs)
+            if self.steps_per_epoch is not None:
+                update.lay(first, self.epochs, self.steps_per_epoch, within=self.batch > 0)
 
     def _epoch(self, batches: Iterable[Any], validation: Iterable[Any] | None) -> dict[str, float]:
         start = self.batch  # not 0 only where a run goes on in the middle of an epoch

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from lamina import optimizers
 from lamina.core import random
 from lamina.core.errors import LaminaError
+from lamina.core.warnings import warn
+from lamina.optimizers import schedules
 from lamina.optimizers.schedules import Schedule
 from lamina.training import averaging, gradients
 from lamina.training.averaging import Average, AveragedWeights, Lookahead, SlowWeights
@@ -230,6 +232,22 @@ class Update:
         if start is None and self.average is not None and not self.average.moves:
             self.average.restart()  # its start is a share of the training that begins now
         self._rates.plan(self.count if start is None else start, updates, epochs)
+
+    def lay(self, first: int, end: int, batches: int, *, within: bool = False) -> None:
+        """The plan of a loop that trains from epoch `first` to `end` with a call a batch; somebody else's stays.
+
+        Each training has one of its own. One that goes on, at a later epoch or `within` its first, keeps the beginning that it had.
+        """
+        rates = self._rates
+        if not self.needs_plan or (self.planned and rates.first is None):
+            return
+        resumed = rates.goes_on and self.planned and (within or first > (rates.first or 0))
+        began = (rates.first or 0) if resumed else first
+        epochs = max(end - began, 0)
+        if not resumed and (misfit := schedules.check_length(self.schedule, epochs)):
+            warn(misfit)
+        self.plan(epochs * -(-batches // self.accumulate), start=rates.start if resumed else None, epochs=epochs)
+        rates.first = began
 
     @property
     def needs_plan(self) -> bool:
