@@ -108,6 +108,16 @@ def test_an_interrupted_run_remembers_its_data_and_so_does_a_resumed_one(photos,
     assert work.report(Path("run"), None, format=None).exists()
 
 
+def test_a_run_that_becomes_nan_fails_and_says_where(photos):
+    options = ["--model", "fastconvnet", "--batch-size", "8", "--lr", "1e30", "--optimizer", "sgd", "--epochs", "3"]
+    ran = CliRunner().invoke(app, ["train", "photos", *options, "--precision", "float32", "--output", "run"])
+    assert ran.exit_code == 1
+    assert isinstance(ran.exception, LaminaError)
+    assert re.search(
+        r"The loss became (nan|inf) in epoch 1, first in its batch \d\. .*learning rate is 1e\+30", str(ran.exception)
+    )
+
+
 def test_a_run_that_names_no_data_is_told_to(photos):
     lamina.Classifier("fastconvnet").fit(photos, run="run", verbose=0)
     with pytest.raises(DataError, match=r"names no data.*lamina report run DATA"):

@@ -26,6 +26,7 @@ from lamina.tasks import Classifier, Regressor
 from lamina.tasks.classification import inputs, tunable_cnn
 from lamina.training import Callback, RunFolder
 from lamina.training.checkpoint import CHECKPOINT, CONFIG, PREVIOUS
+from lamina.training.finite import FailOnNaN
 from lamina.training.world import World
 
 REPORT = "report.html"
@@ -135,7 +136,7 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
     if options.fold is not None and options.folds is not None:
         splits = opening.fold_of(splits, options.fold, options.folds)
         print(f"{_counts(splits)}, of which the {len(splits.validation):,} are fold {options.fold}")
-    remember = Remember(options.output, facts)
+    callbacks = [Remember(options.output, facts), FailOnNaN()]
     begins()
     if recipe is not None:
         recipe.fit(
@@ -144,15 +145,15 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
             epochs=options.epochs,
             run=options.output,
             resume=options.resume,
-            callbacks=[remember],
+            callbacks=callbacks,
             runtime=options.runtime(),
             checkpoint_every=options.checkpoint_every,
             log_every=options.log_every,
         )
     elif annotated:
-        dense.train(splits, replace(options, model=model), remember)
+        dense.train(splits, replace(options, model=model), callbacks)
     else:
-        _train(splits, model, options, remember)
+        _train(splits, model, options, callbacks)
     return splits
 
 
@@ -222,7 +223,7 @@ def _is_run(folder: Path) -> bool:
         return False
 
 
-def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -> None:
+def _train(splits: Any, model: str, options: TrainOptions, callbacks: list[Callback]) -> None:
     torch.manual_seed(options.seed)
     some = splits.train or splits.validation or splits.test
     if "network" in options.tuned:
@@ -257,7 +258,7 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
         "resume": options.resume,
         "checkpoint_every": options.checkpoint_every,
         "log_every": options.log_every,
-        "callbacks": [remember],
+        "callbacks": callbacks,
     }
     if borrows:
         freeze_epochs = 1 if options.freeze_epochs is None else options.freeze_epochs

@@ -55,11 +55,12 @@ class Loop:
         self.steps_per_epoch: int | None = None
         self.samples_per_epoch: int | None = None
         self.batch = 0  # steps done in this epoch
+        self.ended_after = 0  # steps of the epoch that ended last
         self.last_batch: Any = None  # the one in hand
         self.last_key = 0  # and the key of what was drawn for it
         self.stop = False
         self.failed = False  # this process ends for a reason of its own, which the others do not know
-        self._means = Means()
+        self.means = Means()
         self._frozen: list[torch.nn.Module] = []  # in eval mode within a training network, such as a frozen BatchNorm
         self._signal: int | None = None
         self.world = World()
@@ -129,7 +130,7 @@ class Loop:
             net.train()
         for module in self._frozen:
             module.training = False
-        train, add, seed = self.step.train, self._means.add, self.seed
+        train, add, seed = self.step.train, self.means.add, self.seed
         others = () if self.world.size == 1 else (self.world.rank,)
         for batch in batches_of(batches, self.epochs_done, seed=seed, start=start):
             self.last_batch, self.last_key = batch, random.key(seed, self.steps_done, *others)
@@ -157,8 +158,8 @@ class Loop:
         for update in self.step.updates.values():
             if update.average is not None:
                 update.average.join(self.world)
-        self._means.reduce(self.world)
-        logs = self._means.compute() | self._metrics(training=True)
+        self.means.reduce(self.world)
+        logs = self.means.compute() | self._metrics(training=True)
         if validation is not None:
             self._ends(now=True)  # for a long validation would be waited for
             held = None
@@ -168,7 +169,7 @@ class Loop:
                 self._interrupt()
             logs |= {f"val_{name}": value for name, value in held.items()}
         self.epochs_done += 1
-        self.batch = 0
+        self.batch, self.ended_after = 0, self.batch
         random.reseed(random.key(seed, self.epochs_done, _END))
         self.history.append(self.epoch, logs)
         self._call("on_epoch_end", self.epoch, logs)
@@ -180,11 +181,8 @@ class Loop:
         return self._evaluate(batches)
 
     def _evaluate(self, batches: Iterable[Any], *, until_signal: bool = False) -> dict[str, float]:
-        world, means, saved = (
-            World.current(),
-            Means(),
-            {name: metric.state_dict() for name, metric in self.step.metrics.items()},
-        )
+        world, means = World.current(), Means()
+        saved = {name: metric.state_dict() for name, metric in self.step.metrics.items()}
         for metric in self.step.metrics.values():
             metric.reset()
         drawn = random.state()
@@ -230,7 +228,7 @@ class Loop:
     def figures(self) -> dict[str, float]:
         """The means and metrics of the epoch so far, of this process; waits for the device."""
         metrics = self.step.metrics if _scores_training(self.step) else {}
-        return self._means.compute() | {name: float(metric.compute()) for name, metric in metrics.items()}
+        return self.means.compute() | {name: float(metric.compute()) for name, metric in metrics.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a run needs to go on from between two updates, under any number of processes.
@@ -239,14 +237,14 @@ class Loop:
         """
         step, world = self.step, self.world
         own = whole(step.state_dict()) if hasattr(step, "state_dict") else {}
-        self._means.reduce(world)
+        self.means.reduce(world)
         return {
             "networks": {name: whole(net.state_dict()) for name, net in step.networks.items()},
             "updates": {name: whole(update.state_dict()) for name, update in step.updates.items()},
             "metrics": {name: _joined(metric, world) for name, metric in step.metrics.items()},
             "step": own,
             "callbacks": [[type(callback).__name__, whole(callback.state_dict())] for callback in self.callbacks],
-            "means": self._means.state_dict(),
+            "means": self.means.state_dict(),
             "history": {
                 "epoch": list(self.history.epoch),
                 "history": {k: list(v) for k, v in self.history.history.items()},
@@ -283,7 +281,7 @@ class Loop:
                     callback.load_state_dict(saved)
                     del saved_states[index]
                     break
-        self._means.load_state_dict(_on(device, state["means"]))
+        self.means.load_state_dict(_on(device, state["means"]))
         if not World.current().is_main:  # what all had summed up, the first one goes on with
             self._reset()
         self.history.epoch, self.history.history = state["history"]["epoch"], state["history"]["history"]
@@ -292,7 +290,7 @@ class Loop:
         self.epochs_done, self.steps_done = position["epochs_done"], position["steps_done"]
 
     def _reset(self) -> None:
-        self._means = Means()
+        self.means = Means()
         for metric in self.step.metrics.values():
             metric.reset()
 
