@@ -17,7 +17,7 @@ from lamina.training.batches import batches_of, in_order, length_of, warn_shared
 from lamina.training.callback import Callback, Interrupted, LiveLogs
 from lamina.training.history import History
 from lamina.training.means import Means
-from lamina.training.runtime import evaluating
+from lamina.training.runtime import determinism_told, evaluating
 from lamina.training.signals import noting
 from lamina.training.step import Step, checked_logs, checked_step
 from lamina.training.world import Agreement, World, abandon, is_spread, spread, whole
@@ -66,6 +66,7 @@ class Loop:
         self.world = World()
         self._agreed = Agreement(self.world)
 
+    @determinism_told()
     def fit(
         self,
         batches: Iterable[Any],
@@ -180,6 +181,7 @@ class Loop:
         """The means of a step's figures and its metrics over all batches, in eval mode and without gradients."""
         return self._evaluate(batches)
 
+    @determinism_told()
     def _evaluate(self, batches: Iterable[Any], *, until_signal: bool = False) -> dict[str, float]:
         world, means = World.current(), Means()
         saved = {name: metric.state_dict() for name, metric in self.step.metrics.items()}
