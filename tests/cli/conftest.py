@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from lamina.cli import main, opening, patience
 
@@ -41,3 +43,16 @@ def typed_in(monkeypatch, capsys):
         return end.value.code or 0, printed.out, printed.err
 
     return go
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder of 40 pictures without parts, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for index, name in enumerate(("dark", "light")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = (rng.random((32, 32)) * 100 + index * 120).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    return tmp_path / "photos"

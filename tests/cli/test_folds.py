@@ -94,7 +94,9 @@ def test_folds_that_were_stopped_go_on_and_end_as_if_they_had_not_been(typed, mo
     assert code == 130
     before = Path("run/fold-1/last.safetensors").stat().st_mtime_ns
     assert not Path("run/fold-3").exists()
-    code, out, err = typed("train", "--resume", "--output", "run")
+    with monkeypatch.context() as patch:
+        patch.chdir("run")
+        code, out, err = typed("train", "--resume")
     assert code == 0, err
     assert "fold-1 is finished" in out
     assert Path("run/fold-1/last.safetensors").stat().st_mtime_ns >= before

@@ -10,6 +10,8 @@ from PIL import Image
 
 import lamina
 from lamina import networks
+from lamina.models import fine_tuning
+from lamina.training import RunFolder
 
 GREY = lamina.Preprocess(channels=1, size=(28, 28), mean=(0.4,), std=(0.3,))
 
@@ -64,6 +66,33 @@ def test_weights_are_fine_tuned_and_the_run_goes_on_with_the_options_it_began_wi
     assert code == 0, err
     assert len((run / "results.csv").read_text().splitlines()) == 1 + 2 + 2
     assert typed("predict", run, "photos/dark/0.png")[0] == 0
+
+
+def test_a_first_phase_with_a_run_of_its_own_goes_on_in_the_run_s_folder(typed, tmp_path, monkeypatch):
+    def stopped(self, epoch, logs):
+        saved(self, epoch, logs)
+        if self.folder.name == "head" and epoch == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fine_tuning, "_features", lambda *_: None)  # as of pictures that are read while it trains
+    told = (*TRAIN, "--weights", "five.npz", "--size", "28", "--freeze-epochs", 2, "--epochs", 1)
+    code, _, err = typed(*told, "-o", tmp_path / "whole")
+    assert code == 0, err
+    saved = RunFolder.on_epoch_end
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "on_epoch_end", stopped)
+        assert typed(*told, "-o", tmp_path / "run")[0] == 130
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path / "run")
+        code, _, err = typed("train", "--resume")
+    assert code == 0, err
+    whole = yaml.safe_load((tmp_path / "whole" / "config.yaml").read_text())
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == whole
+    assert (tmp_path / "run" / "results.csv").read_text() == (tmp_path / "whole" / "results.csv").read_text()
+    code, _, err = typed(*told, "-o", tmp_path / "run")
+    assert code == 1
+    assert "already holds a run" in err
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from lamina.models import annotated as annotated_model
 from lamina.models import annotated_data
 from lamina.models.annotated import annotation
 from lamina.structures.annotation import Annotation
+from lamina.training import SupervisedStep
 
 SIZE = (16, 24)
 
@@ -93,6 +94,22 @@ def test_few_pictures_in_memory_are_read_without_workers_which_changes_nothing(m
     monkeypatch.setattr(annotated_model, "_FEW", 9)
     assert torch.equal(weights(), here)
     assert asked == [0, "auto"]
+
+
+@pytest.mark.parametrize("workers", [False, True])
+def test_memory_that_is_at_its_end_tells_the_batch_that_fits(monkeypatch, workers):
+    train = SupervisedStep.train
+
+    def limited(self, batch):
+        if batch.size > 3:
+            raise torch.OutOfMemoryError("out of memory: tried to allocate 9 GiB")
+        return train(self, batch)
+
+    monkeypatch.setattr(SupervisedStep, "train", limited)
+    if workers:
+        monkeypatch.setattr(annotated_model, "_FEW", 0)
+    with pytest.raises(LaminaError, match=r"Batches of 8 do not fit.*batch_size=3, with update=\{'accumulate': 3\}"):
+        fit(segmenter(), made(20), batch_size=8)
 
 
 def test_what_pictures_as_a_whole_have_is_refused():

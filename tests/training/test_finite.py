@@ -8,9 +8,11 @@ from torch import nn
 
 from lamina import losses, metrics
 from lamina.core import random
+from lamina.core.errors import LaminaError
+from lamina.data.loader import ArrayBatches
 from lamina.structures.batch import Batch, Logs
-from lamina.training import Runtime, SupervisedStep, Target, Update
-from lamina.training.finite import first_nonfinite
+from lamina.training import Loop, Runtime, SupervisedStep, Target, Update
+from lamina.training.finite import FailOnNaN, first_nonfinite, rows_in_hand
 
 FLOAT32, FLOAT16 = Runtime("cpu", precision="float32"), Runtime("cpu", precision="float16")
 
@@ -58,6 +60,66 @@ def test_an_input_is_named_by_its_sample():
     assert "NaN and infinity in its inputs" in text
     assert "samples at 2, 7 of the batch's 20" in text
     assert "learning rate is 0.25" in text
+
+
+def test_an_input_is_named_by_its_sample_in_the_data_where_that_is_known():
+    bad = batch(20)
+    bad.inputs[[2, 7], 1] = torch.nan
+    rows = list(range(500, 520))
+    assert "samples 502, 507 of the data" in first_nonfinite(step_of(net()), bad, rows=rows)
+    assert "samples at 2, 7 of the batch's 20" in first_nonfinite(step_of(net()), bad, rows=rows[1:])
+
+
+def batches(count=400):
+    generator = torch.Generator().manual_seed(0)
+    return ArrayBatches(torch.rand(count, 3, generator=generator), torch.zeros(count, 2), batch_size=4, shuffle=True)
+
+
+@pytest.mark.parametrize("place", [3, 70, 99])
+def test_training_on_a_sample_that_is_nan_fails_and_names_it(place):
+    data = batches()
+    sample = data.rows(1, place)[2]
+    loop = Loop(step_of(net()), callbacks=[FailOnNaN()])
+    loop.fit(data)
+    assert rows_in_hand(loop) == data.rows(0, 99)
+    data.inputs[sample] = torch.nan
+    with pytest.raises(LaminaError) as failure:
+        loop.fit(data, epochs=2)
+    assert f"in epoch 1, first in its batch {place + 1}." in str(failure.value)
+    assert f"NaN in its inputs, in the samples {sample} of the data" in str(failure.value)
+    assert "learning rate is 0.25" in str(failure.value)
+
+
+def nan_in_one(world):
+    data = ArrayBatches(torch.rand(40, 3), torch.zeros(40, 2), batch_size=8, shuffle=True, shard=world.shard)
+    sample = world.gather(data.rows(0, 2)[1])[1]  # of the second process
+    data.inputs[sample] = torch.nan
+    with pytest.raises(LaminaError) as failure:
+        Loop(step_of(nn.Linear(3, 2), Runtime("cpu", precision="float32")), callbacks=[FailOnNaN()]).fit(data)
+    return sample, str(failure.value)
+
+
+def test_a_sample_of_another_process_is_named_by_all(together):
+    for sample, text in together(nan_in_one):
+        assert f"in the samples {sample} of the data" in text
+
+
+def test_training_that_diverges_fails_and_names_a_layer():
+    step = step_of(nn.Linear(3, 2))
+    step.updates["net"].learning_rate = 1e9
+    with pytest.raises(LaminaError, match=r"first in its batch \d+\. The parameter net\.weight holds .*rate is 1e\+09"):
+        Loop(step, callbacks=[FailOnNaN()]).fit(batches())
+
+
+def test_a_loss_that_float16_left_out_is_a_warning_once(recwarn):
+    data, step = batches(), step_of(net(), FLOAT16)
+    data.inputs[5] = torch.nan
+    loop = Loop(step, callbacks=[FailOnNaN()])
+    warnings.simplefilter("always")
+    loop.fit(data, epochs=2)
+    (text,) = [str(one.message) for one in recwarn if "weights are finite" in str(one.message)]
+    assert "in the samples 5 of the data" in text
+    assert step.updates["net"].skipped >= 2
 
 
 def test_many_samples_are_counted():

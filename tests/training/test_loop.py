@@ -290,16 +290,6 @@ def test_sums_that_are_taken_back_go_to_where_the_networks_are():
     assert loop.step.metrics["accuracy"].sums[1] == 4
 
 
-def test_fit_lays_a_schedule_that_nobody_has_laid():
-    x, y = digits(64)
-    net, seen = small_net(), []
-    target = Target(losses.get("sparse_categorical_crossentropy"))
-    update = Update(net, "sgd", runtime=FLOAT32, accumulate=3, schedule=lambda q: seen.append(q) or 1 - q)
-    loop = Loop(SupervisedStep(net, update, targets=[target], runtime=FLOAT32))
-    loop.fit(ArrayBatches(x, y, batch_size=8), epochs=2)
-    assert seen == [index / 6 for index in range(6)]  # 8 batches an epoch are 3 updates
-
-
 def test_what_training_that_broke_off_has_gathered_is_in_no_later_update():
     x, y = digits(64)
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lamina import optimizers
+from lamina import losses, optimizers
+from lamina.data.loader import ArrayBatches
 from lamina.optimizers import Group, schedules
-from lamina.training import Runtime, Update
+from lamina.training import Callback, Loop, Runtime, SupervisedStep, Target, Update
 
 FLOAT32 = Runtime("cpu", precision="float32")
 
@@ -121,3 +122,58 @@ def test_rates_plan_and_momentum_go_round_with_the_state():
     assert resumed.learning_rate == 0.5
     assert run(update, net, 4) == run(resumed, other, 4)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+BATCHES = ArrayBatches(torch.zeros(16, 2), torch.zeros(16, dtype=torch.int64), batch_size=4)
+
+
+def scheduled(seen, epochs=(), accumulate=1):
+    """A loop whose schedule notes what it is asked with, after trainings of so many epochs."""
+    net, target = nn.Linear(2, 3), Target(losses.get("sparse_categorical_crossentropy"))
+    schedule = lambda q: seen.append(q) or 1 - q  # noqa: E731
+    update = Update(net, "sgd", runtime=FLOAT32, schedule=schedule, accumulate=accumulate)
+    loop = Loop(SupervisedStep(net, update, targets=[target], runtime=FLOAT32))
+    for each in epochs:
+        loop.fit(BATCHES, epochs=each)
+    return loop
+
+
+def test_fit_lays_a_schedule_that_nobody_has_laid():
+    seen = []
+    scheduled(seen, [2], accumulate=3)
+    assert seen == [index / 4 for index in range(4)]  # 4 batches an epoch are 2 updates
+
+
+def test_each_fit_lays_the_schedule_anew_and_somebody_s_own_plan_stays():
+    seen = []
+    loop = scheduled(seen, [2, 1])
+    assert seen == [index / 8 for index in range(8)] + [0.0, 0.25, 0.5, 0.75]
+    loop.step.updates["net"].plan(16)
+    del seen[:]
+    for _ in range(2):
+        loop.fit(BATCHES)
+    assert seen == [index / 16 for index in range(8)]
+
+
+@pytest.mark.parametrize("steps", [2, 4, 6], ids=["in the first epoch", "after it", "in the second"])
+def test_a_schedule_goes_on_where_it_stood_and_to_the_end_that_is_asked_for(steps):
+    class Keep(Callback):
+        def on_train_batch_end(self, batch, logs):
+            if self.loop.steps_done == steps + 4 and batch != 3:
+                states.append(self.loop.state_dict())
+
+        def on_epoch_end(self, epoch, logs):
+            if self.loop.steps_done == steps + 4:
+                states.append(self.loop.state_dict())
+
+    states, seen = [], []
+    loop = scheduled([], [1])  # so that the plan begins at the fourth update
+    loop.callbacks = [Keep()]
+    loop.fit(BATCHES, epochs=2)
+    other = scheduled(seen)
+    other.load_state_dict(states[0])
+    other.fit(BATCHES, epochs=3, initial_epoch=other.epoch + (steps == 4))
+    assert seen == [index / 12 for index in range(steps, 12)]
+    del seen[:]
+    other.fit(BATCHES)
+    assert seen == [0.0, 0.25, 0.5, 0.75]

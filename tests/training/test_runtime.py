@@ -1,10 +1,14 @@
 """Where and how things run."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
 
-from lamina.training import runtime
+from lamina.core.errors import LaminaError
+from lamina.structures.batch import Logs
+from lamina.training import Loop, runtime
 from lamina.training.runtime import Runtime, evaluating
 
 
@@ -100,3 +104,53 @@ def test_one_gpu_for_several_processes_is_refused(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # two machines with a process each
     with pytest.raises(ValueError, match="cannot be used"):  # for there is none here
         Runtime("cuda:99")
+
+
+@pytest.fixture
+def undetermined(monkeypatch):
+    """Puts back what is set for the whole process."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    products = runtime.set_float32_products("ieee", "ieee")
+    yield
+    torch.use_deterministic_algorithms(False)
+    runtime.set_float32_products(*products)
+
+
+def test_the_deterministic_mode_of_a_gpu_is_torch_s_and_off_unless_asked_for(monkeypatch, undetermined):
+    monkeypatch.setattr(runtime, "_device", lambda *_: torch.device("cuda"))
+    Runtime("cuda", precision="float32")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark
+    Runtime("cuda", precision="float32", deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+class Put:
+    """Does what torch has in no fixed order, also on a processor."""
+
+    networks, updates, metrics = {}, {}, {}
+
+    def train(self, batch):
+        torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
+        return Logs(1, loss=torch.zeros(()))
+
+    evaluate = train
+
+
+@pytest.mark.parametrize("act", [Loop.fit, Loop.evaluate])
+def test_an_operation_without_a_fixed_order_is_named_with_what_to_do(undetermined, act):
+    act(Loop(Put()), [0])
+    torch.use_deterministic_algorithms(True)
+    with pytest.raises(
+        LaminaError, match=r"^put_ .*does not have a deterministic implementation\. .*device='cpu'.*warn_only=True"
+    ):
+        act(Loop(Put()), [0])
+
+
+def test_other_errors_stay_as_they_are():
+    with pytest.raises(RuntimeError, match="boom"), runtime.determinism_told():
+        raise RuntimeError("boom")

@@ -174,3 +174,18 @@ def test_a_run_goes_on_in_another_precision_also_in_the_midst_of_a_window(precis
 
     for name, value in run(*precisions).items():
         torch.testing.assert_close(value, run(FLOAT32, FLOAT32)[name])
+
+
+def test_a_window_that_was_open_at_the_end_of_an_epoch_can_be_closed_after_resuming():
+    def run(resumed):
+        model = net()
+        update = Update(model, sgd, runtime=FLOAT16, accumulate=2)
+        for _ in range(3):
+            update(loss_of(model))
+        other = Update(model, sgd, runtime=FLOAT16, accumulate=2)
+        if resumed:
+            other.load_state_dict(update.state_dict())
+        (other if resumed else update).flush()
+        return model.state_dict()
+
+    assert all(torch.equal(value, run(False)[name]) for name, value in run(True).items())

@@ -33,14 +33,14 @@ def train(world, net, update, steps):
         update(F.cross_entropy(net(x[rows]), y[rows]), count=rows.stop - rows.start)
 
 
-OPTIONS = {"adam": {"accumulate": 2, "clip_norm": 0.1}, "sgd": {}}
+OPTIONS = {"adam": {"accumulate": 2, "clip_norm": 0.1}, "sgd": {"accumulate": 3}}
 
 
-def trained(world, sharded, optimizer):
+def trained(world, sharded, optimizer, begun):
     worlds._SHARDED_FROM = 1000
     net = net_of(world, sharded=sharded)
     update = Update(net, optimizer, runtime=Runtime("cpu", precision="float32"), **OPTIONS[optimizer])
-    train(world, net, update, 6)
+    train(world, net, update, begun)
     parts = sum(p.to_local().numel() if sharded else p.numel() for p in net.parameters())
     first = copy.deepcopy({"net": whole(net.state_dict()), "update": whole(update.state_dict())})
     train(world, net, update, 4)
@@ -52,14 +52,15 @@ def trained(world, sharded, optimizer):
         other.load_state_dict(first["update"])
         train(world, again, other, 4)
         resumed = whole(again.state_dict())
-        assert all(torch.equal(value, resumed[name]) for name, value in last.items())
+        for name, value in last.items():  # of an open window the sums are kept, which rounds
+            torch.testing.assert_close(resumed[name], value, rtol=1e-4 * (begun % 2), atol=1e-6 * (begun % 2))
     return last, parts
 
 
-@pytest.mark.parametrize("optimizer", OPTIONS)
-def test_a_sharded_network_learns_what_a_whole_one_does_and_goes_on_from_a_checkpoint(together, optimizer):
-    expected, numbers = trained(World(), False, optimizer)
-    told = together(trained, True, optimizer)
+@pytest.mark.parametrize(("optimizer", "begun"), [("adam", 6), ("sgd", 6), ("sgd", 7)])
+def test_a_sharded_network_learns_what_a_whole_one_does_and_goes_on_from_a_checkpoint(together, optimizer, begun):
+    expected, numbers = trained(World(), False, optimizer, begun)
+    told = together(trained, True, optimizer, begun)
     assert sum(parts for _, parts in told) == numbers
     for state, _ in told:
         assert list(state) == list(expected)

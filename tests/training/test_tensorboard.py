@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,40 @@ def test_the_first_pictures_are_shown_as_the_network_gets_them_and_the_graph(tmp
             for x in range(picture.shape[2] - 7)
         ]
         assert any(found)
+
+
+@pytest.mark.parametrize("update_freq", [1, "epoch"])
+def test_a_run_that_was_killed_and_goes_on_shows_everything_once(tmp_path: Path, update_freq: Any) -> None:
+    pytest.importorskip("tensorboard")
+
+    class Dies(Callback):
+        def on_train_batch_end(self, batch: int, logs: Any) -> None:
+            if update_freq == 1 and self.loop.steps_done == 8:
+                raise RuntimeError("the power is gone")
+
+        def on_epoch_end(self, epoch: int, logs: Any) -> None:
+            if epoch == 1 and update_freq == "epoch":  # written, and in no checkpoint
+                raise RuntimeError("the power is gone")
+
+    def fit(*others: Callback, resume: bool) -> None:
+        callbacks = [TensorBoard(tmp_path / "board", update_freq=update_freq), *others]
+        small().fit(
+            X, Y, 4, 3, validation_data=(X, Y), callbacks=callbacks, verbose=0, run=tmp_path / "run", resume=resume
+        )
+
+    with pytest.raises(RuntimeError, match="the power is gone"):
+        fit(Dies(), resume=False)
+    time.sleep(1.0)  # TensorBoard reads files in the order of the second they were begun in
+    fit(resume=True)
+    train, validation = read(tmp_path / "board" / "train"), read(tmp_path / "board" / "validation")
+    if update_freq == 1:
+        assert [step for step, _ in values(train, "batch_loss")] == list(range(1, 10))
+    for events in (train, validation):
+        assert [step for step, _ in values(events, "epoch_loss")] == [0, 1, 2]
+    assert len(train.Images("inputs")) == 1
+    files = (tmp_path / "board" / "train").glob("events*")
+    graphs = [read(file).Tags()["graph"] for file in sorted(files)]
+    assert graphs == [True, False]
 
 
 def test_drawing_the_graph_leaves_a_frozen_layer_frozen(tmp_path: Path) -> None:

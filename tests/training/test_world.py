@@ -11,7 +11,7 @@ from torch import nn
 from lamina import losses, metrics
 from lamina.data.loader import ArrayBatches
 from lamina.nn import synchronise
-from lamina.training import Callback, Interrupted, Loop, Runtime, SupervisedStep, Target, Update
+from lamina.training import Callback, Interrupted, Loop, RunFolder, Runtime, SupervisedStep, Target, Update
 from lamina.training import world as worlds
 from lamina.training.world import Agreement, World
 
@@ -291,6 +291,58 @@ def test_a_run_goes_on_from_a_checkpoint_of_two_processes_on_two_and_on_one(toge
     _, alone = resumed(World(), path)  # draws other dropout: the rank is part of its key
     assert alone["loss"][0] == whole[1]["loss"][0]
     assert alone["loss"][1] == pytest.approx(whole[1]["loss"][1], rel=0.2)
+
+
+def window(world, path, at, goes_on):
+    """The weights and figures of a run with accumulation, its state taken at a step; or of what goes on from that."""
+
+    class Keep(Callback):
+        def on_train_batch_end(self, batch, logs):
+            if self.loop.steps_done == at:
+                assert self.loop.step.updates["net"].is_open
+                state = self.loop.state_dict()
+                if world.is_main:
+                    torch.save(state, path)
+
+    loop = loop_of(small_net(), "sgd", accumulate=4, callbacks=[] if goes_on else [Keep()])
+    if goes_on:
+        loop.load_state_dict(torch.load(path, weights_only=True))
+    loop.fit(batches_of(world, shuffle=True, seed=5), epochs=3, initial_epoch=loop.epoch)
+    return loop.step.net.state_dict(), loop.history.history
+
+
+@pytest.mark.parametrize("at", [9, 14], ids=["in an epoch", "at its last step"])
+def test_a_checkpoint_in_an_open_window_holds_what_all_processes_have_gathered(together, tmp_path, at):
+    of_two, of_one = str(tmp_path / "two.pt"), str(tmp_path / "one.pt")
+    whole = together(window, of_two, at, False)[0]
+    window(World(), of_one, at, False)
+    runs = [*together(window, of_two, at, True), *together(window, of_one, at, True), window(World(), of_two, at, True)]
+    for state, history in runs:
+        for name, value in whole[0].items():
+            close(state[name], value)
+        for name, values in whole[1].items():
+            assert history[name] == pytest.approx(values, rel=1e-4, abs=1e-5), name
+
+
+def saves(world, folder):
+    """Where a run that saves as often as it can does so."""
+    places = []
+
+    class Noted(RunFolder):
+        def _save(self, models=()):
+            places.append((self.loop.batch, self.loop.step.updates["net"].is_open))
+            super()._save(models)
+
+    run = Noted(folder, config={}, take_model=lambda: lambda path: None, every_steps=1, writes=world.is_main)
+    loop_of(small_net(), "sgd", accumulate=4, callbacks=[run]).fit(batches_of(world), epochs=2)
+    return places
+
+
+def test_a_checkpoint_of_several_processes_waits_for_the_update(together, tmp_path):
+    first, second = together(saves, str(tmp_path / "run"))
+    assert first == second
+    assert set(first) <= {(0, False), (4, False)}  # 7 batches an epoch, in windows of 4 and 3
+    assert first[0] == (4, False)
 
 
 def failing(world):

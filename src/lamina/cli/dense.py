@@ -23,7 +23,7 @@ _KINDS: dict[str, Any] = {"detection": Detector, "segmentation": Segmenter}
 _BATCH = 16
 
 
-def train(splits: Any, options: TrainOptions, remember: Callback) -> None:
+def train(splits: Any, options: TrainOptions, callbacks: list[Callback]) -> None:
     """Trains the network that the options name on the training part of the splits."""
     torch.manual_seed(options.seed)
     kind, name, borrows = _KINDS[splits.task], options.model or "", options.borrows()
@@ -49,7 +49,7 @@ def train(splits: Any, options: TrainOptions, remember: Callback) -> None:
         resume=options.resume,
         checkpoint_every=options.checkpoint_every,
         log_every=options.log_every,
-        callbacks=[remember],
+        callbacks=callbacks,
     )
 
 

@@ -33,7 +33,7 @@ def train(data: str | None, options: TrainOptions) -> None:
     config = options.output / CONFIG
     began = opening.read_config(options.output) if options.resume and config.exists() else {}
     name = data or began.get("data")
-    facts = {"data": name and opening.lasting_data(name), "folds": options.folds, "asked": options.told()}
+    facts = {"data": name and opening.lasting_data(name), "folds": options.folds, "asked": work.lasting(options)}
     for fact in ("data", "folds"):
         if began and began.get(fact) != facts[fact]:
             raise UnknownNameError(

@@ -25,39 +25,32 @@ from lamina.models.comparison import Comparison
 from lamina.tasks import Classifier, Regressor
 from lamina.tasks.classification import inputs, tunable_cnn
 from lamina.training import Callback, RunFolder
-from lamina.training.checkpoint import CHECKPOINT, CONFIG
+from lamina.training.checkpoint import CHECKPOINT, CONFIG, PREVIOUS
+from lamina.training.finite import FailOnNaN
 from lamina.training.world import World
 
 REPORT = "report.html"
 
 
 class Remember(Callback):
-    """Writes into a run's config.yaml what only the command line knows, before the first step: also an interrupted run has it."""
+    """Has a run's config.yaml hold what only the command line knows, from the beginning: also an interrupted run has it."""
 
     main_only = True
 
     def __init__(self, run: Path, facts: Mapping[str, Any]) -> None:
-        self.run, self.facts, self.done = run, dict(facts), False
+        self.run, self.facts = run, dict(facts)
         self.whole = run if facts.get("fold") is None else run.parent  # what goes on: of folds all
 
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
-        """The run's folder writes its config now, perhaps after this; how it goes on it says as commands are typed."""
-        self.done = False
-        for callback in self.loop.callbacks:
-            if isinstance(callback, RunFolder):
-                callback.resume_hint = f"It goes on with: {_resume_command(self.whole)}"
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Adds the facts, once."""
-        if self.done:
-            return
-        # Of a fine-tuning's first phase, which is a run of its own, the run's folder has no config yet.
-        written = opening.read_config(self.run) if (self.run / CONFIG).is_file() else {}
-        config = {name: value for name, value in written.items() if name not in self.facts}
-        config |= {name: value for name, value in self.facts.items() if value is not None}
-        with replacing(self.run / CONFIG) as path:
-            path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        self.done = True
+        """Gives the facts to the run's folder, which writes its config after this; how it goes on it says as commands are typed."""
+        folders = [callback for callback in self.loop.callbacks if isinstance(callback, RunFolder)]
+        for folder in folders:
+            folder.resume_hint = f"It goes on with: {_resume_command(self.whole)}"
+            folder.facts = self.facts if folder.folder == self.run else {}
+        if not any(folder.folder == self.run for folder in folders):  # a fine-tuning's first phase is a run of its own
+            told = {name: value for name, value in self.facts.items() if value is not None}
+            with replacing(self.run / CONFIG) as path:
+                path.write_text(yaml.safe_dump(told, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _resume_command(run: Path) -> str:
@@ -95,7 +88,7 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
     if name is None and options.resume:
         raise UnknownNameError(
             f"{options.output} holds no run to go on with.",
-            "A run's folder holds config.yaml and last.ckpt.",
+            "The folder of a run holds config.yaml, which names its data.",
             "Name it: lamina train --resume --output FOLDER.",
         )
     if name is None:
@@ -116,9 +109,7 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
         "recipe": options.recipe,
         "model": model,
         "backbone": options.backbone,
-        "asked": asked.told()
-        | ({} if asked.model is None else {"model": model})
-        | ({} if asked.weights is None else {"weights": asked.borrows()}),
+        "asked": lasting(asked),
     }
     if began:
         began["data"] = opening.lasting_data(str(began.get("data")))
@@ -145,7 +136,7 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
     if options.fold is not None and options.folds is not None:
         splits = opening.fold_of(splits, options.fold, options.folds)
         print(f"{_counts(splits)}, of which the {len(splits.validation):,} are fold {options.fold}")
-    remember = Remember(options.output, facts)
+    callbacks = [Remember(options.output, facts), FailOnNaN()]
     begins()
     if recipe is not None:
         recipe.fit(
@@ -154,15 +145,15 @@ def trained(data: str | None, options: TrainOptions, *, begins: Callable[[], Non
             epochs=options.epochs,
             run=options.output,
             resume=options.resume,
-            callbacks=[remember],
+            callbacks=callbacks,
             runtime=options.runtime(),
             checkpoint_every=options.checkpoint_every,
             log_every=options.log_every,
         )
     elif annotated:
-        dense.train(splits, replace(options, model=model), remember)
+        dense.train(splits, replace(options, model=model), callbacks)
     else:
-        _train(splits, model, options, remember)
+        _train(splits, model, options, callbacks)
     return splits
 
 
@@ -208,13 +199,31 @@ def _name_model(options: TrainOptions) -> None:
 def as_begun(data: str | None, options: TrainOptions, *, given: Container[str]) -> tuple[str | None, TrainOptions]:
     """DATA and the options that the run to go on with began with, but for those `given` now; where nobody names a run, this folder's."""
     here = Path.cwd()
-    folder = here if "output" not in given and (here / CHECKPOINT).is_file() else options.output
+    folder = here if "output" not in given and _is_run(here) else options.output
     config = opening.read_config(folder) if (folder / CONFIG).is_file() else {}
     asked = {name: value for name, value in config.get("asked", {}).items() if name not in given}
     return data or config.get("data"), replace(options, output=folder, fold=config.get("fold"), **asked)
 
 
-def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -> None:
+def lasting(options: TrainOptions) -> dict[str, Any]:
+    """The options that were given, as they are found from any working directory."""
+    told = options.told()
+    if options.model is not None:
+        told["model"] = opening.lasting_model(options.model)
+    return told if options.weights is None else {**told, "weights": options.borrows()}
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a run can go on in a folder, or begin anew by its config: killed early, of folds, in a fine-tuning's first phase."""
+    if any((folder / name).is_file() for name in (CHECKPOINT, PREVIOUS)):
+        return True
+    try:
+        return isinstance(opening.read_config(folder).get("asked"), dict)
+    except LaminaError:  # none, or another program's
+        return False
+
+
+def _train(splits: Any, model: str, options: TrainOptions, callbacks: list[Callback]) -> None:
     torch.manual_seed(options.seed)
     some = splits.train or splits.validation or splits.test
     if "network" in options.tuned:
@@ -249,7 +258,7 @@ def _train(splits: Any, model: str, options: TrainOptions, remember: Remember) -
         "resume": options.resume,
         "checkpoint_every": options.checkpoint_every,
         "log_every": options.log_every,
-        "callbacks": [remember],
+        "callbacks": callbacks,
     }
     if borrows:
         freeze_epochs = 1 if options.freeze_epochs is None else options.freeze_epochs

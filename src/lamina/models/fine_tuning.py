@@ -95,7 +95,7 @@ def fine_tune(
             initial_epoch=freeze_epochs,
             augment=plan.augment,
             run=plan.run,
-            resume=plan.resume,
+            resume=True,  # whether it may was asked above, and now the first phase may lie there
             checkpoint_every=plan.checkpoint_every,
             log_every=plan.log_every,
             **fixed,

@@ -15,6 +15,7 @@ from lamina.core.errors import LaminaError, unknown_name
 from lamina.core.warnings import warn
 from lamina.data.augment.resize import ProgressiveResize, ResizedBatches
 from lamina.data.loader import ArrayBatches
+from lamina.data.workers import WorkerBatches
 from lamina.models import feed
 from lamina.training import Callback, Loop, RunFolder, SupervisedStep, Update, averaging
 from lamina.training.batch_size import find_batch_size, train_trial
@@ -116,7 +117,7 @@ def out_of_memory(step: SupervisedStep, train: Any, said: str) -> LaminaError:
     came = f"Memory is at its end ({said})."
     size = getattr(train, "batch_size", None)
     alone = step.runtime.world.size == 1  # trials of one process would meet the others in the midst of their step
-    if not alone or not isinstance(train, ArrayBatches) or not size or size < 2:
+    if not alone or not isinstance(train, ArrayBatches | WorkerBatches) or not size or size < 2:
         return LaminaError(came, "A batch and its gradients must fit.", "Use smaller batches, or precision='bfloat16'.")
 
     def cut(size: int) -> Any:
@@ -128,7 +129,7 @@ def out_of_memory(step: SupervisedStep, train: Any, said: str) -> LaminaError:
     except LaminaError as error:
         return LaminaError(f"{came} {error.came}", error.expected, error.remedy)
     finally:
-        train.batch_size = size
+        train.batch_size = size  # which ends workers, too
     return LaminaError(
         f"{came} Batches of {size} do not fit.",
         f"Batches of {found} were tried, and fit.",

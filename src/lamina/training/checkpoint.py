@@ -47,7 +47,8 @@ class RunFolder(Callback):
     A checkpoint is taken at the end of each epoch, every `every_steps` steps, and as soon as `every_minutes` minutes have
     passed since the one before; None is never. It is copied between two updates and written by another thread. While one is
     being written, another that falls due in an epoch waits for a later step; the end of an epoch and of training wait for
-    it. What goes wrong in writing is raised at the next step, and the files of before are whole.
+    it. Where many processes accumulate gradients it waits for their update, so that the run goes on bit for bit. What
+    goes wrong in writing is raised at the next step, and the files of before are whole.
 
     Each file is the old one or the new one, however the process ends. The checkpoint comes first and holds what the
     others are made of: a run killed in between writes them anew when it goes on.
@@ -76,10 +77,14 @@ class RunFolder(Callback):
         self.config, self.data, self.take_model = dict(config), dict(data or {}), take_model
         self.every_steps, self.every_minutes, self.writes = every_steps, every_minutes, writes
         self.resume_hint = resume_hint or "It goes on by the same call with resume=True."
+        self.facts: Mapping[
+            str, Any
+        ] = {}  # what config.yaml holds besides, None as nothing; it may differ where a run goes on
         self.best: float | None = None
         self.best_epoch: int | None = None
         self._writer, self._agreed = Writer(), Agreement(World())
         self._since = (0, 0.0)  # the step and the time of the last checkpoint
+        self._due = False  # as all processes have agreed
         self._last_is_whole = True
         self._over = False  # the run that was opened had come to its end
         self.checkpoint = self._open(resume)
@@ -196,7 +201,9 @@ class RunFolder(Callback):
         path = self.folder / CONFIG
         with _writing(self.folder):
             there = _read_yaml(path) if path.exists() else {}
-            text = yaml.safe_dump({**there, **self.config}, sort_keys=False, allow_unicode=True)
+            told = {**there, **self.config, **self.facts}
+            told = {name: value for name, value in told.items() if value is not None or name not in self.facts}
+            text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
             with replacing(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
@@ -204,7 +211,8 @@ class RunFolder(Callback):
         """Takes a checkpoint where one is due. Of many processes the first says so, and all take part."""
         self._writer.check()
         agreed = self._agreed(self.writes and self._is_due() and not self._writer.busy)
-        if agreed is not None and agreed[0]:
+        self._due = self._due or (agreed is not None and bool(agreed[0]))
+        if self._due and not self._waits():
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
@@ -234,13 +242,17 @@ class RunFolder(Callback):
             return True
         return self.every_minutes is not None and time.monotonic() - moment >= 60 * self.every_minutes
 
+    def _waits(self) -> bool:
+        """Whether an update is in the making: one process keeps its gradients as they are, those of many are summed, which rounds."""
+        return self.loop.world.size > 1 and any(update.is_open for update in self.loop.step.updates.values())
+
     def _save(self, models: Sequence[str] = ()) -> None:
         """Takes the run as it is, and has it written: the checkpoint, then what is made of it."""
         loop = self.loop
         self._writer.wait()  # before the copy, or there would be two of them in memory
         state = loop.state_dict()  # all processes take part in it
         model = self.take_model() if models else None  # in this too: a network may be spread over them
-        self._since = (loop.steps_done, time.monotonic())
+        self._since, self._due = (loop.steps_done, time.monotonic()), False
         if not self.writes:
             return
         told = {

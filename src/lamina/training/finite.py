@@ -3,43 +3,100 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from lamina.core import random
 from lamina.core.errors import LaminaError, listed
+from lamina.core.warnings import warn
+from lamina.training.callback import Callback
 from lamina.training.step import Step
 from lamina.training.untouched import untouched
 from lamina.training.world import World
 
+if TYPE_CHECKING:
+    from lamina.training.loop import Loop
 
-def first_nonfinite(step: Step, batch: Any, *, draws: int | None = None) -> str | None:
+
+def first_nonfinite(
+    step: Step, batch: Any, *, draws: int | None = None, rows: Sequence[int] | None = None
+) -> str | None:
     """What is the first to be NaN or infinite when the step trains on a batch, in three sentences; None where all is finite.
 
     Looks at the batch, at the parameters, and then at every layer's output and every gradient of a re-run, after which all
-    is as it was. `draws` is the key that torch's generators were set from before the step, so that dropout draws the same.
+    is as it was. `draws` is the key that torch's generators were set from before the step, so that dropout draws the same; `rows`
+    are the batch's samples in the data (see `rows_in_hand`), to name those at fault.
     After an update with such gradients the parameters themselves are lost, and are what is found; `Update.guard` and float16
     leave such an update out, and then the layer is. Several processes must call it alike.
     """
     size = _size(batch)
-    told = _at_hand(step, batch, size)
+    samples = None if size is None else rows if rows is not None and len(rows) == size else range(size)
+    told = _at_hand(step, batch, samples)
     if World.current().most(int(told is not None))[0]:  # the re-run would wait for those who need none
         return told
-    return _rerun(step, batch, draws, size)
+    return _rerun(step, batch, draws, samples)
 
 
-def _at_hand(step: Step, batch: Any, size: int | None) -> str | None:
+def rows_in_hand(loop: Loop) -> list[int] | None:
+    """Which samples of the data the batch holds that a loop has last trained on; None where its batches cannot tell."""
+    if not hasattr(loop.batches, "rows"):
+        return None
+    epoch, behind = (loop.epochs_done, loop.batch) if loop.batch else (loop.epochs_done - 1, loop.ended_after)
+    return list(loop.batches.rows(epoch, behind - 1))
+
+
+class FailOnNaN(Callback):
+    """Ends training by an error after an epoch that has made the weights NaN or infinite, and names layer, samples and rate.
+
+    A loss alone that was not finite, as of an update that float16 left out, is a warning, once. Healthy training costs it nothing.
+    """
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Looks at the mean of the epoch, which one NaN makes NaN."""
+        loss, loop = logs.get("loss", 0.0), self.loop
+        if math.isfinite(loss):
+            return
+        lost = not all(_finite(p) for net in loop.step.networks.values() for p in net.parameters())
+        if self._warned and not lost:
+            return
+        told = f"The loss became {loss} in epoch {epoch + 1}"
+        back = loop.means.since_nonfinite("loss")
+        batch, draws, rows = loop.last_batch, loop.last_key, rows_in_hand(loop)
+        if back is not None:
+            number = loop.ended_after - back
+            told += f", first in its batch {number + 1}"
+            if hasattr(loop.batches, "epoch"):
+                others = () if loop.world.size == 1 else (loop.world.rank,)
+                draws = random.key(loop.seed, loop.steps_done - back, *others)
+                batch = next(loop.batches.epoch(loop.epochs_done - 1, start=number))
+                rows = loop.batches.rows(loop.epochs_done - 1, number) if hasattr(loop.batches, "rows") else None
+        found = first_nonfinite(loop.step, batch, draws=draws, rows=rows)
+        everybody = loop.world.gather((back is None, told, found or "All is finite in that batch by now."))
+        # Of the processes one that knows the batch, and that has the sample where one has.
+        _, told, found = min(everybody, key=lambda of_one: (of_one[0], not of_one[2].startswith("The batch")))
+        if lost:
+            raise LaminaError(f"{told}.", found, "Training ends here, and what was saved before is as it was.")
+        self._warned = True
+        if loop.world.is_main:
+            warn(f"{told}, and the weights are finite. {found}")
+
+
+def _at_hand(step: Step, batch: Any, samples: Sequence[int] | None) -> str | None:
     """What can be seen without running anything."""
     for name, tensor in _tensors(batch, ""):
         if not _finite(tensor):
             return _text(
                 step,
-                f"The batch holds {_kinds(tensor)} in its {name or 'tensor'}{_where(tensor, size)}.",
+                f"The batch holds {_kinds(tensor)} in its {name or 'tensor'}{_where(tensor, samples)}.",
                 "Look at these samples: a damaged file, a division by a spread of 0 or a missing value makes such numbers.",
             )
     for title, net in step.networks.items():
@@ -54,9 +111,9 @@ def _at_hand(step: Step, batch: Any, size: int | None) -> str | None:
     return None
 
 
-def _rerun(step: Step, batch: Any, draws: int | None, size: int | None) -> str | None:
+def _rerun(step: Step, batch: Any, draws: int | None, samples: Sequence[int] | None) -> str | None:
     found: list[tuple[str, str]] = []
-    with untouched(step), warnings.catch_warnings(), _watching(step, found, size):
+    with untouched(step), warnings.catch_warnings(), _watching(step, found, samples):
         warnings.simplefilter("ignore")  # of updates that are left out
         if draws is not None:
             random.reseed(draws)
@@ -84,13 +141,13 @@ def _rerun(step: Step, batch: Any, draws: int | None, size: int | None) -> str |
 
 
 @contextlib.contextmanager
-def _watching(step: Step, found: list[tuple[str, str]], size: int | None) -> Iterator[None]:
+def _watching(step: Step, found: list[tuple[str, str]], samples: Sequence[int] | None) -> Iterator[None]:
     """Notes what is not finite as it comes by: outputs in the order of the forward pass, gradients in that of the backward pass."""
     handles: list[Any] = []
 
     def grown(title: str, gradient: Tensor) -> None:
         if not _finite(gradient):
-            where = f"The gradient with respect to {title} holds {_kinds(gradient)}{_where(gradient, size)}"
+            where = f"The gradient with respect to {title} holds {_kinds(gradient)}{_where(gradient, samples)}"
             found.append(("gradient", f"{where}; every output and the gradients after it are finite."))
 
     def passed(title: str, module: nn.Module, given: Any, output: Any) -> None:
@@ -99,9 +156,9 @@ def _watching(step: Step, found: list[tuple[str, str]], size: int | None) -> Ite
                 before = [value for _, value in _tensors(given, "") if not _finite(value)]
                 what = f"{title} ({type(module).__name__})"
                 if before:
-                    came = f"What goes into {what} holds {_kinds(before[0])}{_where(before[0], size)}, after no layer's output did."
+                    came = f"What goes into {what} holds {_kinds(before[0])}{_where(before[0], samples)}, after no layer's output did."
                 else:
-                    came = f"The output of {what} holds {_kinds(tensor)}{_where(tensor, size)}, and what goes in is finite."
+                    came = f"The output of {what} holds {_kinds(tensor)}{_where(tensor, samples)}, and what goes in is finite."
                 found.append(("output", came))
             if tensor.requires_grad:
                 handles.append(tensor.register_hook(partial(grown, f"the output of {title}")))  # type: ignore[no-untyped-call]
@@ -163,12 +220,14 @@ def _kinds(tensor: Tensor) -> str:
     return " and ".join(kind for kind, there in kinds.items() if there)
 
 
-def _where(tensor: Tensor, size: int | None) -> str:
-    """The samples at fault, by their positions in the batch; empty where the first axis is none of samples."""
-    if size is None or tensor.dim() == 0 or len(tensor) != size:
+def _where(tensor: Tensor, samples: Sequence[int] | None) -> str:
+    """The samples at fault, else their positions in the batch; empty where the first axis is none of samples."""
+    if samples is None or tensor.dim() == 0 or len(tensor) != len(samples):
         return ""
-    rows = (~tensor.detach().isfinite()).flatten(1).any(dim=1) if tensor.dim() > 1 else ~tensor.detach().isfinite()
-    positions = rows.nonzero().flatten().tolist()
-    if len(positions) == size:
-        return f", in all {size} samples"
-    return f", in the samples at {listed(positions)} of the batch's {size} (from 0)"
+    bad = (~tensor.detach().isfinite()).flatten(1).any(dim=1) if tensor.dim() > 1 else ~tensor.detach().isfinite()
+    positions = bad.nonzero().flatten().tolist()
+    if len(positions) == len(samples):
+        return f", in all {len(samples)} samples"
+    if isinstance(samples, range):
+        return f", in the samples at {listed(positions)} of the batch's {len(samples)} (from 0)"
+    return f", in the samples {listed([samples[position] for position in positions])} of the data"

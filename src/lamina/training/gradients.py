@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
-from lamina.training.world import spread
+from lamina.training.world import World, is_sharded, spread
 
 Count = float | Tensor | None
 
@@ -22,8 +22,8 @@ class Window:
     be a tensor on the device; nothing waits for it. Without counts every micro-batch weighs the same.
     """
 
-    def __init__(self, size: int, *, shared: bool = False) -> None:
-        self.size, self.shared = size, shared
+    def __init__(self, size: int, *, world: World | None = None) -> None:
+        self.size, self._world = size, world
         self.made = 0
         self.total: float | Tensor = 0.0
         self.unit: float | Tensor = 1.0
@@ -37,7 +37,7 @@ class Window:
     def add(self, count: Count) -> float | Tensor | None:
         """Takes in a micro-batch; returns what its loss has to be multiplied by, None where that is 1."""
         if self.made == 0:
-            self.unit = 1.0 if count is None or self.shared else _at_least(count, 1.0)
+            self.unit = 1.0 if count is None or self._world is not None else _at_least(count, 1.0)
             self._counted = count is not None
         elif self._counted != (count is not None):
             raise LaminaError(
@@ -45,7 +45,7 @@ class Window:
                 "Either each says how many samples its loss is the mean of, or none does.",
                 "Pass count= at every call of the update.",
             )
-        alone = self.size == 1 and not self.shared
+        alone = self.size == 1 and self._world is None
         share = 1.0 if count is None or alone else count / self.unit
         self.made += 1
         self.total = self.total + share
@@ -56,26 +56,46 @@ class Window:
         self.made, self.total, self.unit = 0, 0.0, 1.0
 
     def state_dict(self, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
-        """The window in progress with the gradients gathered so far."""
-        gathered = [p.grad for p in parameters]
+        """The window in progress with the gradients gathered so far, summed over all processes; each must call it then."""
+        total, gathered = self.total, [p.grad for p in parameters]
+        if self._world is not None:
+            total, gathered = self._summed(parameters, self._world)
         return {
             "made": self.made,
-            "total": self.total,
+            "total": total,
             "unit": self.unit,
             "counted": self._counted,
             "gradients": gathered,
         }
 
+    def _summed(self, parameters: Sequence[nn.Parameter], world: World) -> tuple[float | Tensor, list[Tensor | None]]:
+        own = [p.grad for p in parameters]
+        for p in parameters:
+            p.grad = p.grad.clone() if p.grad is not None and is_sharded(p) else p.grad  # else made anew by `average`
+        world.average(parameters, self.total)
+        total = world.sum(self.total)
+        gathered = [None if p.grad is None else p.grad * total for p in parameters]
+        for p, gradient in zip(parameters, own, strict=True):
+            p.grad = gradient
+        return total if isinstance(self.total, Tensor) else float(total), gathered
+
     def load_state_dict(self, state: dict[str, Any], parameters: Sequence[nn.Parameter]) -> None:
-        """Takes back what `state_dict` gave."""
-        device = parameters[0].device
+        """Takes back what `state_dict` gave. With what all had summed up the first process goes on; of sharded gradients each has
+        its part.
+        """
+        device, world = parameters[0].device, self._world
         self.made, self._counted = state["made"], state["counted"]
         self.total, self.unit = (
             value.to(device) if isinstance(value, Tensor) else value for value in (state["total"], state["unit"])
         )
         for parameter, gathered in zip(parameters, state["gradients"], strict=True):
             put = None if gathered is None else torch.empty_like(parameter.detach()).copy_(spread(gathered, parameter))
+            if world is not None and put is not None:  # a sharded one is the mean of what came from all
+                put.mul_(self.unit / world.size if is_sharded(parameter) else self.unit)
+                put = put if world.is_main or is_sharded(parameter) else None
             parameter.grad = put
+        if world is not None:
+            self.total, self.unit = self.total * self.unit * float(world.is_main), 1.0
 
 
 def of(parameters: Sequence[nn.Parameter]) -> list[Tensor]:

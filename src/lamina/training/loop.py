@@ -17,7 +17,7 @@ from lamina.training.batches import batches_of, in_order, length_of, warn_shared
 from lamina.training.callback import Callback, Interrupted, LiveLogs
 from lamina.training.history import History
 from lamina.training.means import Means
-from lamina.training.runtime import evaluating
+from lamina.training.runtime import determinism_told, evaluating
 from lamina.training.signals import noting
 from lamina.training.step import Step, checked_logs, checked_step
 from lamina.training.world import Agreement, World, abandon, is_spread, spread, whole
@@ -55,16 +55,18 @@ class Loop:
         self.steps_per_epoch: int | None = None
         self.samples_per_epoch: int | None = None
         self.batch = 0  # steps done in this epoch
+        self.ended_after = 0  # steps of the epoch that ended last
         self.last_batch: Any = None  # the one in hand
         self.last_key = 0  # and the key of what was drawn for it
         self.stop = False
         self.failed = False  # this process ends for a reason of its own, which the others do not know
-        self._means = Means()
+        self.means = Means()
         self._frozen: list[torch.nn.Module] = []  # in eval mode within a training network, such as a frozen BatchNorm
         self._signal: int | None = None
         self.world = World()
         self._agreed = Agreement(self.world)
 
+    @determinism_told()
     def fit(
         self,
         batches: Iterable[Any],
@@ -73,7 +75,11 @@ class Loop:
         initial_epoch: int = 0,
         validation: Iterable[Any] | None = None,
     ) -> History:
-        """Trains from epoch `initial_epoch` to `epochs`; returns the figures of each epoch, those of `validation` as `val_...`."""
+        """Trains from epoch `initial_epoch` to `epochs`; returns the figures of each epoch, those of `validation` as `val_...`.
+
+        Each call lays the schedules over its own epochs, with a call of an update a batch; where a step makes more or fewer, such
+        as five of a critic, or the batches have no length, say how many first: `update.plan(5 * epochs * batches, epochs=epochs)`.
+        """
         if validation is not None:
             checked_step(self.step, "evaluate")
         self.epochs, self.stop, self.failed = epochs, False, False
@@ -83,7 +89,7 @@ class Loop:
         logs: Mapping[str, float] = {}
         for callback in self.callbacks:
             callback.loop = self
-        self._begin_updates(epochs - initial_epoch)
+        self._begin_updates(initial_epoch)
         drawn = random.state()
         self._frozen = [module for net in self.step.networks.values() if net.training for module in _in_eval_mode(net)]
         with contextlib.ExitStack() as ends, noting(self._note):
@@ -105,13 +111,13 @@ class Loop:
         if self.failed:
             abandon()
 
-    def _begin_updates(self, epochs: int) -> None:
-        """Lays the schedules that nobody has laid, and drops what training that broke off has left."""
+    def _begin_updates(self, first: int) -> None:
+        """Lays the schedules that nobody else has laid, and drops what training that broke off has left."""
         for update in self.step.updates.values():
             if self.batch == 0:
                 update.forget_window()
-            if update.needs_plan and not update.planned and self.steps_per_epoch is not None:
-                update.plan(max(epochs, 0) * -(-self.steps_per_epoch // update.accumulate), epochs=epochs)
+            if self.steps_per_epoch is not None:
+                update.lay(first, self.epochs, self.steps_per_epoch, within=self.batch > 0)
 
     def _epoch(self, batches: Iterable[Any], validation: Iterable[Any] | None) -> dict[str, float]:
         start = self.batch  # not 0 only where a run goes on in the middle of an epoch
@@ -125,7 +131,7 @@ class Loop:
             net.train()
         for module in self._frozen:
             module.training = False
-        train, add, seed = self.step.train, self._means.add, self.seed
+        train, add, seed = self.step.train, self.means.add, self.seed
         others = () if self.world.size == 1 else (self.world.rank,)
         for batch in batches_of(batches, self.epochs_done, seed=seed, start=start):
             self.last_batch, self.last_key = batch, random.key(seed, self.steps_done, *others)
@@ -153,8 +159,8 @@ class Loop:
         for update in self.step.updates.values():
             if update.average is not None:
                 update.average.join(self.world)
-        self._means.reduce(self.world)
-        logs = self._means.compute() | self._metrics(training=True)
+        self.means.reduce(self.world)
+        logs = self.means.compute() | self._metrics(training=True)
         if validation is not None:
             self._ends(now=True)  # for a long validation would be waited for
             held = None
@@ -164,7 +170,7 @@ class Loop:
                 self._interrupt()
             logs |= {f"val_{name}": value for name, value in held.items()}
         self.epochs_done += 1
-        self.batch = 0
+        self.batch, self.ended_after = 0, self.batch
         random.reseed(random.key(seed, self.epochs_done, _END))
         self.history.append(self.epoch, logs)
         self._call("on_epoch_end", self.epoch, logs)
@@ -175,12 +181,10 @@ class Loop:
         """The means of a step's figures and its metrics over all batches, in eval mode and without gradients."""
         return self._evaluate(batches)
 
+    @determinism_told()
     def _evaluate(self, batches: Iterable[Any], *, until_signal: bool = False) -> dict[str, float]:
-        world, means, saved = (
-            World.current(),
-            Means(),
-            {name: metric.state_dict() for name, metric in self.step.metrics.items()},
-        )
+        world, means = World.current(), Means()
+        saved = {name: metric.state_dict() for name, metric in self.step.metrics.items()}
         for metric in self.step.metrics.values():
             metric.reset()
         drawn = random.state()
@@ -226,7 +230,7 @@ class Loop:
     def figures(self) -> dict[str, float]:
         """The means and metrics of the epoch so far, of this process; waits for the device."""
         metrics = self.step.metrics if _scores_training(self.step) else {}
-        return self._means.compute() | {name: float(metric.compute()) for name, metric in metrics.items()}
+        return self.means.compute() | {name: float(metric.compute()) for name, metric in metrics.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a run needs to go on from between two updates, under any number of processes.
@@ -235,14 +239,14 @@ class Loop:
         """
         step, world = self.step, self.world
         own = whole(step.state_dict()) if hasattr(step, "state_dict") else {}
-        self._means.reduce(world)
+        self.means.reduce(world)
         return {
             "networks": {name: whole(net.state_dict()) for name, net in step.networks.items()},
             "updates": {name: whole(update.state_dict()) for name, update in step.updates.items()},
             "metrics": {name: _joined(metric, world) for name, metric in step.metrics.items()},
             "step": own,
             "callbacks": [[type(callback).__name__, whole(callback.state_dict())] for callback in self.callbacks],
-            "means": self._means.state_dict(),
+            "means": self.means.state_dict(),
             "history": {
                 "epoch": list(self.history.epoch),
                 "history": {k: list(v) for k, v in self.history.history.items()},
@@ -279,7 +283,7 @@ class Loop:
                     callback.load_state_dict(saved)
                     del saved_states[index]
                     break
-        self._means.load_state_dict(_on(device, state["means"]))
+        self.means.load_state_dict(_on(device, state["means"]))
         if not World.current().is_main:  # what all had summed up, the first one goes on with
             self._reset()
         self.history.epoch, self.history.history = state["history"]["epoch"], state["history"]["history"]
@@ -288,7 +292,7 @@ class Loop:
         self.epochs_done, self.steps_done = position["epochs_done"], position["steps_done"]
 
     def _reset(self) -> None:
-        self._means = Means()
+        self.means = Means()
         for metric in self.step.metrics.values():
             metric.reset()
 

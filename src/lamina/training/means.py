@@ -23,6 +23,7 @@ class Means:
         self._pending: dict[str, tuple[list[torch.Tensor], list[Any]]] = {}
         self._sums: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self._world: dict[str, tuple[torch.Tensor, torch.Tensor]] | None = None
+        self._finite: dict[str, list[torch.Tensor]] = {}  # of each value that was summed, whether it is
 
     def add(self, logs: Logs) -> None:
         """Takes in the values of one batch, detached."""
@@ -35,21 +36,35 @@ class Means:
             pending[1].append(logs.count)
             if len(pending[0]) >= self._PENDING:
                 self._sums[name] = self._summed(name)
+                self._finite.setdefault(name, []).append(self._are_finite(name))
                 del self._pending[name]
 
-    def _summed(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """The sums of a value's and its counts, with those that wait."""
+    def _waiting(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The values that wait, and their counts."""
         values, counts = self._pending[name]
         device = values[0].device
         exact = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         stacked = torch.stack(values).to(exact)
         if any(isinstance(count, torch.Tensor) for count in counts):
-            weights = torch.stack([torch.as_tensor(count, device=device) for count in counts]).to(exact)
-        else:
-            weights = torch.tensor(counts, dtype=exact, device=device)
+            return stacked, torch.stack([torch.as_tensor(count, device=device) for count in counts]).to(exact)
+        return stacked, torch.tensor(counts, dtype=exact, device=device)
+
+    def _summed(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sums of a value's and its counts, with those that wait."""
+        stacked, weights = self._waiting(name)
         total, count = self._sums.get(name, (0.0, 0.0))
         # A batch that counts nothing (all labels ignored) may be NaN, and must not spread.
         return total + torch.where(weights > 0, stacked * weights, 0.0).sum(), count + weights.sum()
+
+    def _are_finite(self, name: str) -> torch.Tensor:
+        stacked, weights = self._waiting(name)
+        return stacked.isfinite() | (weights <= 0)
+
+    def since_nonfinite(self, name: str) -> int | None:
+        """How many values of this process the first that was NaN or infinite and those after it are; None where none is known."""
+        told = [*self._finite.get(name, []), *([self._are_finite(name)] if name in self._pending else [])]
+        finite = torch.cat(told).tolist() if told else []
+        return len(finite) - finite.index(False) if False in finite else None
 
     def compute(self) -> dict[str, float]:
         """The means so far; waits for the device."""
@@ -82,4 +97,4 @@ class Means:
         """Takes back what `state_dict` gave."""
         self._sums = {name: (pair[0], pair[1]) for name, pair in state["sums"].items()}
         self._pending = {name: (list(pair[0]), list(pair[1])) for name, pair in state["waiting"].items()}
-        self._world = None
+        self._world, self._finite = None, {}

@@ -21,6 +21,10 @@ class Rates:
     def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule | None) -> None:
         self._optimizer, self.schedule = optimizer, schedule
         self.start, self.updates, self.epochs = 0, 0, 1.0  # 0 updates: no plan yet
+        self.first: int | None = (
+            None  # the epoch with which the loop began that made the plan; None where somebody else did
+        )
+        self.goes_on = False  # whether the plan is a saved one, which the loop that goes on keeps the beginning of
         self._by_epoch = getattr(schedule, "unit", "progress") == "epochs"
         self._momentum: Callable[[float], float] | None = getattr(schedule, "momentum", None)
         groups = optimizer.param_groups
@@ -60,6 +64,7 @@ class Rates:
                 "Call plan(updates, epochs=...).",
             )
         self.start, self.updates, self.epochs = start, max(updates, 1), 1.0 if epochs is None else epochs
+        self.first, self.goes_on = None, False
 
     @property
     def planned(self) -> bool:
@@ -102,9 +107,11 @@ class Rates:
 
     def state_dict(self) -> dict[str, Any]:
         """The base rates and the plan."""
-        return {"rate": self._rate, "base": list(self._base), "plan": [self.start, self.updates, self.epochs]}
+        plan = [self.start, self.updates, self.epochs]
+        return {"rate": self._rate, "base": list(self._base), "plan": plan, "first": self.first}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         self._rate, self._base = state["rate"], list(state["base"])
         self.start, self.updates, self.epochs = state["plan"]
+        self.first, self.goes_on = state.get("first"), True  # older versions kept none

@@ -163,6 +163,23 @@ def _make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+@contextlib.contextmanager
+def determinism_told() -> Iterator[None]:
+    """Says in three parts which operation a deterministic run asked for that torch computes in no fixed order."""
+    try:
+        yield
+    except RuntimeError as error:
+        came, _, rest = str(error).partition(", but you set 'torch.use_deterministic_algorithms(True)'")
+        if "use_deterministic_algorithms" not in str(error):
+            raise
+        raise LaminaError(
+            f"{(came if rest else str(error).splitlines()[0]).strip()}.",
+            "A deterministic run was asked for, which needs operations whose sums run in one order.",
+            "Train on device='cpu', where they do, put another layer in its place (AdaptiveAvgPool2d(1) is deterministic), or, if its "
+            "runs may differ in the last bits, call torch.use_deterministic_algorithms(True, warn_only=True) before training.",
+        ) from error
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware. Where it does not, emulation is about ten times slower than float32."""
     if device.type == "cuda":

@@ -38,7 +38,7 @@ class LossScale:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-        self._scaler = torch.amp.GradScaler(device.type)
+        self._scaler, self._device = torch.amp.GradScaler(device.type), device
         self._stepped = _Stepped(optimizer)
         self._skipped = 0  # in a row
         self._warned = False
@@ -87,4 +87,5 @@ class LossScale:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         self._scaler.load_state_dict(state["scaler"])
+        self._scaler.scale(torch.zeros((), device=self._device))  # else it has no scale before its first loss
         self._skipped, self._warned = state["skipped"], state["warned"]

@@ -52,13 +52,17 @@ class TensorBoard(Callback):
         except ImportError as error:
             raise MissingExtraError("The TensorBoard callback", "tensorboard") from error
         self.log_dir, self.write_graph, self.update_freq, self.images = Path(log_dir), write_graph, update_freq, images
-        self._open: Callable[[str], Any] = SummaryWriter
+        self._open: Callable[..., Any] = SummaryWriter
         self._writers: dict[str, Any] = {}
         self._stretch = Stretch()
-        self._begun = False
+        self._begun = self._goes_on = False
+        self._next: tuple[int, int] | None = None  # the epoch and the step that a run which goes on writes first
 
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
         """Shows the first pictures and the graph, once; a network that cannot be drawn is no reason not to train it."""
+        if self._goes_on:
+            loop, self._goes_on = self.loop, False
+            self._next = (loop.epoch + (loop.batch == 0), loop.steps_done + 1)
         if self._begun or not (self.images or self.write_graph):
             return
         self._begun = True
@@ -88,11 +92,21 @@ class TensorBoard(Callback):
         """Closes the files."""
         for writer in self._writers.values():
             writer.close()
-        self._writers = {}
+        self._writers, self._next = {}, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether pictures and graph are written."""
+        return {"begun": self._begun}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave; the run goes on, so what a killed one wrote after its checkpoint is hidden."""
+        self._begun, self._goes_on = state.get("begun", True), True
 
     def _writer(self, part: str) -> Any:
         if part not in self._writers:
-            self._writers[part] = self._open(str(self.log_dir / part))
+            by_steps = part == "train" and self.update_freq != "epoch"
+            step = None if self._next is None else self._next[by_steps]
+            self._writers[part] = self._open(str(self.log_dir / part), purge_step=step)
         return self._writers[part]
 
     def _draw(self, inputs: tuple[Tensor, ...]) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from lamina import optimizers
 from lamina.core import random
 from lamina.core.errors import LaminaError
+from lamina.core.warnings import warn
+from lamina.optimizers import schedules
 from lamina.optimizers.schedules import Schedule
 from lamina.training import averaging, gradients
 from lamina.training.averaging import Average, AveragedWeights, Lookahead, SlowWeights
@@ -79,7 +81,7 @@ class Update:
         self._clip_norm, self._clip_value, self._guarded = clip_norm, clip_value, False
         world = getattr(runtime, "world", None)
         self._world = world if world is not None and world.size > 1 else None
-        self._window = Window(accumulate, shared=self._world is not None)
+        self._window = Window(accumulate, world=self._world)
         rule = None if average is None else averaging.get(average)
         self.average = None if rule is None else AveragedWeights(rule, modules, self.parameters)
         self._slow = None if lookahead is None else SlowWeights(lookahead, modules, self.parameters)
@@ -231,6 +233,22 @@ class Update:
             self.average.restart()  # its start is a share of the training that begins now
         self._rates.plan(self.count if start is None else start, updates, epochs)
 
+    def lay(self, first: int, end: int, batches: int, *, within: bool = False) -> None:
+        """The plan of a loop that trains from epoch `first` to `end` with a call a batch; somebody else's stays.
+
+        Each training has one of its own. One that goes on, at a later epoch or `within` its first, keeps the beginning that it had.
+        """
+        rates = self._rates
+        if not self.needs_plan or (self.planned and rates.first is None):
+            return
+        resumed = rates.goes_on and self.planned and (within or first > (rates.first or 0))
+        began = (rates.first or 0) if resumed else first
+        epochs = max(end - began, 0)
+        if not resumed and (misfit := schedules.check_length(self.schedule, epochs)):
+            warn(misfit)
+        self.plan(epochs * -(-batches // self.accumulate), start=rates.start if resumed else None, epochs=epochs)
+        rates.first = began
+
     @property
     def needs_plan(self) -> bool:
         """Whether anything here depends on how many updates are to come."""
@@ -296,7 +314,10 @@ class Update:
     # State --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state, the count of updates, base rates and plan; averages, slow weights, loss scale, an open window."""
+        """The optimizer's state, the count of updates, base rates and plan; averages, slow weights, loss scale, an open window.
+
+        Where there are several processes each must call it: of a window the sums are gathered.
+        """
         state = {
             "optimizer": self.optimizer.state_dict(),
             "count": self.count,
