@@ -19,7 +19,7 @@ from lamina.training.averaging import averaged
 from lamina.training.callback import Callback
 from lamina.training.curves import CSVLogger as CSVLogger
 from lamina.training.curves import StepLogger as StepLogger
-from lamina.training.finite import first_nonfinite
+from lamina.training.finite import first_nonfinite, rows_in_hand
 from lamina.training.gradient_norms import GradientNorms as GradientNorms
 from lamina.training.history import more_is_better
 from lamina.training.resumable import Resumable
@@ -350,7 +350,7 @@ class TerminateOnNaN(Callback):
         everybody = loop.world.gather(loss)
         worst = next(value for value in everybody if value is not None and not math.isfinite(value))
         self.tell(f"The loss became {worst} {when}: training ends.")
-        found = first_nonfinite(loop.step, loop.last_batch, draws=loop.last_key)
+        found = first_nonfinite(loop.step, loop.last_batch, draws=loop.last_key, rows=rows_in_hand(loop))
         for rank, text in enumerate(loop.world.gather(found)):
             if text is not None:
                 self.tell(text if loop.world.size == 1 else f"Process {rank}: {text}")
