@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lamina.core.errors import LaminaError
-from lamina.serve import Limits, incoming
+from lamina.serve import Limits, explaining, incoming
 
 
 def refused(answer, code, status):
@@ -209,6 +210,35 @@ def test_clients_that_hold_memory_with_bodies_they_never_end_do_not_keep_out_oth
         assert "others waited" in json.loads(body["body"])["error"]["message"]
     assert service.ledger.held == 0
     assert not service.ledger.arriving
+
+
+@pytest.mark.parametrize(("queue", "timeout_s"), [(3, 30.0), (256, 5.0)])
+def test_no_more_explanations_wait_than_can_be_answered(started, picture, monkeypatch, queue, timeout_s):
+    client = started(queue=queue, timeout_s=timeout_s).ready()
+    explainer = client.app.state.service.explainer
+    entered, go, taken = threading.Event(), threading.Event(), []
+
+    def slow(service, upload, **how):
+        taken.append(upload)
+        entered.set()
+        assert go.wait(20)
+        return {"map": []}
+
+    monkeypatch.setattr(explaining, "heat_of", slow)
+    explainer.one_s = 1.4  # 4.2 s for three of them, 5.6 s for four
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(client.send, picture(1), path="/explain") for _ in range(3)]
+        assert entered.wait(20)
+        until = time.monotonic() + 5
+        while explainer.waiting < 3:
+            assert time.monotonic() < until
+        message = refused(client.send(picture(1), path="/explain"), "busy", 503)
+        assert message.startswith("3 pictures wait to be explained")
+        go.set()
+        assert [one.result().status_code for one in waiting] == [200] * 3
+    assert len(taken) == 3, "what was refused never reached the network"
+    assert explainer.waiting == 0
+    assert client.send(picture(1), path="/explain").status_code == 200
 
 
 @pytest.mark.parametrize(
