@@ -21,6 +21,10 @@ BATCH = 16  # samples a batch, when it is checked and when it is timed
 # The largest difference of answers that count as the same. Networks of this library showed 4e-6 in float32; the others are wide, for
 # they were tried on few networks.
 TOLERANCES: Mapping[str, float] = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.5}
+# How far values may lie apart on average, as a share of their spread, the standard deviation of torch's answers. A share of the largest
+# answer says little of values far from 0: half of it is 40 years where the ages are 40 to 80, and answering always 60 would pass. Errors
+# of a fifth of the spread leave some 94 % of its variance explained.
+OF_SPREAD = 0.2
 LEAST_AGREEMENT = 0.99  # of the classes, for a file as for an engine
 _OF_PIXELS = 0.999  # of the classes in maps, in float32
 # Of maps so many pixels may lie farther apart, and of a single one: where two pixels are nearly equal, SegNet's pooling takes either.
@@ -38,7 +42,8 @@ class Check:
 
     `largest_difference` is absolute for probabilities (of maps that of all but a hundredth of the pixels, and but a twentieth of those of
     one), and for other answers a share of the largest one. `agreement` is the share of samples with the same class (of several labels: the
-    share of labels; of detections: of boxes that both found, which `alike` says), None where answers are neither.
+    share of labels; of detections: of boxes that both found, which `alike` says), None where answers are neither. `of_spread` is how far
+    values lie apart on average, as a share of their spread; None for probabilities and boxes.
     `per_s` are samples a second in batches of at most 16, and `torch_per_s` those of torch in the same run.
     """
 
@@ -48,9 +53,11 @@ class Check:
     per_s: float
     torch_per_s: float
     alike: str = "classes"
+    of_spread: float | None = None
 
     def __str__(self) -> str:
         same = "" if self.agreement is None else f", {self.alike} agree {100 * self.agreement:.2f} %"
+        same += "" if self.of_spread is None else f", {100 * self.of_spread:,.1f} % of the spread on average"
         speed = f"{self.per_s:,.0f} a second ({self.per_s / self.torch_per_s:.1f} x torch)"
         return f"{self.engine}: largest difference {self.largest_difference:.2g}{same}, {speed}"
 
@@ -96,7 +103,8 @@ class Reference:
         if self._is_map(self.answers[0]):  # whose few pixels that may lie apart might all be at an edge
             agreement = min(_same_classes(wanted[0], came[0]) for wanted, came in told)
         fast, slow = _rates([engine, self.engine], self.samples.part(0, BATCH))
-        return Check(engine.name, max(self.difference(*pair) for pair in told), agreement, fast, slow, self.alike)
+        largest, spread = max(self.difference(*pair) for pair in told), self.of_spread(told[0][1])
+        return Check(engine.name, largest, agreement, fast, slow, self.alike, spread)
 
     def takes_other_sizes(self, engine: Engine, precision: str) -> bool:
         """Whether the engine answers pictures of another size, as torch does."""
@@ -140,6 +148,24 @@ class Reference:
             same = ((wanted >= 0.5) == (probs >= 0.5)) | (np.abs(wanted - 0.5) < TIE)
             return float(same.mean())
         return _same_classes(wanted, probs)
+
+    def of_spread(self, came: Arrays) -> float | None:
+        """How far values lie apart on average, as a share of their standard deviation over the samples: of a regressor the worst number's,
+        of other answers over all. None for probabilities and boxes, and of a single sample, which has no spread.
+        """
+        shares = []
+        for name, a, b in zip(self.deployable.answers, self.answers, came, strict=True):
+            if name in ("probs", DETECTIONS) or len(a) < 2 or a.shape != b.shape:  # of other shapes `difference` tells
+                continue
+            wanted, apart = (
+                value.astype(np.float64).reshape(len(a), *a.shape[1:2], -1) for value in (a, np.abs(a - b))
+            )
+            error, variance, largest = apart.mean((0, -1)), wanted.var((0, -1)), np.abs(wanted).max((0, -1))
+            if name != "values":  # of a thousand features some may be dead
+                error, variance, largest = error.mean(), variance.mean(), largest.max()
+            least = np.maximum(TOLERANCES["float32"] * largest, 1e-12)  # what moves less is constant
+            shares.append(float(np.max(error / np.maximum(np.sqrt(variance), least))))
+        return max(shares, default=None)
 
     def least_agreement(self, precision: str) -> float:
         """The share of samples, or of pixels, that are to keep their class."""
