@@ -13,7 +13,7 @@ from torch import nn
 import lamina
 from lamina.core import progress
 from lamina.core.errors import LaminaError
-from lamina.export import fastest, writing
+from lamina.export import checking, fastest, writing
 from lamina.export.checking import Reference
 from lamina.export.engines import OnnxEngine
 from lamina.export.samples import Samples
@@ -148,3 +148,15 @@ def test_an_engine_whose_values_lie_far_apart_for_their_spread_is_not_chosen():
             answers = values.answers[0] + spread * number * np.float32(share)
             assert values.of_spread((answers,)) == pytest.approx(share, rel=0.01)
             assert ("of their spread" in fastest.judged(Instead(answers), "int8", values).reason) == refused
+
+
+def test_a_thousand_classes_that_are_nearly_as_probable_are_not_all_the_same():
+    wanted = np.full((4, 1000), 0.001) + np.linspace(0, 5e-4, 1000)
+    wanted /= wanted.sum(axis=1, keepdims=True)
+    assert checking._same_classes(wanted, wanted) == 1.0
+    assert checking._same_classes(wanted, np.roll(wanted, 1, axis=1)) == 0.0, (
+        "the least probable is none of the largest"
+    )
+    near = wanted.copy()
+    near[:, [998, 999]] = near[:, [999, 998]]  # which differ by 0.0003 of themselves
+    assert checking._same_classes(wanted, near) == 1.0

@@ -31,7 +31,7 @@ _OF_PIXELS = 0.999  # of the classes in maps, in float32
 _FAR_PIXELS, _FAR_OF_ONE = 0.01, 0.05
 DETECTIONS = "detections"  # the name of answers that are boxes (B D 6), which are compared one by one
 _HALF = 0.5
-TIE = 1e-3  # two classes are equally probable below it, and neither is wrong
+TIE = 1e-3  # classes whose probabilities lie closer, as a share of the largest, are equally probable, and neither is wrong
 _TIMED_S = 0.2  # for each of the two
 _FEWEST_RUNS = 2
 
@@ -42,8 +42,8 @@ class Check:
 
     `largest_difference` is absolute for probabilities (of maps that of all but a hundredth of the pixels, and but a twentieth of those of
     one), and for other answers a share of the largest one. `agreement` is the share of samples with the same class (of several labels: the
-    share of labels; of detections: of boxes that both found, which `alike` says), None where answers are neither. `of_spread` is how far
-    values lie apart on average, as a share of their spread; None for probabilities and boxes.
+    share of labels; of detections: of boxes that both found, which `alike` says), None where answers are neither, or no box
+    was found. `of_spread` is how far values lie apart on average, as a share of their spread; None for probabilities and boxes.
     `per_s` are samples a second in batches of at most 16, and `torch_per_s` those of torch in the same run.
     """
 
@@ -55,8 +55,14 @@ class Check:
     alike: str = "classes"
     of_spread: float | None = None
 
+    @property
+    def is_vacuous(self) -> bool:
+        """Whether neither found any box, so that how boxes are chosen was not compared."""
+        return self.alike == "boxes" and self.agreement is None
+
     def __str__(self) -> str:
         same = "" if self.agreement is None else f", {self.alike} agree {100 * self.agreement:.2f} %"
+        same += ", no boxes found" if self.is_vacuous else ""
         same += "" if self.of_spread is None else f", {100 * self.of_spread:,.1f} % of the spread on average"
         speed = f"{self.per_s:,.0f} a second ({self.per_s / self.torch_per_s:.1f} x torch)"
         return f"{self.engine}: largest difference {self.largest_difference:.2g}{same}, {speed}"
@@ -123,9 +129,8 @@ class Reference:
         for name, a, b in zip(self.deployable.answers, wanted, came, strict=True):
             if name == DETECTIONS:
                 farthest, share = boxes_apart.apart(a, b, least_score=self._least_score)
-                largest = max(
-                    largest, farthest if share > _HALF else float("inf")
-                )  # how large the share is, `agreement` tells
+                # How large the share is, `agreement` tells.
+                largest = max(largest, float("inf") if share <= _HALF else farthest)
                 continue
             if a.shape != b.shape:
                 return float("inf")
@@ -138,9 +143,10 @@ class Reference:
 
     def agreement(self, came: Arrays) -> float | None:
         """The share of samples with the same class; classes that are as probable to within TIE are the same. Of boxes that of those
-        which both found."""
+        which both found, and None where there are none."""
         if self.deployable.answers == (DETECTIONS,):
-            return boxes_apart.apart(self.answers[0], came[0], least_score=self._least_score)[1]
+            share = boxes_apart.apart(self.answers[0], came[0], least_score=self._least_score)[1]
+            return None if np.isnan(share) else share
         if self.deployable.answers != ("probs",):
             return None
         wanted, probs = self.answers[0], came[0]
@@ -195,7 +201,7 @@ def _same_classes(wanted: npt.NDArray[Any], probs: npt.NDArray[Any]) -> float:
     if wanted.shape != probs.shape:
         return 0.0
     chosen = np.take_along_axis(wanted, probs.argmax(1)[:, None], 1)[:, 0]
-    return float((chosen > wanted.max(1) - TIE).mean())
+    return float((chosen >= (1 - TIE) * wanted.max(1)).mean())
 
 
 def _pixels_apart(apart: npt.NDArray[np.float64]) -> float:

@@ -58,7 +58,8 @@ class Timing:
     @property
     def beside_torch(self) -> str:
         """How the answers compare with torch's, to stand behind a name."""
-        classes = "" if self.agreement is None else f", {100 * self.agreement:.4g} % of the {self.alike} as torch's"
+        none = ", on pictures in which there are no boxes" if self.alike == "boxes" else ""
+        classes = none if self.agreement is None else f", {100 * self.agreement:.4g} % of the {self.alike} as torch's"
         return f"{classes}, largest difference {self.difference:.1g}"
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ from safetensors.torch import save as save_tensors
 from lamina.core import export_texts, progress
 from lamina.core.errors import DataError, LaminaError, MissingExtraError, unknown_name
 from lamina.core.files import replacing
+from lamina.core.warnings import warn
 from lamina.export import int8, metadata, onnx_file, samples, translations
 from lamina.export.checking import OF_SPREAD, TOLERANCES, Check, ModuleEngine, Reference
 from lamina.export.deployable import Deployable
@@ -105,6 +106,11 @@ def write(
             "A folder that may be written, with room on its disk, was expected; what was there before is untouched.",
             "Choose another place, or make room, and export again.",
         ) from error
+    if any(check.is_vacuous for check in checks):
+        warn(
+            f"{target} was tried on {made.tried_on}, in which no box was found: how it chooses boxes is untested. "
+            'Pass data="photos/" (--data photos/) with pictures of what it detects.'
+        )
     return made
 
 
