@@ -121,6 +121,11 @@ def backbone(name: str) -> str:
     return _standing(name)[1]
 
 
+def stands(name: str) -> bool:
+    """Whether it is the name of a network that stands on the maps of another, whose number of classes is to be told."""
+    return any(name in table for table in _STANDING.values())
+
+
 def _standing(name: str) -> tuple[Callable[..., nn.Module], str]:
     found = next((table[name] for table in _STANDING.values() if name in table), None)
     if found is None:
@@ -197,7 +202,7 @@ def create(
     if by_path.is_path(name):
         return _made_by(name, {"in_channels": _COLOURS} | told, arguments or {})
     told |= dict(arguments or {})
-    if any(name in table for table in _STANDING.values()):
+    if stands(name):
         under = told.pop("backbone", backbone(name))
         own = {"in_channels": told.pop("in_channels", _COLOURS), **told.pop("backbone_arguments", {})}
         return create_on(name, create(under, arguments=own), arguments=told)
@@ -266,8 +271,7 @@ def _made_by(path: str, told: Mapping[str, Any], arguments: Mapping[str, Any]) -
 
 def recreate(name: Any, arguments: Any) -> nn.Module:
     """The network that a file describes by `architecture`. Never runs code that a file names: a path is a FileFormatError."""
-    standing = any(name in table for table in _STANDING.values()) if isinstance(name, str) else False
-    known = isinstance(name, str) and (name in _NETWORKS or standing or name.startswith(from_timm.PREFIX))
+    known = isinstance(name, str) and (name in _NETWORKS or stands(name) or name.startswith(from_timm.PREFIX))
     if not known and isinstance(name, str) and not by_path.is_path(name) and ":" not in name:
         check_name(name)  # a network of a later version, or a mistyped one: the nearest are told
     if not known or not isinstance(arguments, Mapping):
