@@ -84,21 +84,23 @@ def predict(
         raise typer.Exit(1)
 
 
-@app.command(short_help="Write report.html into a run's folder.")
+@app.command(short_help="Write a page on a run or model: mistakes, scores.")
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a model file.")],
     data: Annotated[
-        str | None, typer.Argument(help="Other data than the run's own; of a regressor a CSV: file, numbers.")
+        str | None,
+        typer.Argument(help="Other data than the run's own, or the model file's; of a regressor a CSV: file, numbers."),
     ] = None,
     format: Format = None,
+    model: Function = None,
 ) -> None:
-    """Write report.html into a run's folder: mistakes, confusion, scores, curves."""
+    """Write report.html into a run's folder, or of a model file NAME-report.html into this one: mistakes, confusion, scores, curves."""
     from lamina.cli import patience
 
     with patience.told():
         from lamina.cli import work
 
-        written = work.report(run, data, format=format)
+        written = work.report(path, data, format=format, model=model)
     typer.echo(written)
 
 
