@@ -271,19 +271,6 @@ def test_a_matrix_too_large_for_numbers_links_from_the_list_of_pairs(tmp_path):
     assert re.search(r'<td>0</td><td>1</td><td><a href="#cell-0-1">3</a></td>', text)
 
 
-@pytest.mark.parametrize(("num_classes", "wrong"), [(50, 120), (45, 20), (200, 900)])
-def test_all_pictures_behind_a_large_matrix_can_be_reached(tmp_path, num_classes, wrong):
-    text = made(tmp_path, *answers(5 * num_classes, num_classes, wrong=wrong), size=2)
-    Page(text)
-    panels = re.findall(r'id="(cell-[\d-]+)"', text)
-    assert len(panels) == min(num_classes, wrong) > 10
-    links = re.findall(r'href="#(cell-[\d-]+)"', text)
-    assert set(links) == set(panels)
-    assert f"<summary>{len(panels)} confused pairs with pictures</summary>" in text
-    unfolded = text[text.index("confused pairs with pictures</summary>") :]
-    assert set(re.findall(r'href="#(cell-[\d-]+)"', unfolded)) == set(panels), "one list has all of them"
-
-
 @pytest.mark.parametrize(
     ("num_classes", "side", "shown"), [(1000, 224, 300), (3, 500, 5000)], ids=["many classes", "large pictures"]
 )
