@@ -148,7 +148,9 @@ def test_what_a_detector_finds_is_drawn_and_written(boxes_run, typed, work, tmp_
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"000.jpg", "013.jpg", "000.txt", "classes.txt", "results.json"} <= names
     assert json.loads((tmp_path / "out/results.json").read_text())[0]["category_id"] == 1
-    code, out, _ = typed("predict", "found", "boxes/JPEGImages/000.jpg", "--threshold", "0.0", "--json")
+    code, out, _ = typed(
+        "predict", "found", "boxes/JPEGImages/000.jpg", "--threshold", "0.0", "--engine", "torch", "--json"
+    )
     assert {"label", "index", "score", "box_xyxy"} == set(json.loads(out)[0]["detections"][0])
 
 

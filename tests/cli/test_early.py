@@ -14,7 +14,7 @@ from lamina.data.augment import AUGMENTATIONS
 from lamina.data.augment.sample import SAMPLE_AUGMENTATIONS
 from lamina.data.balance import BALANCES
 from lamina.data.formats import FORMATS
-from lamina.export import made_engines, writing
+from lamina.export import fastest, made_engines, writing
 from lamina.models import tta
 from lamina.optimizers import OPTIMIZERS, schedules
 from lamina.recipes import names as recipes
@@ -46,6 +46,7 @@ def test_the_tables_of_exports_are_read_too():
     assert early.keys("export/writing.py", "ENGINES") == writing.ENGINES
     assert early.keys("export/writing.py", "PRECISIONS") == writing.PRECISIONS
     assert early.keys("export/made_engines.py", "ENGINES") == tuple(made_engines.ENGINES)
+    assert early.keys("export/fastest.py", "PRECISIONS") == tuple(fastest.PRECISIONS)
 
 
 def test_a_table_that_cannot_be_read_so_refuses_nothing(monkeypatch):
@@ -73,6 +74,8 @@ def test_networks_that_may_be_elsewhere_are_let_pass(name):
         (["train", "mnist", "--pretrained=x.npz"], "--weights FILE"),
         (["train", "mnist", "--pretrained", "x.npz"], "--weights FILE"),
         (["predict", "nowhere.safetensors", "cat.jpg"], "There is no file nowhere.safetensors."),
+        (["predict", "lamina.safetensors", "cat.jpg", "--engine", "onnx"], "'onnxruntime'"),
+        (["predict", "lamina.safetensors", "cat.jpg", "--precision", "float16"], "'bfloat16'"),
         (["evaluate", ".", "--tta", "flop"], "is a folder without best.safetensors"),
         (["export", "lamina.safetensors", "x.h5"], ".onnx (ONNX)"),
         (["serve", "lamina.safetensors", "--engine", "foo"], "'onnxruntime'"),

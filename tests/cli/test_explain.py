@@ -125,6 +125,31 @@ def test_profile_prints_json_and_draws(typed, tmp_path, monkeypatch):
     assert "literature, AlexNet: 95 % on a GPU, 89 % on a CPU" in out
 
 
+def test_a_model_file_has_a_report_on_the_data_that_is_named(typed, tmp_path):
+    code, out, err = typed("report", "pets.safetensors", "pets")
+    assert (code, out.strip()) == (0, "pets-report.html"), err
+    page = (tmp_path / "pets-report.html").read_text(encoding="utf-8")
+    assert "in 8 samples" in page
+    assert "<h2>Confusion matrix</h2>" in page
+    assert "<h2>Learning curves</h2>" not in page
+    code, out, err = typed("report", "pets.safetensors")
+    assert (code, out) == (2, "")
+    assert "lamina report pets.safetensors DATA" in err
+    assert typed("report", "none.safetensors", "pets")[0] == 1
+
+
+@pytest.mark.parametrize("name", ["unet", "retinanet", "faster_rcnn"])
+def test_profile_takes_the_networks_of_other_tasks_that_summary_takes(typed, monkeypatch, name):
+    monkeypatch.setattr("lamina.explain.layer_profile._SHORTEST_S", 0.0)
+    code, out, err = typed("profile", name, "--batch", "1", "--repeats", "1", "--size", "64", "--train", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["network"], told["shape"]) == (name, [1, 3, 64, 64])
+    code, out, err = typed("summary", name, "--input-shape", "3,64,64", "--json")
+    assert code == 0, err
+    assert 0 < sum(row["parameters"] for row in told["rows"]) <= json.loads(out)["parameters"]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [(("lenet6",), 2, "'lenet5'"), (("lenet5", "-o", "bars"), 2, "bars.png"), (("lenet5", "--batch", "0"), 2, "")],

@@ -11,6 +11,7 @@ from PIL import Image
 import lamina
 from lamina import networks
 from lamina.models import fine_tuning
+from lamina.models.answering import Engines
 from lamina.training import RunFolder
 
 GREY = lamina.Preprocess(channels=1, size=(28, 28), mean=(0.4,), std=(0.3,))
@@ -139,6 +140,26 @@ def test_an_ensemble_a_multi_label_model_and_a_regressor_answer_too(typed, made)
     assert code == 0, err
     assert "height" in out
     assert "Numbers have no probability" in typed("predict", "height.safetensors", "photos", "--threshold", "0.5")[2]
+
+
+def test_the_engine_and_the_precision_that_are_named_answer(typed, monkeypatch):
+    asked = []
+    answer = Engines.answer
+
+    def noted(self, *args, engine, precision, **more):
+        asked.append((engine, precision))
+        return answer(self, *args, engine=engine, precision="float32", **more)
+
+    monkeypatch.setattr(Engines, "answer", noted)
+    plain = json.loads(typed("predict", "0.safetensors", "photos/dark", "--json", "--engine", "torch")[1])
+    code, out, err = typed("predict", "0.safetensors", "photos/dark", "--json", "--engine", "onnxruntime")
+    assert code == 0, err
+    for mine, theirs in zip(json.loads(out), plain, strict=True):
+        assert mine["probability"] == pytest.approx(theirs["probability"], abs=1e-5)
+    assert typed("predict", "height.safetensors", "photos/dark", "--precision", "bfloat16")[0] == 0
+    assert asked == [("torch", "float32"), ("onnxruntime", "float32"), ("auto", "bfloat16")]
+    code, _, err = typed("predict", "both.safetensors", "photos/dark", "--engine", "onnxruntime")
+    assert (code, "--engine onnxruntime came, and both.safetensors holds a Ensemble" in err) == (2, True)
 
 
 def test_unreadable_pictures_are_named_in_their_places(typed, tmp_path):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import nn
 
 import lamina
 from lamina import Classifier, Preprocess, explain, models
 from lamina.core.errors import DataError, LaminaError, ShapeError, UnknownNameError
-from lamina.data import ImageDataset
+from lamina.data import FolderDataset, ImageDataset
 from lamina.explain.drawn import across_of, stretched
 from lamina.explain.tsne import tsne
 
@@ -211,7 +212,29 @@ def test_at_most_so_many_pictures_are_looked_at_evenly_over_the_data():
     images = spots([(1, 1, value) for value in range(10, 210, 10)])
     found = explain.exciting(classifier(), images, "conv", 1, count=3, limit=5)
     assert found.looked_at == 5
-    assert [one.index for one in found.pictures] == [0, 1, 2] or found.pictures[0].value >= 160 / 255
+    assert [one.index for one in found.pictures] == [16, 12, 8], "places in what was given, not among those looked at"
+    assert [one.value for one in found.pictures] == pytest.approx([170 / 255, 130 / 255, 90 / 255])
+    listed = explain.exciting(classifier(), list(images), "conv", 1, count=3, limit=5)
+    assert [one.index for one in listed.pictures] == [16, 12, 8]
+    assert explain.embeddings(classifier(), images, limit=5).places.tolist() == [0, 4, 8, 12, 16]
+
+
+def test_places_are_those_in_the_data_where_a_file_cannot_be_read(tmp_path):
+    for index, value in enumerate([50, 200, 90, 120]):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        Image.fromarray(spots([(3, 3, value)])[0, 0].numpy()).save(tmp_path / "a" / f"{index}.png")
+    (tmp_path / "a" / "1.png").write_bytes(b"no picture")
+    (tmp_path / "b").mkdir()
+    Image.fromarray(spots([(3, 3, 10)])[0, 0].numpy()).save(tmp_path / "b" / "4.png")
+    with pytest.warns(UserWarning, match="1 of 5 pictures"):
+        found = explain.exciting(
+            classifier(),
+            FolderDataset(sorted(tmp_path.glob("*/*.png")), [0, 0, 0, 0, 1], ("a", "b"), root=tmp_path),
+            "conv",
+            1,
+            count=3,
+        )
+    assert [(one.index, one.source) for one in found.pictures] == [(3, "3.png"), (2, "2.png"), (0, "0.png")]
 
 
 def test_a_channel_that_is_not_there_is_refused():

@@ -15,7 +15,13 @@ ROWS = np.array(
 
 def test_the_same_are_not_apart() -> None:
     assert apart(ROWS, ROWS) == (0.0, 1.0)
-    assert apart(ROWS[:, 3:], ROWS[:, 3:]) == (0.0, 1.0)  # nothing was found
+
+
+def test_where_nothing_was_found_nothing_is_shared() -> None:
+    difference, both = apart(ROWS[:, 3:], ROWS[:, 3:])
+    assert difference == 0
+    assert math.isnan(both)
+    assert apart(ROWS, np.tile(ROWS[:, 3:], (1, 4, 1))) == (0.0, 0.0)
 
 
 def test_the_order_does_not_matter() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 import lamina
 from lamina.core import progress
 from lamina.core.errors import LaminaError
-from lamina.export import fastest, writing
+from lamina.export import checking, fastest, writing
 from lamina.export.checking import Reference
 from lamina.export.engines import OnnxEngine
 from lamina.export.samples import Samples
@@ -134,3 +134,15 @@ def test_one_number_in_a_map_that_is_none_is_too_many(maps):
     answers = maps.answers[0].copy()
     answers[0, 0, 0, 0] = np.nan
     assert "not finite" in fastest.judged(Instead(answers), "float32", maps).reason
+
+
+def test_a_thousand_classes_that_are_nearly_as_probable_are_not_all_the_same():
+    wanted = np.full((4, 1000), 0.001) + np.linspace(0, 5e-4, 1000)
+    wanted /= wanted.sum(axis=1, keepdims=True)
+    assert checking._same_classes(wanted, wanted) == 1.0
+    assert checking._same_classes(wanted, np.roll(wanted, 1, axis=1)) == 0.0, (
+        "the least probable is none of the largest"
+    )
+    near = wanted.copy()
+    near[:, [998, 999]] = near[:, [999, 998]]  # which differ by 0.0003 of themselves
+    assert checking._same_classes(wanted, near) == 1.0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lamina.core.errors import LaminaError
-from lamina.serve import Limits
+from lamina.serve import Limits, explaining, incoming
 
 
 def refused(answer, code, status):
@@ -137,7 +139,7 @@ def test_a_request_that_does_not_say_how_large_it_is_is_read_to_the_limit_and_no
     ledger = client.app.state.service.ledger
     most = []
     take = ledger.take
-    monkeypatch.setattr(ledger, "take", lambda count: (take(count), most.append(ledger.held)))
+    monkeypatch.setattr(ledger, "take", lambda *told: (take(*told), most.append(ledger.held)))
     messages = [{"type": "http.request", "body": bytes(100_000), "more_body": True} for _ in range(100)]
     start, _, *_ = client.ask({"headers": [(b"content-type", b"image/png")]}, [*messages, {"type": "http.disconnect"}])
     assert start["status"] == 413
@@ -170,6 +172,73 @@ def test_bodies_that_hold_too_much_memory_together_are_refused(started, picture,
     refused(answer, "busy", 503)
     assert int(answer.headers["retry-after"]) >= 1
     assert client.app.state.service.ledger.held == 0
+
+
+def test_clients_that_hold_memory_with_bodies_they_never_end_do_not_keep_out_others(started, picture, monkeypatch):
+    monkeypatch.setattr(incoming, "_GRACE_S", 0.2)
+    client = started(max_mb=0.1, timeout_s=30.0).ready()
+    service = client.app.state.service
+    most = 99_900
+
+    def held():
+        async def drip():
+            await asyncio.sleep(0.05)
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        headers = [(b"content-type", b"image/png"), (b"content-length", b"100000")]
+        first = {"type": "http.request", "body": bytes(most), "more_body": True}
+        messages = [first, *(drip() for _ in range(40)), {"type": "http.disconnect"}]
+        answer = client.ask({"headers": headers}, messages)
+        for message in messages[1:-1]:
+            message.close()
+        return answer
+
+    with ThreadPoolExecutor(16) as pool:
+        holding = [pool.submit(held) for _ in range(16)]
+        until = time.monotonic() + 10
+        while service.ledger.held < 16 * most:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert client.send(picture(1, size=(60, 60), kind="BMP")).status_code == 200
+        assert sum(one.done() for one in holding) <= 1, "the others may go on"
+        assert client.send(picture(1)).status_code == 200
+        while not any(one.done() for one in holding):
+            time.sleep(0.01)
+        start, body, *_ = next(one for one in holding if one.done()).result()
+        assert start["status"] == 503
+        assert "others waited" in json.loads(body["body"])["error"]["message"]
+    assert service.ledger.held == 0
+    assert not service.ledger.arriving
+
+
+@pytest.mark.parametrize(("queue", "timeout_s"), [(3, 30.0), (256, 5.0)])
+def test_no_more_explanations_wait_than_can_be_answered(started, picture, monkeypatch, queue, timeout_s):
+    client = started(queue=queue, timeout_s=timeout_s).ready()
+    explainer = client.app.state.service.explainer
+    entered, go, taken = threading.Event(), threading.Event(), []
+
+    def slow(service, upload, **how):
+        taken.append(upload)
+        entered.set()
+        assert go.wait(20)
+        return {"map": []}
+
+    monkeypatch.setattr(explaining, "heat_of", slow)
+    explainer.one_s = 1.4  # 4.2 s for three of them, 5.6 s for four
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(client.send, picture(1), path="/explain") for _ in range(3)]
+        assert entered.wait(20)
+        until = time.monotonic() + 5
+        while explainer.waiting < 3:
+            assert time.monotonic() < until
+        message = refused(client.send(picture(1), path="/explain"), "busy", 503)
+        assert message.startswith("3 pictures wait to be explained")
+        go.set()
+        assert [one.result().status_code for one in waiting] == [200] * 3
+    assert len(taken) == 3, "what was refused never reached the network"
+    assert explainer.waiting == 0
+    assert client.send(picture(1), path="/explain").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from lamina.structures.results import check_threshold
 from lamina.tasks import Classifier, Ensemble, Regressor
 from lamina.tasks.detection import Detector
 
+_BY_MEMBER = "The members of an ensemble answer each by itself, in float32."
 _AT_ONCE = 16  # pictures whose maps or boxes are in memory
 
 
@@ -30,12 +31,13 @@ def predict(
     tile: int | None = None,
     output: Path | None = None,
     forms: tuple[str, ...] | None = None,
+    how: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Each picture, folders searched, and what the model says of it, or the error that says why it cannot be read.
 
     `images` are texts: as a Path, an address has lost a slash and is none. Of a video each frame, and None at the end of one that
     broke off. Results of pictures are written into the folder `output` in these forms (see ResultFiles), drawn where nobody says; a
-    video as `output` is made of the one that was named, and is the one answer.
+    video as `output` is made of the one that was named, and is the one answer. `how` are the engine and precision of `predict`.
     """
     if threshold is not None:
         check_threshold(threshold)
@@ -48,7 +50,8 @@ def predict(
         )
     opened = opening.open_model(path, model)
     if isinstance(opened, AnnotatedModel):
-        yield from _annotated(opened, images, _asked(opened, threshold, tile), output, forms or ("drawn",))
+        told = {**_asked(opened, threshold, tile), **(how or {})}
+        yield from _annotated(opened, images, told, output, forms or ("drawn",))
         return
     if not isinstance(opened, Classifier | Ensemble | Regressor):
         raise LaminaError(
@@ -60,12 +63,16 @@ def predict(
         ("--threshold", threshold if isinstance(opened, Regressor) else None, "Numbers have no probability."),
         ("--tile", tile, "Segmenters see pictures in tiles."),
         ("--output", output, "Detectors and segmenters draw their results."),
+        *(
+            (f"--{name}", value if isinstance(opened, Ensemble) else None, _BY_MEMBER)
+            for name, value in (how or {}).items()
+        ),
     ):
         if value is not None:
             raise UnknownNameError(
                 f"{given} {value} came, and {path} holds a {type(opened).__name__}.", why, "Leave it out."
             )
-    told = {} if threshold is None else {"threshold": threshold}
+    told = {**(how or {}), **({} if threshold is None else {"threshold": threshold})}
     for image in images:
         yield from _answered(opened, image, told, PREDICT_BATCH)
 

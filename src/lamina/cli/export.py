@@ -33,7 +33,8 @@ def export(
         float | None,
         typer.Option(
             min=0.0,
-            help="Largest difference of the answers. [default: 1e-3; float16 0.02, bfloat16 0.1, int8 0.5]",
+            help="Largest difference of the answers. [default: 1e-3; float16 0.02, bfloat16 0.1, int8 0.5; values also a fifth of their "
+            "spread on average]",
         ),
     ] = None,
     agreement: Annotated[

@@ -178,12 +178,16 @@ def network(spec: str, *, num_classes: int, in_channels: Callable[[], int]) -> A
     return made
 
 
+def any_network(spec: str, *, in_channels: Callable[[], int]) -> Any:
+    """As `network`, of 10 classes, or the name of a detector's or segmenter's network as it is."""
+    return spec if networks.stands(spec) else network(spec, num_classes=10, in_channels=in_channels)
+
+
 def parameters_of(name: str) -> str:
     """How many parameters a named network has for 10 classes, with commas; "-" where only its data can say."""
     try:
         with torch.device("meta"):
-            standing = any(name in networks.names(task) for task in ("detection", "segmentation"))
-            net = networks.create(name, num_classes=10 if standing else None)
+            net = networks.create(name, num_classes=10 if networks.stands(name) else None)
     except Exception:  # a network may draw or look at its initial values, which are not there
         return "-"
     return f"{sum(parameter.numel() for parameter in net.parameters()):,}"

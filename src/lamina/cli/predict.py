@@ -51,6 +51,16 @@ def predict(
             "is its class), coco. [drawn]",
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="torch, compiled, onnxruntime, openvino; auto takes the fastest where it pays. [auto]"),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="float32; bfloat16 or int8 where an engine keeps 99 % of the classes with it, which is told. [float32]"
+        ),
+    ] = None,
     model: Function = None,
     as_json: Json = False,
 ) -> None:
@@ -60,13 +70,18 @@ def predict(
     a frame. --json tells the five most probable classes, boxes in pixels, or areas. A picture that cannot be read is named on
     stderr, the others are answered, and the exit code is 1.
     """
+    from lamina.cli import early
+
+    early.check_name("engine", engine, ("auto", *(early.keys("export/made_engines.py", "ENGINES") or [str(engine)])))
+    early.check_name("precision", precision, early.keys("export/fastest.py", "PRECISIONS") or [str(precision)])
     from lamina.cli import answering
 
+    how = {name: value for name, value in (("engine", engine), ("precision", precision)) if value is not None}
     listed, broken = [], 0
     forms = None if write is None else tuple(name.strip() for name in write.split(","))
     with _told() if output is not None else contextlib.nullcontext():
         for source, answer in answering.predict(
-            path, images, model=model, threshold=threshold, tile=tile, output=output, forms=forms
+            path, images, model=model, threshold=threshold, tile=tile, output=output, forms=forms, how=how
         ):
             failed = isinstance(answer, Exception)
             broken += failed or answer is None
@@ -84,21 +99,23 @@ def predict(
         raise typer.Exit(1)
 
 
-@app.command(short_help="Write report.html into a run's folder.")
+@app.command(short_help="Write a page on a run or model: mistakes, scores.")
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a model file.")],
     data: Annotated[
-        str | None, typer.Argument(help="Other data than the run's own; of a regressor a CSV: file, numbers.")
+        str | None,
+        typer.Argument(help="Other data than the run's own, or the model file's; of a regressor a CSV: file, numbers."),
     ] = None,
     format: Format = None,
+    model: Function = None,
 ) -> None:
-    """Write report.html into a run's folder: mistakes, confusion, scores, curves."""
+    """Write report.html into a run's folder, or of a model file NAME-report.html into this one: mistakes, confusion, scores, curves."""
     from lamina.cli import patience
 
     with patience.told():
         from lamina.cli import work
 
-        written = work.report(run, data, format=format)
+        written = work.report(path, data, format=format, model=model)
     typer.echo(written)
 
 

@@ -50,4 +50,4 @@ def _opened(named: str, function: str | None) -> Any:
 
     if Path(named).exists() and not opening.is_function(named):
         return opening.open_model(Path(named), function)
-    return opening.network(named, num_classes=10, in_channels=lambda: 3)
+    return opening.any_network(named, in_channels=lambda: 3)

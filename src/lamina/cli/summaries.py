@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.text import Text
 
-from lamina import networks
 from lamina.cli import opening
 from lamina.core.errors import UnknownNameError
 from lamina.models import Model, sizes
@@ -17,7 +16,6 @@ from lamina.models.summary import Summary
 from lamina.tasks import Ensemble
 
 _COLOURS = (1, 3, 4)
-_STANDING = (3, 320, 320)  # of detectors and segmenters where nobody says
 _SIDE = 16  # pixels: what has two such sides in front, and colours behind, has its channels last
 
 
@@ -56,9 +54,7 @@ def summary(named: str, input_shape: str | None, *, model: str | None = None) ->
             "It makes the network of a model file that cannot describe it.",
             f"Leave it out, or look at that alone: lamina summary {model}.",
         )
-    if any(named in networks.names(task) for task in ("detection", "segmentation")):
-        return _table(Model(networks.create(named, num_classes=10)), _of_a_picture(shape or _STANDING))
-    made = opening.network(named, num_classes=10, in_channels=lambda: (shape or (1,))[0])
+    made = opening.any_network(named, in_channels=lambda: (shape or (1,))[0])
     if not isinstance(made, str):
         return _table(made if isinstance(made, Model) else Model(made), shape)
     channels, height, width = _of_a_picture(shape or sizes.usual_shape(made))

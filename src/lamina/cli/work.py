@@ -338,47 +338,57 @@ def beside(tta: str, told: Mapping[str, Any]) -> Comparison:
 
 
 def report(
-    run: Path, data: str | None, *, format: str | None, classifier: Any = None, splits: Any = None, beside: Any = None
+    path: Path,
+    data: str | None,
+    *,
+    format: str | None,
+    model: str | None = None,
+    classifier: Any = None,
+    splits: Any = None,
+    beside: Any = None,
 ) -> Path:
-    """Writes a run's report.html; returns its path."""
-    config = opening.read_config(run)
-    classifier = opening.open_model(run) if classifier is None else classifier
+    """Writes a run's report.html into its folder, or NAME-report.html of a model file into this one; returns its path."""
+    bare = path.is_file()
+    run = opening.run_of(path) if bare else path
+    config = {} if run is None else opening.read_config(run)
+    classifier = opening.open_model(path, model) if classifier is None else classifier
+    curves = None if run is None else run / "results.csv"
+    told: dict[str, Any] = {
+        "path": Path(f"{path.stem}-{REPORT}") if bare else path / REPORT,
+        "history": curves if curves is not None and curves.exists() else None,
+        "settings": {name: value for name, value in config.items() if name != "asked"},  # which tells the same again
+        "run": run,
+    }
     if isinstance(classifier, Regressor):
-        return _report_of_numbers(run, data, classifier, config)
+        return _report_of_numbers(path, data, classifier, told)
+    if splits is None and data is None and run is None:
+        raise UnknownNameError(
+            f"report came without DATA, and {path} lies in no run's folder.",
+            "A run remembers its data, and a bare model file does not.",
+            f"Name the pictures: lamina report {path} DATA.",
+        )
     if splits is None:
         task = getattr(classifier, "task", None)
-        splits = opening.run_data(run, config) if data is None else opening.open_data(data, format, task)
+        splits = opening.open_data(data, format, task) if data is not None else opening.run_data(run or path, config)
     split, part = opening.part_of(splits, classifier)
-    curves, name = run / "results.csv", opening.lasting_data(data or config.get("data", "data"))
+    name = opening.lasting_data(data or config.get("data", "data"))
     return explain.report(
         classifier,
         part if isinstance(classifier, AnnotatedModel) else classifier.memorised(part),
-        path=run / REPORT,
-        history=curves if curves.exists() else None,
         title=f"{classifier.name} on {Path(name).name} ({opening.label_of(split, splits)})",
-        settings={name: value for name, value in config.items() if name != "asked"},  # which tells the same again
-        run=run,
         beside=beside,
+        **told,
     )
 
 
-def _report_of_numbers(run: Path, data: str | None, regressor: Regressor, config: dict[str, Any]) -> Path:
+def _report_of_numbers(path: Path, data: str | None, regressor: Regressor, told: dict[str, Any]) -> Path:
     if data is None:
         raise DataError(
-            "report came without DATA, and the run is of a regressor.",
+            "report came without DATA, and the model is a regressor.",
             f"A CSV was expected, with these columns: file, {', '.join(regressor.names or ())}.",
-            f"Name it: lamina report {run} numbers.csv.",
+            f"Name it: lamina report {path} numbers.csv.",
         )
-    curves = run / "results.csv"
-    return explain.report(
-        regressor,
-        data,
-        path=run / REPORT,
-        history=curves if curves.exists() else None,
-        title=f"{regressor.name} on {Path(data).name}",
-        settings=config,
-        run=run,
-    )
+    return explain.report(regressor, data, title=f"{regressor.name} on {Path(data).name}", **told)
 
 
 def _counts(splits: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
@@ -14,7 +14,7 @@ from jaxtyping import Int64, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lamina.explain.confusion import LABELLED_CLASSES, Confusion, shading
+from lamina.explain.confusion import LABELLED_CLASSES, Confusion, most_confused, shading
 from lamina.explain.curves import Curve, draw_curve, is_share
 from lamina.explain.drawn import panel
 from lamina.explain.mistakes import Mistake
@@ -170,37 +170,45 @@ def confusion_block(
     *,
     classes: Sequence[str],
     confused: Sequence[Confusion],
-    linked: Container[tuple[int, int]] = (),
+    linked: Collection[tuple[int, int]] = (),
 ) -> str:
-    """The matrix, as a table as long as it can be read and as a picture beyond; beside it the most confused pairs.
+    """The matrix, as a table as long as it can be read and as a picture beyond, below which all linked pairs unfold; beside it the most
+    confused pairs.
 
     The cells (truth, predicted) in `linked` are links to the pictures behind them, see cells.py.
     """
-    pairs = "".join(
-        f"<tr><td>{escape(classes[pair.truth])}</td><td>{escape(classes[pair.predicted])}</td>"
-        f"<td>{_linked(f'{pair.count:,}', pair.truth, pair.predicted, linked)}</td>"
-        f"<td>{percent(pair.share)}</td></tr>"
-        for pair in confused
-    )
-    listed = (
-        '<div class="scroll"><table class="figures pairs"><caption>Most often confused</caption><thead><tr><th>Is</th>'
-        f"<th>Taken for</th><th>Times</th><th>Of class</th></tr></thead><tbody>{pairs}</tbody></table></div>"
-    )
+    listed = _pairs(confused, "Most often confused", classes, linked)
     legend = (
         '<p class="quiet">Rows: what it is. Columns: what the model said. Grey: right. '
         "Orange: wrong, the deeper the larger its share of the row."
         f"{' A number that is underlined leads to its pictures.' if linked else ''}</p>"
     )
+    more = ""
+    if len(counts) > LABELLED_CLASSES and len(linked) > len(confused):  # a picture of a matrix has no links
+        every = _pairs(most_confused(counts, limit=len(linked)), "Confused pairs with pictures", classes, linked)
+        more = f"<details><summary>{counted(len(linked), 'confused pair')} with pictures</summary>{every}</details>"
     stacked = "" if len(counts) <= _BESIDE_CLASSES else " stacked"
-    return f'{legend}<div class="split{stacked}"><div class="matrix">{matrix(counts, classes, linked)}</div>{listed if pairs else ""}</div>'
+    return f'{legend}<div class="split{stacked}"><div class="matrix">{matrix(counts, classes, linked)}</div>{listed}</div>{more}'
 
 
-def matrix(counts: Int64[np.ndarray, "K K"], classes: Sequence[str], linked: Container[tuple[int, int]] = ()) -> str:
+def _pairs(
+    confused: Sequence[Confusion], caption: str, classes: Sequence[str], linked: Collection[tuple[int, int]]
+) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(classes[pair.truth])}</td><td>{escape(classes[pair.predicted])}</td><td>"
+        f"{_linked(f'{pair.count:,}', pair.truth, pair.predicted, linked)}</td><td>{percent(pair.share)}</td></tr>"
+        for pair in confused
+    )
+    head = "<th>Is</th><th>Taken for</th><th>Times</th><th>Of class</th>"
+    return table("figures pairs", head, rows, caption=caption) if rows else ""
+
+
+def matrix(counts: Int64[np.ndarray, "K K"], classes: Sequence[str], linked: Collection[tuple[int, int]] = ()) -> str:
     """The matrix alone: a table as long as it can be read, and beyond that a picture."""
     return _matrix_table(counts, classes, linked) if len(counts) <= LABELLED_CLASSES else _matrix_image(counts)
 
 
-def _linked(text: Any, truth: int, predicted: int, linked: Container[tuple[int, int]]) -> str:
+def _linked(text: Any, truth: int, predicted: int, linked: Collection[tuple[int, int]]) -> str:
     return f'<a href="#{cell_id(truth, predicted)}">{text}</a>' if (truth, predicted) in linked else str(text)
 
 
@@ -210,7 +218,7 @@ def cell_id(truth: int, predicted: int) -> str:
 
 
 def _matrix_table(
-    counts: Int64[np.ndarray, "K K"], classes: Sequence[str], linked: Container[tuple[int, int]] = ()
+    counts: Int64[np.ndarray, "K K"], classes: Sequence[str], linked: Collection[tuple[int, int]] = ()
 ) -> str:
     shades = shading(counts)
     upright = len(counts) <= _BESIDE_CLASSES and max(map(len, classes)) <= 3
@@ -349,8 +357,9 @@ def facts(pairs: Mapping[str, Any]) -> str:
     return f'<dl class="facts">{items}</dl>'
 
 
-def table(kind: str, head: str, body: str) -> str:
-    written = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+def table(kind: str, head: str, body: str, *, caption: str = "") -> str:
+    told = f"<caption>{caption}</caption>" if caption else ""
+    written = f'<table class="{kind}">{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="scroll">{written}</div>'
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from lamina.core.errors import DataError, LaminaError
+from lamina.data.dataset import FolderDataset
 from lamina.explain.lens import Lens
 from lamina.models import pictures
 
@@ -47,22 +48,26 @@ def seen(model: Any, lens: Lens, data: Any, *, limit: int) -> Seen:
     part = _opened(model, data)
     if hasattr(part, "subset"):
         rows = _evenly(len(part), limit)
-        some = pictures.in_memory(
-            part.subset(torch.from_numpy(rows)) if len(rows) < len(part) else part, lens.preprocess
-        )
+        chosen = part.subset(torch.from_numpy(rows)) if len(rows) < len(part) else part
+        if isinstance(chosen, FolderDataset):
+            some, readable = chosen.loaded(lens.preprocess)
+            rows = rows[readable.numpy()]
+        else:
+            some = pictures.in_memory(chosen, lens.preprocess)
         labels = np.asarray(some.labels) if np.ndim(some.labels) == 1 and len(some.labels) == len(some.images) else None
-        if len(some.images) < len(rows):  # some could not be read
-            rows = np.arange(len(some.images))
         told = tuple(map(str, getattr(some, "sources", ()) or ()))
         return Seen(some.images, rows, labels, tuple(map(str, getattr(some, "classes", ()))), told)
-    if isinstance(part, list | tuple | np.ndarray | torch.Tensor):
-        rows = _evenly(len(part), limit)
+    sampled = None
+    if isinstance(part, list | tuple | np.ndarray | torch.Tensor) and not pictures.is_single(
+        part, lens.preprocess.channels
+    ):
+        sampled = rows = _evenly(len(part), limit)
         part = [part[row] for row in rows.tolist()] if isinstance(part, list | tuple) else part[rows]
     images, sources = pictures.read(part, lens.preprocess)
     if not len(images):
         raise DataError("No picture came.", "At least one was expected.", "Check the path.")
     told = tuple(str(source) if pictures.is_location(source) else "" for source in sources)
-    return Seen(images[:limit], np.arange(len(images))[:limit], None, (), told[:limit])
+    return Seen(images[:limit], np.arange(len(images))[:limit] if sampled is None else sampled, None, (), told[:limit])
 
 
 def _opened(model: Any, data: Any) -> Any:

@@ -17,7 +17,8 @@ def apart(wanted: npt.NDArray[Any], came: npt.NDArray[Any], *, least_score: floa
     """The largest difference of boxes that both found, and the share of boxes that both found.
 
     Differences are of scores, and of sides as a share of the largest coordinate. Infinite where answers are not finite, or of another
-    shape; the share is 1 where neither found anything. `least_score` is that below which boxes are left out.
+    shape; the share is no number where neither found anything, for then nothing was compared. `least_score` is that below which boxes
+    are left out.
     """
     if wanted.shape != came.shape or not np.isfinite(came).all():
         return float("inf"), 0.0
@@ -34,7 +35,7 @@ def apart(wanted: npt.NDArray[Any], came: npt.NDArray[Any], *, least_score: floa
             both, counted = np.isfinite(best), told[:, 4] > floor + _TIE
             found, same = found + int((both | counted).sum()), same + int(both.sum())
             largest = max(largest, float(best[both].max(initial=0)))
-    return largest, same / found if found else 1.0
+    return largest, same / found if found else float("nan")
 
 
 def _floor(mine: npt.NDArray[Any], theirs: npt.NDArray[Any], least_score: float) -> float:

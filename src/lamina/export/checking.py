@@ -21,13 +21,17 @@ BATCH = 16  # samples a batch, when it is checked and when it is timed
 # The largest difference of answers that count as the same. Networks of this library showed 4e-6 in float32; the others are wide, for
 # they were tried on few networks.
 TOLERANCES: Mapping[str, float] = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.5}
+# How far values may lie apart on average, as a share of their spread, the standard deviation of torch's answers. A share of the largest
+# answer says little of values far from 0: half of it is 40 years where the ages are 40 to 80, and answering always 60 would pass. Errors
+# of a fifth of the spread leave some 94 % of its variance explained.
+OF_SPREAD = 0.2
 LEAST_AGREEMENT = 0.99  # of the classes, for a file as for an engine
 _OF_PIXELS = 0.999  # of the classes in maps, in float32
 # Of maps so many pixels may lie farther apart, and of a single one: where two pixels are nearly equal, SegNet's pooling takes either.
 _FAR_PIXELS, _FAR_OF_ONE = 0.01, 0.05
 DETECTIONS = "detections"  # the name of answers that are boxes (B D 6), which are compared one by one
 _HALF = 0.5
-TIE = 1e-3  # two classes are equally probable below it, and neither is wrong
+TIE = 1e-3  # classes whose probabilities lie closer, as a share of the largest, are equally probable, and neither is wrong
 _TIMED_S = 0.2  # for each of the two
 _FEWEST_RUNS = 2
 
@@ -38,7 +42,8 @@ class Check:
 
     `largest_difference` is absolute for probabilities (of maps that of all but a hundredth of the pixels, and but a twentieth of those of
     one), and for other answers a share of the largest one. `agreement` is the share of samples with the same class (of several labels: the
-    share of labels; of detections: of boxes that both found, which `alike` says), None where answers are neither.
+    share of labels; of detections: of boxes that both found, which `alike` says), None where answers are neither, or no box
+    was found. `of_spread` is how far values lie apart on average, as a share of their spread; None for probabilities and boxes.
     `per_s` are samples a second in batches of at most 16, and `torch_per_s` those of torch in the same run.
     """
 
@@ -48,9 +53,17 @@ class Check:
     per_s: float
     torch_per_s: float
     alike: str = "classes"
+    of_spread: float | None = None
+
+    @property
+    def is_vacuous(self) -> bool:
+        """Whether neither found any box, so that how boxes are chosen was not compared."""
+        return self.alike == "boxes" and self.agreement is None
 
     def __str__(self) -> str:
         same = "" if self.agreement is None else f", {self.alike} agree {100 * self.agreement:.2f} %"
+        same += ", no boxes found" if self.is_vacuous else ""
+        same += "" if self.of_spread is None else f", {100 * self.of_spread:,.1f} % of the spread on average"
         speed = f"{self.per_s:,.0f} a second ({self.per_s / self.torch_per_s:.1f} x torch)"
         return f"{self.engine}: largest difference {self.largest_difference:.2g}{same}, {speed}"
 
@@ -96,7 +109,8 @@ class Reference:
         if self._is_map(self.answers[0]):  # whose few pixels that may lie apart might all be at an edge
             agreement = min(_same_classes(wanted[0], came[0]) for wanted, came in told)
         fast, slow = _rates([engine, self.engine], self.samples.part(0, BATCH))
-        return Check(engine.name, max(self.difference(*pair) for pair in told), agreement, fast, slow, self.alike)
+        largest, spread = max(self.difference(*pair) for pair in told), self.of_spread(told[0][1])
+        return Check(engine.name, largest, agreement, fast, slow, self.alike, spread)
 
     def takes_other_sizes(self, engine: Engine, precision: str) -> bool:
         """Whether the engine answers pictures of another size, as torch does."""
@@ -115,9 +129,8 @@ class Reference:
         for name, a, b in zip(self.deployable.answers, wanted, came, strict=True):
             if name == DETECTIONS:
                 farthest, share = boxes_apart.apart(a, b, least_score=self._least_score)
-                largest = max(
-                    largest, farthest if share > _HALF else float("inf")
-                )  # how large the share is, `agreement` tells
+                # How large the share is, `agreement` tells.
+                largest = max(largest, float("inf") if share <= _HALF else farthest)
                 continue
             if a.shape != b.shape:
                 return float("inf")
@@ -130,9 +143,10 @@ class Reference:
 
     def agreement(self, came: Arrays) -> float | None:
         """The share of samples with the same class; classes that are as probable to within TIE are the same. Of boxes that of those
-        which both found."""
+        which both found, and None where there are none."""
         if self.deployable.answers == (DETECTIONS,):
-            return boxes_apart.apart(self.answers[0], came[0], least_score=self._least_score)[1]
+            share = boxes_apart.apart(self.answers[0], came[0], least_score=self._least_score)[1]
+            return None if np.isnan(share) else share
         if self.deployable.answers != ("probs",):
             return None
         wanted, probs = self.answers[0], came[0]
@@ -140,6 +154,24 @@ class Reference:
             same = ((wanted >= 0.5) == (probs >= 0.5)) | (np.abs(wanted - 0.5) < TIE)
             return float(same.mean())
         return _same_classes(wanted, probs)
+
+    def of_spread(self, came: Arrays) -> float | None:
+        """How far values lie apart on average, as a share of their standard deviation over the samples: of a regressor the worst number's,
+        of other answers over all. None for probabilities and boxes, and of a single sample, which has no spread.
+        """
+        shares = []
+        for name, a, b in zip(self.deployable.answers, self.answers, came, strict=True):
+            if name in ("probs", DETECTIONS) or len(a) < 2 or a.shape != b.shape:  # of other shapes `difference` tells
+                continue
+            wanted, apart = (
+                value.astype(np.float64).reshape(len(a), *a.shape[1:2], -1) for value in (a, np.abs(a - b))
+            )
+            error, variance, largest = apart.mean((0, -1)), wanted.var((0, -1)), np.abs(wanted).max((0, -1))
+            if name != "values":  # of a thousand features some may be dead
+                error, variance, largest = error.mean(), variance.mean(), largest.max()
+            least = np.maximum(TOLERANCES["float32"] * largest, 1e-12)  # what moves less is constant
+            shares.append(float(np.max(error / np.maximum(np.sqrt(variance), least))))
+        return max(shares, default=None)
 
     def least_agreement(self, precision: str) -> float:
         """The share of samples, or of pixels, that are to keep their class."""
@@ -169,7 +201,7 @@ def _same_classes(wanted: npt.NDArray[Any], probs: npt.NDArray[Any]) -> float:
     if wanted.shape != probs.shape:
         return 0.0
     chosen = np.take_along_axis(wanted, probs.argmax(1)[:, None], 1)[:, 0]
-    return float((chosen > wanted.max(1) - TIE).mean())
+    return float((chosen >= (1 - TIE) * wanted.max(1)).mean())
 
 
 def _pixels_apart(apart: npt.NDArray[np.float64]) -> float:

@@ -14,7 +14,7 @@ from torch import nn
 
 from lamina.core.errors import MissingExtraError, unknown_name
 from lamina.export import remembered
-from lamina.export.checking import TOLERANCES, Reference
+from lamina.export.checking import OF_SPREAD, TOLERANCES, Reference
 from lamina.export.deployable import Deployable
 from lamina.export.engines import Arrays, Engine
 from lamina.export.made_engines import ENGINES, Maker
@@ -58,7 +58,8 @@ class Timing:
     @property
     def beside_torch(self) -> str:
         """How the answers compare with torch's, to stand behind a name."""
-        classes = "" if self.agreement is None else f", {100 * self.agreement:.4g} % of the {self.alike} as torch's"
+        none = ", on pictures in which there are no boxes" if self.alike == "boxes" else ""
+        classes = none if self.agreement is None else f", {100 * self.agreement:.4g} % of the {self.alike} as torch's"
         return f"{classes}, largest difference {self.difference:.1g}"
 
     def __str__(self) -> str:
@@ -257,6 +258,10 @@ def _judged(timing: Timing, reference: Reference, answers: Arrays) -> Timing:
     # Below float32 probabilities may move, as long as the classes stay.
     if difference > TOLERANCES[timing.precision] and (timing.precision == "float32" or agreement is None):
         return dataclasses.replace(timing, reason=f"its answers lie up to {difference:.2g} from those of torch")
+    spread = reference.of_spread(answers)
+    if spread is not None and spread > OF_SPREAD:
+        apart = f"{100 * spread:,.1f} % of their spread"
+        return dataclasses.replace(timing, reason=f"its answers lie on average {apart} from those of torch")
     return timing
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lamina.core import progress
 from lamina.core.errors import MissingExtraError
-from lamina.export.checking import Reference
+from lamina.export.checking import OF_SPREAD, Reference
 from lamina.export.engines import OnnxEngine
 from lamina.export.samples import Samples
 
@@ -56,10 +56,12 @@ def quantise(model: Any, reference: Reference, samples: Samples) -> Any:
 
 
 def _merit(model: Any, reference: Reference) -> tuple[float, float]:
-    """Agreement of the classes first, then how near the answers are."""
+    """Agreement of the classes first, then how near the answers are; values half as far apart as is allowed are as good as _GOOD."""
     answers = reference.ask(OnnxEngine(model.SerializeToString()))
     agreement = reference.agreement(answers)
-    return 1.0 if agreement is None else agreement, -reference.difference(reference.answers, answers)
+    if agreement is None:
+        agreement = 1 - (1 - _GOOD) * (reference.of_spread(answers) or 0.0) / (OF_SPREAD / 2)
+    return agreement, -reference.difference(reference.answers, answers)
 
 
 def _quantised(model: Any, samples: Samples, method: Any, outside: list[str]) -> Any:

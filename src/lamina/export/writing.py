@@ -22,8 +22,9 @@ from safetensors.torch import save as save_tensors
 from lamina.core import export_texts, progress
 from lamina.core.errors import DataError, LaminaError, MissingExtraError, unknown_name
 from lamina.core.files import replacing
+from lamina.core.warnings import warn
 from lamina.export import int8, metadata, onnx_file, samples, translations
-from lamina.export.checking import TOLERANCES, Check, ModuleEngine, Reference
+from lamina.export.checking import OF_SPREAD, TOLERANCES, Check, ModuleEngine, Reference
 from lamina.export.deployable import Deployable
 from lamina.export.engines import Engine, OnnxEngine, OpenVinoEngine
 from lamina.export.exported import Exported
@@ -55,7 +56,8 @@ def write(
     `quantise`), for which real samples are needed: half of those `tried` give the ranges, and the other half is compared.
 
     `tolerance` is the largest difference allowed: absolute for probabilities, for other answers a share of the largest. Without it, it is
-    1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8. `agreement` is the least share of classes that stay, without it
+    1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8, and values may on average lie a fifth of their standard deviation apart
+    (with a `tolerance` that alone counts). `agreement` is the least share of classes that stay, without it
     0.99. `engines` (of ENGINES) are those that an .onnx is compared in; without it all that are installed. Raises
     LaminaError, and leaves what was there, where the network cannot be expressed or the file answers otherwise.
     """
@@ -96,13 +98,19 @@ def write(
             told = f"{len(compared)} {compared.told}"
             limit = TOLERANCES[precision] if tolerance is None else tolerance
             made = Exported(target, FORMATS[target.suffix], precision, len(content), sizes, told, limit, tuple(checks))
-            _require(made, agreement=reference.least_agreement(precision) if agreement is None else agreement)
+            least = reference.least_agreement(precision) if agreement is None else agreement
+            _require(made, agreement=least, of_spread=OF_SPREAD if tolerance is None else math.inf)
     except OSError as error:
         raise LaminaError(
             f"{target} could not be written ({error.strerror or error}).",
             "A folder that may be written, with room on its disk, was expected; what was there before is untouched.",
             "Choose another place, or make room, and export again.",
         ) from error
+    if any(check.is_vacuous for check in checks):
+        warn(
+            f"{target} was tried on {made.tried_on}, in which no box was found: how it chooses boxes is untested. "
+            'Pass data="photos/" (--data photos/) with pictures of what it detects.'
+        )
     return made
 
 
@@ -222,9 +230,9 @@ def _opened(deployable: Deployable, path: Path, suffix: str, chosen: Sequence[st
     return [ModuleEngine("plain torch", module)]
 
 
-def _require(made: Exported, *, agreement: float) -> None:
+def _require(made: Exported, *, agreement: float, of_spread: float) -> None:
     """Raises LaminaError where the answers lie too far from the network's, or too few classes agree."""
-    failed = [check for check in made.checks if not _is_close(check, made.tolerance, agreement)]
+    failed = [check for check in made.checks if not _is_close(check, made.tolerance, agreement, of_spread)]
     if not failed:
         return
     checks = "; ".join(map(str, made.checks))
@@ -233,12 +241,14 @@ def _require(made: Exported, *, agreement: float) -> None:
         if agreement and made.agreement is not None
         else ""
     )
+    if any((check.of_spread or 0) > of_spread for check in failed):
+        least += f", and on average {100 * of_spread:g} % of the spread of the values,"
     ways = ["export it in float32"] if made.precision != "float32" else []
     good = [check.engine for check in made.checks if check not in failed]
     if good:  # of several that run an .onnx
         ways.append(f"leave {failed[0].engine} out, if it is not to run there, by engines={good} (--engine {good[0]})")
     if math.isfinite(made.largest_difference):
-        ways.append(f"allow it by {_allowing(made, agreement)}")
+        ways.append(f"allow it by {_allowing(made, agreement, of_spread)}")
     remedy = ", or ".join(ways) or "look into the network for what gives no finite numbers"
     raise LaminaError(
         f"In {made.precision} {made.path} answers otherwise than the network, on {made.tried_on} ({checks}).",
@@ -247,14 +257,15 @@ def _require(made: Exported, *, agreement: float) -> None:
     )
 
 
-def _is_close(check: Check, tolerance: float, agreement: float) -> bool:
-    return check.largest_difference <= tolerance and (check.agreement is None or check.agreement >= agreement)
+def _is_close(check: Check, tolerance: float, agreement: float, of_spread: float) -> bool:
+    same = check.agreement is None or check.agreement >= agreement
+    return check.largest_difference <= tolerance and same and (check.of_spread or 0.0) <= of_spread
 
 
-def _allowing(made: Exported, agreement: float) -> str:
+def _allowing(made: Exported, agreement: float, of_spread: float) -> str:
     """The settings that would let it pass."""
     ways = []
-    if made.largest_difference > made.tolerance:
+    if made.largest_difference > made.tolerance or any((check.of_spread or 0) > of_spread for check in made.checks):
         enough = f"{_rounded_up(made.largest_difference):g}"
         ways.append(f"tolerance={enough} (--tolerance {enough})")
     if made.agreement is not None and made.agreement < agreement:

@@ -51,11 +51,12 @@ class Exporting:
         A model of other things than pictures takes arrays, and where it is a torch module an `example`: a batch of two.
 
         `tolerance` is the largest difference allowed: absolute for probabilities, for other answers a share of the largest. Without it
-        1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8; of maps of classes a hundredth of the pixels may lie farther
-        apart. `agreement` is the least share of pictures, or of pixels, that keep their class, without it 0.99 (of pixels in float32
-        0.999). An .onnx is compared in ONNX Runtime and, where it is installed, OpenVINO; `engines` ("onnxruntime", "openvino") names
-        those that are to run it. Raises LaminaError, and leaves what was there, where it answers otherwise or
-        cannot be expressed; MissingExtraError without "export".
+        1e-3 in float32, 0.02 in float16, 0.1 in bfloat16, 0.5 in int8, and values may on average lie a fifth of their standard deviation
+        apart (with a `tolerance` that alone counts); of maps of classes a hundredth of the pixels may lie farther apart. `agreement` is
+        the least share of pictures, or of pixels, that keep their class, without it 0.99 (of pixels in float32 0.999). An .onnx is
+        compared in ONNX Runtime and, where it is installed, OpenVINO; `engines` ("onnxruntime", "openvino") names those that are to run
+        it. Raises LaminaError, and leaves what was there, where it answers otherwise or cannot be expressed; MissingExtraError without
+        "export".
         """
         shipped: Deployable = self.deployable(example)
         progress.step("reading pictures")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from rich import box
 from rich.console import Console, ConsoleOptions
 from rich.measure import Measurement
 from rich.table import Table
+from torch import nn
 
 from lamina import networks
 from lamina.core.errors import LaminaError
@@ -20,6 +22,7 @@ from lamina.models.summary import Summary, counted, counted_bytes, summarize
 from lamina.networks import weights
 
 _IMAGENET_PX, _CIFAR_PX, _DIGIT_PX = 224, 32, 28
+_STANDING_PX, _STANDING_CLASSES = 320, 10  # of detectors and segmenters where nobody says
 _COLUMNS = ("network", "input", "params", "mult-adds", "depth", "sees px", "memory", "training", "top-1 %")
 # Where the terminal is narrow: first goes what is nearest to the others.
 _FEWER = (range(9), (0, 1, 2, 3, 4, 5, 6, 8), (0, 2, 3, 4, 5, 6, 8), (0, 2, 3, 4, 6, 8), (0, 2, 3, 4, 8))
@@ -118,8 +121,11 @@ def compare(names: Sequence[str], *, size: int | None = None) -> Sizes:
 def usual_shape(name: str) -> tuple[int, int, int]:
     """(channels, height, width) of the pictures that a named network was made for.
 
-    They are those of its published weights; else 224 px for 1,000 classes, and 32 px in colour or 28 px in grey for few.
+    They are those of its published weights; else 224 px for 1,000 classes, and 32 px in colour or 28 px in grey for few. Detectors
+    and segmenters take any; 320 px are usual.
     """
+    if networks.stands(name):
+        return 3, _STANDING_PX, _STANDING_PX
     taken = networks.arguments(name)
     defaults = {argument: networks.default(name, argument) for argument in ("in_channels", "num_classes", "image_size")}
     channels = int(defaults["in_channels"] or 3)
@@ -133,13 +139,18 @@ def usual_shape(name: str) -> tuple[int, int, int]:
 
 
 def summary_of(name: str, shape: tuple[int, int, int]) -> Summary:
-    """The summary of a named network for pictures of that shape, made without drawing its weights."""
-    arguments: dict[str, Any] = {"in_channels": shape[0]}
-    if "image_size" in networks.arguments(name):
-        arguments["image_size"] = shape[1]
-    with torch.device("meta"):
-        net = networks.create(name, **arguments)
+    """The summary of a named network for pictures of that shape, made without drawing its weights where that is possible."""
+    with contextlib.nullcontext() if networks.stands(name) else torch.device("meta"):  # of anchors values are looked at
+        net = created(name, shape)
     return summarize(net, [shape])
+
+
+def created(name: str, shape: tuple[int, int, int]) -> nn.Module:
+    """A named network for pictures of that shape, with its own number of classes, or 10 where it has none."""
+    if networks.stands(name):
+        return networks.create(name, num_classes=_STANDING_CLASSES, in_channels=shape[0])
+    image_size = shape[1] if "image_size" in networks.arguments(name) else None
+    return networks.create(name, in_channels=shape[0], image_size=image_size)
 
 
 def _measured(name: str, size: int | None) -> Size:

@@ -121,6 +121,11 @@ def backbone(name: str) -> str:
     return _standing(name)[1]
 
 
+def stands(name: str) -> bool:
+    """Whether it is the name of a network that stands on the maps of another, whose number of classes is to be told."""
+    return any(name in table for table in _STANDING.values())
+
+
 def _standing(name: str) -> tuple[Callable[..., nn.Module], str]:
     found = next((table[name] for table in _STANDING.values() if name in table), None)
     if found is None:
@@ -197,7 +202,7 @@ def create(
     if by_path.is_path(name):
         return _made_by(name, {"in_channels": _COLOURS} | told, arguments or {})
     told |= dict(arguments or {})
-    if any(name in table for table in _STANDING.values()):
+    if stands(name):
         under = told.pop("backbone", backbone(name))
         own = {"in_channels": told.pop("in_channels", _COLOURS), **told.pop("backbone_arguments", {})}
         return create_on(name, create(under, arguments=own), arguments=told)
@@ -272,7 +277,7 @@ def recreate(name: Any, arguments: Any) -> nn.Module:
 
 def _check_told(name: Any, arguments: Any) -> None:
     """Raises FileFormatError where a file names code, as the network or as one that it stands on."""
-    standing = any(name in table for table in _STANDING.values()) if isinstance(name, str) else False
+    standing = isinstance(name, str) and stands(name)
     named = isinstance(name, str) and ":" not in name  # "timm/FILE.py:Name" is a path
     known = named and (name in _NETWORKS or standing or name.startswith(from_timm.PREFIX))
     if named and not known:

@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import functools
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from lamina.data.pictures import read_bytes
 from lamina.serve import pictures
 from lamina.serve.incoming import Upload
+from lamina.serve.limits import Limits
+from lamina.serve.refusals import Refused
 
 if TYPE_CHECKING:
     from lamina.serve.service import Service
 
 _DRAWN_PX = 640
+
+
+class Explainer:
+    """Makes one heat at a time, for each takes all threads; no more requests wait than can be answered in their time."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._pool = ThreadPoolExecutor(1, "lamina-explain")
+        self.waiting = 0  # requests, with the one whose heat is made
+        self.one_s = 0.0  # that the last one took
+
+    async def heat(self, service: Service, upload: Upload, *, until: float, **how: Any) -> dict[str, Any]:
+        """What `heat_of` gives. Raises Refused where too many wait already, TimeoutError at `until` (of time.monotonic)."""
+        left = until - time.monotonic()
+        expected = self.one_s * (self.waiting + 1)
+        if self.waiting and (self.waiting >= self._limits.queue or expected > left):
+            raise Refused(
+                "busy",
+                f"{self.waiting} pictures wait to be explained, and with one more that takes some {expected:.0f} s.",
+                f"At most {self._limits.queue} wait, and a request is answered in {self._limits.timeout_s:g} s.",
+                "Try again in a moment.",
+            )
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(max(left, 0.001)):
+                made = functools.partial(self._timed, service, upload, **how)
+                return await asyncio.get_running_loop().run_in_executor(self._pool, made)
+        finally:
+            self.waiting -= 1
+
+    def stop(self) -> None:
+        """Ends the thread; what waits is not answered."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _timed(self, service: Service, upload: Upload, **how: Any) -> dict[str, Any]:
+        began = time.monotonic()
+        told = heat_of(service, upload, **how)
+        self.one_s = time.monotonic() - began
+        return told
 
 
 def heat_of(service: Service, upload: Upload, *, label: str | None, draws: bool) -> dict[str, Any]:
@@ -52,8 +97,10 @@ def can_explain(service: Service) -> bool:
     if service.without_heat() is not None:
         return False
     height, width = service.preprocess.size
+    began = time.monotonic()
     try:
         grad_cam(service.deployable, Image.new("RGB", (width, height)))
     except (LaminaError, RuntimeError):
         return False
+    service.explainer.one_s = time.monotonic() - began
     return True

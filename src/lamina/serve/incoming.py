@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FIELDS = 32  # parts of a form that are no pictures
 _BARE = ("application/octet-stream",)  # beside image/*
+_GRACE_S = 2.0  # no body is cut before: an honest photo has come by then, also over a slow line
 _PARTS = 100_000  # commas and brackets of a JSON; base64 has none
 TYPES = "multipart/form-data, application/json, image/* or application/octet-stream"
 
@@ -52,14 +53,43 @@ class Upload:
         )
 
 
+@dataclass(slots=True, eq=False)
+class Body:
+    """The body of a request while it is read: since when, what ends that early, and how many of its bytes are in the ledger."""
+
+    since: float  # of the event loop's clock, as all times here
+    patience: asyncio.Timeout
+    size: int = 0
+    is_cut: bool = False
+
+    def cost(self, now: float) -> float:
+        """The memory that it took, times how long: what a client that sends slowly on purpose has most of."""
+        return self.size * (now - self.since)
+
+
 class Ledger:
-    """How many bytes of bodies lie in memory, over all requests."""
+    """How many bytes of bodies lie in memory, over all requests.
+
+    Where there is no room for more, the body whose reading has cost most memory for longest is cut, or a handful of clients that
+    send all but the last bytes would keep out everybody else. (A share for each address would not do: behind a proxy all have one.)
+    """
 
     def __init__(self, most: int) -> None:
         self.most, self.held = most, 0
+        self.arriving: set[Body] = set()
 
-    def take(self, count: int) -> None:
-        """Notes bytes that arrived. Raises Refused where all requests together hold too many."""
+    def take(self, count: int, body: Body) -> None:
+        """Notes bytes of a body that arrived. Raises Refused where it was cut, or all together hold too many and none can be cut."""
+        now = asyncio.get_running_loop().time()
+        while not body.is_cut and self.held + count > self.most and self._cut(now):
+            pass
+        if body.is_cut:
+            raise Refused(
+                "busy",
+                f"The request was still being sent after {now - body.since:.1f} s, and others waited for its memory.",
+                f"The requests that are being read may hold {self.most / 1e6:,.0f} MB together.",
+                "Try again in a moment, send smaller pictures, or use a faster connection.",
+            )
         if self.held + count > self.most:
             raise Refused(
                 "busy",
@@ -68,10 +98,24 @@ class Ledger:
                 "Try again in a moment.",
             )
         self.held += count
+        body.size += count
 
     def give(self, count: int) -> None:
         """Notes bytes that are gone."""
         self.held -= count
+
+    def _cut(self, now: float) -> bool:
+        """Ends the reading of the costliest body that is not new; False where there is none."""
+        slow = [
+            body for body in self.arriving if body.size and now - body.since > _GRACE_S and not body.patience.expired()
+        ]
+        if not slow:
+            return False
+        body = max(slow, key=lambda each: each.cost(now))
+        self.give(body.size)
+        body.size, body.is_cut = 0, True
+        body.patience.reschedule(now)
+        return True
 
 
 async def read(request: Request, limits: Limits, ledger: Ledger, *, until: float) -> bytes:
@@ -91,26 +135,28 @@ async def read(request: Request, limits: Limits, ledger: Ledger, *, until: float
     if declared.isdecimal() and int(declared) > limits.body_bytes:
         raise _too_large(int(declared), limits)
     parts: list[bytes] = []
-    size = 0
+    body = Body(asyncio.get_running_loop().time(), asyncio.timeout_at(until))
+    ledger.arriving.add(body)
     try:
-        async with asyncio.timeout_at(until):
+        async with body.patience:
             async for part in request.stream():
-                if size + len(part) > limits.body_bytes:
+                if body.size + len(part) > limits.body_bytes:
                     raise _too_large(None, limits)
-                ledger.take(len(part))
-                size += len(part)
+                ledger.take(len(part), body)
                 parts.append(part)
-    except TimeoutError:
-        ledger.give(size)
+    except BaseException as error:  # late, cut, refused, or the client is gone
+        ledger.give(body.size)
+        if not isinstance(error, TimeoutError):
+            raise
+        ledger.take(0, body)  # which says so, where it was cut
         raise Refused(
             "slow_client",
-            f"{size:,} bytes of the request came in {limits.timeout_s:g} s.",
+            f"{body.size:,} bytes of the request came in {limits.timeout_s:g} s.",
             "All of it was expected in that time.",
             "Send smaller pictures, or use a faster connection.",
         ) from None
-    except BaseException:  # refused, or the client is gone
-        ledger.give(size)
-        raise
+    finally:
+        ledger.arriving.discard(body)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

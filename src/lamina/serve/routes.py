@@ -7,7 +7,6 @@ its error in its place; where none could, the status of the first one's error. S
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,7 +19,6 @@ from lamina.core.errors import LaminaError
 from lamina.serve import describing, incoming
 from lamina.serve.answers import Answer, refusal
 from lamina.serve.batching import Group
-from lamina.serve.explaining import heat_of
 from lamina.serve.incoming import Upload
 from lamina.serve.refusals import Refused
 from lamina.serve.service import Service
@@ -149,9 +147,7 @@ async def _explained(request: Request, service: Service, uploads: list[Upload], 
     label = asked.get("label") or None
     draws = asked.get("draw", "0").lower() not in ("", "0", "false", "no")
     try:
-        async with asyncio.timeout(max(until - began, 0.001)):
-            explain = functools.partial(heat_of, service, upload, label=label, draws=draws)
-            heat = await asyncio.get_running_loop().run_in_executor(service.explaining, explain)
+        heat = await service.explainer.heat(service, upload, until=until, label=label, draws=draws)
     except TimeoutError:
         raise service.late() from None
     return Answer({**heat, "model": service.name, "took_ms": round(1000 * (time.monotonic() - began), 2)})

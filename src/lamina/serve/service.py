@@ -8,7 +8,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from lamina.models import file
 from lamina.models.card import Card
 from lamina.serve import engines, pictures
 from lamina.serve.batching import WAITING_BYTES, Batcher, Picture, Pixels, Size, late
-from lamina.serve.explaining import can_explain
+from lamina.serve.explaining import Explainer, can_explain
 from lamina.serve.incoming import Ledger, Upload
 from lamina.serve.limits import Limits
 from lamina.serve.metrics import Figures
@@ -71,7 +70,7 @@ class Service:
         self.failure: Exception | None = None
         self.stopping = False
         self.explains = False  # whether the network has maps to look at
-        self.explaining = ThreadPoolExecutor(1, "lamina-explain")  # a second one waits: each takes all threads
+        self.explainer = Explainer(limits)
         self.requests = 0  # accepted and not yet answered
         self.say: Callable[[str], None] = _nothing
         self.when_ready: Callable[[Service], None] = _nothing
@@ -96,7 +95,7 @@ class Service:
     def stop(self) -> None:
         """Ends the threads."""
         self.stopping = True
-        self.explaining.shutdown(wait=False, cancel_futures=True)
+        self.explainer.stop()
         self.batcher.stop()
 
     def card(self) -> dict[str, Any]:

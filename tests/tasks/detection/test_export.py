@@ -64,6 +64,20 @@ def test_the_file_was_compared_box_by_box(exported: Any) -> None:
     assert "boxes agree 100.00 %" in str(made)
 
 
+def test_an_export_that_found_no_box_says_that_choosing_them_is_untested(learnt: Any, tmp_path: Path) -> None:
+    detector, images, _ = learnt
+    detector.suppression = Suppression(least_score=0.9999)
+    try:
+        with pytest.warns(
+            UserWarning, match=r"on 8 pictures of the data, in which no box was found: .*untested.*--data"
+        ):
+            made = detector.export(tmp_path / "found.onnx", data=images, engines=["onnxruntime"])
+    finally:
+        detector.suppression = Suppression()
+    assert made.agreement is None
+    assert "no boxes found" in str(made)
+
+
 @pytest.mark.slow
 def test_the_torch_program_finds_the_same_boxes_in_a_process_without_the_library(learnt: Any, tmp_path: Path) -> None:
     detector, images, _ = learnt
