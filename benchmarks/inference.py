@@ -3,12 +3,14 @@
     python benchmarks/inference.py                                   prints a table for RESULTS.md; about 30 minutes
     python benchmarks/inference.py --no-compiled --precisions float32
     python benchmarks/inference.py --networks resnet18 --rounds 3 --no-compiled
+    LAMINA_DATA=... python benchmarks/inference.py --networks mobilenet_v2 --trained
 
 All are given the same uint8 arrays and give probabilities, but for `predict`, which gives results. In each round the contestants
 take turns, every second round in the other order; figures are medians. Before the first round `predict` has answered
 `--first` pictures, in which it chooses its engine by itself (see models.answering) and says so on stderr.
 
-The weights are drawn, and the statistics of BatchNorms taken from the pictures, so that pictures have different classes.
+The weights are drawn, and the statistics of BatchNorms taken from the pictures, so that pictures have different classes; with
+`--trained` they are real ones (of imagenet.WEIGHTS), of which lower precisions keep more.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ import argparse
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import imagenet
 import numpy as np
 import torch
 from run import FLAGS, commit, hardware
@@ -79,13 +83,14 @@ def options() -> argparse.Namespace:
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16", "int8"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--first", type=int, default=2000, help="pictures that predict answers before")
+    parser.add_argument("--trained", action="store_true", help="real weights, of LAMINA_DATA")
     parser.add_argument("--no-compiled", dest="compiled", action="store_false", help="compiling takes minutes")
     return parser.parse_args()
 
 
 def raced(network: str, asked: argparse.Namespace) -> dict[int, dict[str, float]]:
     """Images a second of each contestant that runs, by batch size."""
-    model, images = trained_like(network)
+    model, images = trained(network) if asked.trained else trained_like(network)
     maker = Maker(model.deployable(), Samples((images,), "pictures"), batches=BATCHES)
     contestants: dict[str, Callable[[Any], Any]] = {"torch as it is, float32": plain(maker.deployable.module())}
     wanted = maker.reference
@@ -141,6 +146,14 @@ def taking_turns(contestants: Mapping[str, Callable[[Any], Any]], images: Any, r
             contestants[name](images)
             times[name].append(time.perf_counter() - begun)
     return {name: len(images) / statistics.median(taken) for name, taken in times.items()}
+
+
+def trained(network: str) -> tuple[Classifier, Any]:
+    """A classifier with real weights, and 256 pictures: the staged ones, some of them mirrored."""
+    model = imagenet.known(network)
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = imagenet.staged(Path(folder)).in_memory(model.preprocess).images
+    return model, torch.cat([pictures, pictures.flip(3)])[:256].numpy()
 
 
 def trained_like(network: str) -> tuple[Classifier, Any]:
