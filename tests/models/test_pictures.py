@@ -157,3 +157,10 @@ def test_files_and_arrays_in_one_list_are_answered_as_each_alone(tmp_path, class
     (tmp_path / "b.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"1 of 2 pictures cannot be read"):
         classifier.predict([tmp_path / "b.png", array])
+
+
+def test_arrays_that_run_backwards_are_taken():
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+    preprocess = lamina.Preprocess(size=(8, 8))
+    assert torch.equal(pictures.read(images[::-1], preprocess)[0], torch.from_numpy(images[::-1].copy()))
+    assert torch.equal(pictures.read(images, preprocess)[0], torch.from_numpy(images))

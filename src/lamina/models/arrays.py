@@ -302,8 +302,7 @@ def probe(net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     leaves = [(name, module) for name, module in net.named_modules() if not list(module.children())]
     hooks = [module.register_forward_pre_hook(note(name)) for name, module in leaves]
     try:
-        with evaluating(net), torch.enable_grad():  # gradients tell what outputs were made by, see cutting.made_by
-            outputs = net(*inputs)
+        outputs = _answered(net, inputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if isinstance(error, LaminaError):
             raise
@@ -319,3 +318,14 @@ def probe(net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         for hook in hooks:
             hook.remove()
     return outputs_of(outputs)[0]
+
+
+def _answered(net: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    """The outputs in eval mode, with gradients where the network can be run so: they tell what outputs were made by."""
+    with evaluating(net):
+        try:
+            with torch.enable_grad():
+                return net(*(value.detach().requires_grad_(value.is_floating_point()) for value in inputs))
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            with torch.no_grad():  # a network that hands its outputs to numpy, say
+                return net(*inputs)

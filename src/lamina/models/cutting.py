@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 # What autograd calls the operations that only put values elsewhere, and those that averages and maxima are made of.
-_PASSING = re.findall(
-    r"\w+",
-    "Add Alias Amax Amin Cat Clone Constant Div Expand Index Maximum Mean Min Max Minimum Mul Permute Repeat Reshape Rsub Select Slice "
-    "Split SplitWithSizes Squeeze Stack Sub Sum T ToCopy Transpose Unbind Unsafe UnsafeView Unsqueeze View ConstantPadNd",
+_PASSING = frozenset(
+    re.findall(
+        r"\w+",
+        "Add Alias Amax Amin Cat Clamp ClampMax ClampMin Clone Constant ConstantPadNd Div Expand Index Maximum Mean Min Max Minimum Mul "
+        "Permute Repeat Reshape Rsub Select Slice Split SplitWithSizes Squeeze Stack Sub Sum T ToCopy Transpose Unbind Unsafe "
+        "UnsafeView Unsqueeze View",
+    )
 )
 
 

@@ -342,8 +342,8 @@ class Model(Finder, Deploying, Holder):
         outputs = array.probe(self.net, tuple(value if step.prepare is None else step.prepare(value) for value in few))
         array.check_outputs(outputs, len(step.targets))
         for target, output, goal in zip(step.targets, outputs, data.targets, strict=True):
-            if target.takes_logits and target.cut is None and feed.are_probabilities(target.loss, output):
-                target.read_as_probabilities()
+            if target.takes_logits and target.cut is None:
+                target.see(probabilities=feed.are_probabilities(target.loss, output))
             target.loss.check((data.samples, *output.shape[1:]), goal)
             target.output_shape = (None, *output.shape[1:])
         return step

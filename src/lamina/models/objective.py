@@ -117,10 +117,11 @@ def tell(told: Mapping[str, Any]) -> dict[str, Any] | None:
     keys = ("optimizer", "loss", "metrics", "loss_weights")
     try:
         return {key: _encoded(_metric_objects(told.get(key)) if key == "metrics" else told.get(key)) for key in keys}
-    except TypeError as error:
-        if told:
+    except _Untellable as error:
+        own = error.args[0]
+        if not getattr(own, "__module__", "").startswith("lamina."):  # the tuner's losses are told by its config
             warn(
-                f"What the model was compiled with is left out of the file, which cannot tell an object of type {error}. "
+                f"What the model was compiled with is left out of the file, which cannot tell a {type(own).__name__}. "
                 "Compile the loaded model again.",
             )
         return None
@@ -144,7 +145,11 @@ def _encoded(spec: Any) -> Any:
         fields = {field.metadata.get("argument", field.name): field for field in dataclasses.fields(spec)}
         told = {argument: field.name for argument, field in fields.items() if field.init or argument != field.name}
         return {"kind": type(spec).__name__, "arguments": {key: _encoded(getattr(spec, told[key])) for key in told}}
-    raise TypeError(type(spec).__name__)
+    raise _Untellable(spec)
+
+
+class _Untellable(Exception):  # noqa: N818
+    """Something of somebody's own, which only its author's code can make."""
 
 
 def _metric_objects(spec: Any) -> Any:

@@ -22,7 +22,7 @@ from lamina.data.preprocess import Preprocess
 from lamina.export.deployable import Deployable
 from lamina.models import balancing, card, feed, fine_tuning, pictures
 from lamina.models.answering import Engines
-from lamina.models.arrays import Arrays
+from lamina.models.arrays import Arrays, probe
 from lamina.models.borrowed import Borrowed
 from lamina.models.model import Model
 from lamina.models.summary import Summary
@@ -231,6 +231,13 @@ class Pictured(Model):
             contract.drop_final_relu(net)
         self._check_size(net)
         return net
+
+    def _probe(self) -> Tensor:
+        """What the network answers to two blank pictures, with gradients."""
+        preprocess = self._prepared()
+        self.runtime.place(self.net)
+        blank = self.runtime.put(torch.zeros(2, preprocess.channels, *preprocess.size, dtype=torch.uint8))
+        return probe(self.net, (self._prepare()(blank),))[0]
 
     def _let_negative(self) -> None:
         """A network that is at hand may give negative outputs, whatever its paper has behind the class layer."""

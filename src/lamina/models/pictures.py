@@ -99,7 +99,7 @@ def read(value: Any, preprocess: Preprocess, on_error: OnError = "raise") -> tup
     """
     check_on_error(on_error)
     ready = (preprocess.channels, *preprocess.size)
-    if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.shape[1:] == ready and value.flags.writeable:
+    if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.shape[1:] == ready and value.flags.carray:
         return torch.from_numpy(value), []  # at once: a picture takes some engines but milliseconds
     refuse_address(value)
     if not is_location(value) and is_single(value, preprocess.channels):
@@ -222,7 +222,7 @@ def as_images(value: Any) -> Tensor:
         raise DataError("The list of pictures is empty.", "At least one was expected.", "Check the path or the filter.")
     try:
         # A picture of PIL's, as an array, may not be written to, of which torch would warn.
-        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.require(value, requirements="W"))
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(_forwards(np.require(value, requirements="W")))
     except (TypeError, ValueError) as error:
         raise DataError(
             f"The pictures came as {type(value).__name__}, which is no array ({error}).",
@@ -246,6 +246,11 @@ def as_images(value: Any) -> Tensor:
             "Add the missing axis, or reorder the axes.",
         )
     return tensor
+
+
+def _forwards(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array, or a copy where an axis runs backwards in memory, which torch does not take."""
+    return np.ascontiguousarray(value) if min(value.strides, default=0) < 0 else value
 
 
 def _part(value: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -73,6 +74,20 @@ def in_channels(net: nn.Module) -> int | None:
     return first.in_channels if first is not None and first.in_channels in (1, _COLOURS) else None
 
 
+def suited_channels(net: nn.Module, offered: int, size: tuple[int, int]) -> int:
+    """Channels of the pictures for a network: those that they have, if it answers to such pictures, else its first convolution's."""
+    wanted = in_channels(net)
+    if wanted is None or wanted == offered:
+        return offered
+    parameter = next(net.parameters())
+    with torch.no_grad(), _evaluating(net):
+        try:
+            net(parameter.new_zeros(2, offered, *size))
+        except Exception:  # whatever somebody's own module raises
+            return wanted
+    return offered
+
+
 def feature_dims(net: nn.Module) -> Mapping[int, int]:
     """How many channels the map of each stride has: {stride: channels}, the finest first.
 
@@ -86,14 +101,21 @@ def feature_dims(net: nn.Module) -> Mapping[int, int]:
     first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
         raise _no_maps(net)
+    with torch.no_grad(), _evaluating(net):
+        maps = features(net, first.weight.new_zeros(1, first.in_channels, _ASKED_PX, _ASKED_PX))
+    return {stride: value.shape[1] for stride, value in maps.items()}
+
+
+@contextlib.contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    """Eval mode, and afterwards each module's own mode again."""
     modes = [(module, module.training) for module in net.modules()]
     try:
-        with torch.no_grad():
-            maps = features(net.eval(), first.weight.new_zeros(1, first.in_channels, _ASKED_PX, _ASKED_PX))
+        net.eval()
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
-    return {stride: value.shape[1] for stride, value in maps.items()}
 
 
 def features(net: nn.Module, images: Tensor) -> dict[int, Tensor]:

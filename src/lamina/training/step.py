@@ -97,12 +97,17 @@ class Target:
         self._wants_probs = activation is not None and any(metric.takes == "outputs" for metric in metrics)
         self._activate: Callable[[Tensor], Tensor] = _ACTIVATIONS[activation]
         self._takes_logits = takes_logits
+        self.gives_probabilities: bool | None = (
+            None  # once the network has been seen to answer; of one that was not cut
+        )
         self.output_shape: tuple[int | None, ...] | None = None  # once the network has been seen to answer
         self._finish = None if takes_logits or cut is None else _ACTIVATIONS[cut]
 
-    def read_as_probabilities(self) -> None:
-        """For a network that was seen to answer with probabilities although no closing softmax was found to cut."""
-        self.compute, self._activate, self._takes_logits = self.loss, _identity, False
+    def see(self, *, probabilities: bool) -> None:
+        """What a network was seen to answer with: perhaps probabilities, although no closing softmax or sigmoid was found to cut."""
+        self.gives_probabilities = probabilities
+        if probabilities:
+            self.compute, self._activate, self._takes_logits = self.loss, _identity, False
 
     @property
     def takes_logits(self) -> bool:

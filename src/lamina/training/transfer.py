@@ -6,9 +6,12 @@ written down as it runs. Nothing is wrapped: parameters and the keys of `state_d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -63,7 +66,7 @@ def freeze_statistics(net: nn.Module) -> None:
 def is_folded(net: nn.Module) -> bool:
     """Whether training would spoil BatchNorms that were folded into convolutions: right with the statistics that they hold alone.
 
-    Those are 0 and 1, of no pictures, and the weights make up for the epsilon; fresh BatchNorms have weights of exactly 1.
+    Those are 0 and 1, of no pictures, and the weights are what undoes the epsilon, where those of fresh BatchNorms are 1 or drawn.
     """
     norms = [
         m
@@ -74,9 +77,14 @@ def is_folded(net: nn.Module) -> bool:
         norm.training or not net.training for norm in norms
     )  # the loop leaves modes as they are in a net that trains
     return follow and all(
-        not bool(norm.running_mean.any()) and bool((norm.running_var == 1).all()) and bool((norm.weight != 1).all())  # type: ignore[union-attr]
+        not bool(norm.running_mean.any()) and bool((norm.running_var == 1).all()) and _undoes_epsilon(norm)  # type: ignore[union-attr]
         for norm in norms
     )
+
+
+def _undoes_epsilon(norm: Any) -> bool:
+    """Whether the weights are sqrt(1 + epsilon), with which a variance of 1 is divided by nothing."""
+    return bool(torch.allclose(norm.weight, torch.full_like(norm.weight, math.sqrt(1 + norm.eps)), rtol=1e-6, atol=0.0))
 
 
 def depth_rates(

@@ -266,3 +266,25 @@ def test_grey_pictures_become_as_many_channels_as_a_module_takes(tmp_path):
     regressor = lamina.Regressor(torchvision.models.resnet18(num_classes=1))
     regressor.fit(files, np.arange(6), epochs=1, verbose=0, validation_split=0.0)
     assert regressor.preprocess.channels == 3
+
+
+class Repeats(nn.Module):
+    """Makes three channels of one by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.linear(self.conv(x.repeat(1, 3 // x.shape[1], 1, 1)).mean((2, 3)))
+
+
+def test_a_module_that_takes_grey_pictures_is_given_grey_ones():
+    x, y = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8), np.arange(20) % 2
+    classifier = lamina.Classifier(Repeats())
+    classifier.compile("adam")
+    classifier.fit(x, y, verbose=0)
+    assert classifier.preprocess.channels == 1
+    regressor = lamina.Regressor(Repeats(), names=["a", "b"])
+    regressor.fit(x, np.stack([y, 1 - y], 1).astype("float32"), verbose=0)
+    assert regressor.preprocess.channels == 1

@@ -72,6 +72,28 @@ def test_answers_with_the_labels_above_the_threshold(trained):
     assert json.loads(json.dumps(everything.to_dict()))["labels"].keys() == set(NAMES)
 
 
+class Ends(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(256, 4)
+
+    def forward(self, x):
+        return torch.sigmoid(self.linear(x.flatten(1)))
+
+
+def test_a_module_that_ends_in_a_sigmoid_of_its_own_gets_no_second_one(tmp_path):
+    images, labels = quarters(200)
+    torch.manual_seed(0)
+    classifier = lamina.Classifier(Ends(), classes=NAMES, preprocess=GREY, multi_label=True)
+    with torch.no_grad():
+        inside = classifier.net(GREY.normalize()(torch.from_numpy(images[:4, None]))).numpy()
+    np.testing.assert_allclose(classifier.predict_probs(images[:4]), inside, atol=1e-6)
+    classifier.compile("adam", "binary_crossentropy", ["accuracy"])
+    classifier.fit(images, labels, epochs=15, verbose=0, validation_split=0.0)
+    assert classifier.evaluate(images, labels)["accuracy"] > 0.9
+    assert ((classifier.predict_probs(images) > 0.5) == labels).mean() > 0.9
+
+
 def test_goes_through_a_file_with_the_same_answers(trained, tmp_path):
     x, _ = quarters(5, seed=2)
     path = trained.save(tmp_path / "quarters.safetensors")

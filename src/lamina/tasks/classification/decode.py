@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,10 +37,15 @@ def decode(
     return results
 
 
-def ending(target: Target, raw: Tensor, *, multi_label: bool) -> nn.Module:
-    """From a network's outputs, of which `raw` are some, to probabilities; nothing where they are that already."""
+def ending(target: Target, raw: Tensor, *, multi_label: bool, probe: Callable[[], Tensor]) -> nn.Module:
+    """From a network's outputs, of which `raw` are some, to probabilities; nothing where they are that already.
+
+    `probe` gives outputs with gradients, which tell probabilities of labels from logits.
+    """
     if multi_label:
-        return nn.Identity() if target.cut == "sigmoid" else nn.Sigmoid()
+        if target.cut is None and target.gives_probabilities is None:
+            target.see(probabilities=feed.are_probabilities(target.loss, probe()))
+        return nn.Identity() if target.cut == "sigmoid" or target.gives_probabilities else nn.Sigmoid()
     ends_in_probs = target.cut == "softmax" or feed.are_probabilities(target.loss, raw)
     return nn.Identity() if ends_in_probs else nn.Softmax(dim=-1)
 

@@ -268,10 +268,12 @@ def fitting_preprocess(
     raw = net is not None and begins_with_scaling(net)
     folder = isinstance(dataset, FolderDataset)
     count, own = _look(dataset) if folder else (dataset.images.shape[1], tuple(dataset.images.shape[2:]))
-    known, takes = (None, None) if net is None else (borrowed.brought(net), contract.in_channels(net))
+    known = None if net is None else borrowed.brought(net)
     own = (known.size if known and folder else own) or (side, side)
-    channels = shape[0] or (known.channels if known else takes) or count
     size = (shape[1] or own[0], shape[2] or own[1])
+    channels = shape[0] or (
+        known.channels if known else count if net is None else contract.suited_channels(net, count, size)
+    )
     fitting = Preprocess(channels=channels, size=size, mean=(0.0,), std=(1 / 255,))
     if raw:
         return fitting

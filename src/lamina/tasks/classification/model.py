@@ -323,7 +323,7 @@ class Classifier(Calibrating, Pictured):
         return np.asarray(self._ending(raw)(raw).numpy())
 
     def _ending(self, raw: Tensor) -> nn.Module:
-        last = ending(self._make_step().targets[0], raw, multi_label=self.multi_label)
+        last = ending(self._make_step().targets[0], raw, multi_label=self.multi_label, probe=self._probe)
         return last if self.temperature == 1 else Tempered(last, self.temperature, multi_label=self.multi_label)
 
     def measured(self, data: Any) -> tuple[str, Any]:

@@ -133,7 +133,7 @@ def fitting_preprocess(x: Any, y: Any, net: nn.Module | None = None) -> Preproce
 
     A module says its channels by its first convolution, and one of timm's the rest too, but for the size of arrays.
     """
-    known, takes = (None, None) if net is None else (borrowed.brought(net), contract.in_channels(net))
+    known = None if net is None else borrowed.brought(net)
     if isinstance(y, Mapping):
         x = _by_name(x, y)[0]
     named = pictures.files(x)
@@ -147,7 +147,9 @@ def fitting_preprocess(x: Any, y: Any, net: nn.Module | None = None) -> Preproce
         size = sizes.pop() if len(sizes) == 1 and max(max(sizes)) <= 2 * SIDE else (SIDE, SIDE)
     if known is not None:
         return known if named is not None else replace(known, size=size)
-    return Preprocess(channels=takes or channels, size=size, mean=(0.5,), std=(0.25,))
+    if net is not None:
+        channels = contract.suited_channels(net, channels, size)
+    return Preprocess(channels=channels, size=size, mean=(0.5,), std=(0.25,))
 
 
 def _look(picture: Any) -> tuple[tuple[int, int], bool]:
