@@ -77,12 +77,18 @@ def few_photos() -> FineTuning:
     on features that are computed once, gets 94.4 % right (AdamW 0.001; 93.9 % after ten epochs, 93.3 % at a rate of 0.01),
     and logistic regression on the same features 93.7 %: three times five folds, without augmentation. BatchNorm's statistics
     stay: with the last three blocks alone trained behind that layer, four folds gave 93.9 % with them, and 92.2 % where they
-    followed the pictures (93.0 % before). All of it, three epochs of the second phase: 95.1 % over four folds, the probe 94.3 %;
-    at a rate of 0.3 the first fold was worse (90.2 % for 91.8 %), and no more was tried.
+    followed the pictures (93.0 % before). All of it, in the second phase, and the probe, three times four folds:
+
+        epochs 8                          95.1 % +- 0.4, cross-entropy 0.132
+        epochs 3, label smoothing 0.1     94.4 % +- 0.5, 0.171 (what it was before)
+        linear probe                      93.7 %, 0.162
+
+    and four folds alone: 8 epochs with label smoothing 93.9 %, 15 epochs 93.4 %, 3 epochs 93.9 %, 8 epochs at a rate of 0.3
+    92.6 %. Beginning at the probe's weights gave 93.4 to 93.7 %.
     """
     return FineTuning(
         network="mobilenet_v2",
-        epochs=3,
+        epochs=8,
         freeze_epochs=30,
         rate=0.1,
         decay=0.5,
@@ -90,6 +96,6 @@ def few_photos() -> FineTuning:
         batch_size=16,
         optimizer=AdamW(learning_rate=1e-3, weight_decay=0.01),
         schedule="one_cycle",
-        loss=SparseCategoricalCrossentropy(label_smoothing=0.1),
+        loss=SparseCategoricalCrossentropy(),
         augment=(RandomFlip(), RandomResizedCrop(224, scale=(0.5, 1.0))),
     )
