@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from lamina.core.errors import LaminaError
 from lamina.serve import Limits, explaining, incoming
+from lamina.serve.refusals import Refused
 
 
 def refused(answer, code, status):
@@ -210,6 +212,31 @@ def test_clients_that_hold_memory_with_bodies_they_never_end_do_not_keep_out_oth
         assert "others waited" in json.loads(body["body"])["error"]["message"]
     assert service.ledger.held == 0
     assert not service.ledger.arriving
+
+
+def test_no_body_is_cut_where_that_would_not_make_room():
+    async def ask(count):
+        now, ledger = asyncio.get_running_loop().time(), incoming.Ledger(100)
+        ledger.held = 95  # of bodies that are complete
+        slow = [incoming.Body(now - 5, asyncio.timeout_at(now + 60)) for _ in range(3)]
+        new = incoming.Body(now, asyncio.timeout_at(now + 60))
+        async with contextlib.AsyncExitStack() as ends:
+            for body in slow:
+                ends.push_async_exit(body.patience)
+                await body.patience.__aenter__()
+                ledger.take(1, body)
+            ledger.arriving = {*slow, new}
+            try:
+                ledger.take(count, new)
+            except Refused:
+                assert new.size == 0
+            cut = sum(body.is_cut for body in slow)
+            for body in slow:
+                body.patience.reschedule(None)
+        return cut, new.size, ledger.held
+
+    assert asyncio.run(ask(50)) == (0, 0, 98)
+    assert asyncio.run(ask(4)) == (2, 4, 100)
 
 
 @pytest.mark.parametrize(("queue", "timeout_s"), [(3, 30.0), (256, 5.0)])
