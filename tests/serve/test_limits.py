@@ -268,6 +268,31 @@ def test_no_more_explanations_wait_than_can_be_answered(started, picture, monkey
     assert client.send(picture(1), path="/explain").status_code == 200
 
 
+def test_a_heat_that_is_late_counts_until_it_is_made(started, picture, monkeypatch):
+    client = started(timeout_s=0.4).ready()
+    explainer = client.app.state.service.explainer
+    go, taken = threading.Event(), []
+
+    def slow(service, upload, **how):
+        taken.append(upload)
+        assert go.wait(20)
+        return {"map": []}
+
+    monkeypatch.setattr(explaining, "heat_of", slow)
+    explainer.one_s = 0.01
+    assert client.send(picture(1), path="/explain").status_code == 504
+    message = refused(client.send(picture(1), path="/explain"), "busy", 503)
+    assert message.startswith("1 pictures wait to be explained"), "not let in, to be late too"
+    assert (explainer.waiting, len(taken)) == (1, 1)
+    go.set()
+    until = time.monotonic() + 5
+    while explainer.waiting:
+        assert time.monotonic() < until
+    assert explainer.one_s >= 0.4
+    explainer.one_s = 0.01
+    assert client.send(picture(1), path="/explain").status_code == 200
+
+
 @pytest.mark.parametrize(
     "told",
     [{"max_pictures": 0}, {"max_pictures": 1.5}, {"max_mb": 0}, {"max_mb": float("nan")}, {"timeout_s": -1}, {"queue": True},
