@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from lamina.core.errors import LaminaError
 from lamina.serve import Limits, explaining, incoming
+from lamina.serve.refusals import Refused
 
 
 def refused(answer, code, status):
@@ -212,6 +214,31 @@ def test_clients_that_hold_memory_with_bodies_they_never_end_do_not_keep_out_oth
     assert not service.ledger.arriving
 
 
+def test_no_body_is_cut_where_that_would_not_make_room():
+    async def ask(count):
+        now, ledger = asyncio.get_running_loop().time(), incoming.Ledger(100)
+        ledger.held = 95  # of bodies that are complete
+        slow = [incoming.Body(now - 5, asyncio.timeout_at(now + 60)) for _ in range(3)]
+        new = incoming.Body(now, asyncio.timeout_at(now + 60))
+        async with contextlib.AsyncExitStack() as ends:
+            for body in slow:
+                ends.push_async_exit(body.patience)
+                await body.patience.__aenter__()
+                ledger.take(1, body)
+            ledger.arriving = {*slow, new}
+            try:
+                ledger.take(count, new)
+            except Refused:
+                assert new.size == 0
+            cut = sum(body.is_cut for body in slow)
+            for body in slow:
+                body.patience.reschedule(None)
+        return cut, new.size, ledger.held
+
+    assert asyncio.run(ask(50)) == (0, 0, 98)
+    assert asyncio.run(ask(4)) == (2, 4, 100)
+
+
 @pytest.mark.parametrize(("queue", "timeout_s"), [(3, 30.0), (256, 5.0)])
 def test_no_more_explanations_wait_than_can_be_answered(started, picture, monkeypatch, queue, timeout_s):
     client = started(queue=queue, timeout_s=timeout_s).ready()
@@ -238,6 +265,31 @@ def test_no_more_explanations_wait_than_can_be_answered(started, picture, monkey
         assert [one.result().status_code for one in waiting] == [200] * 3
     assert len(taken) == 3, "what was refused never reached the network"
     assert explainer.waiting == 0
+    assert client.send(picture(1), path="/explain").status_code == 200
+
+
+def test_a_heat_that_is_late_counts_until_it_is_made(started, picture, monkeypatch):
+    client = started(timeout_s=0.4).ready()
+    explainer = client.app.state.service.explainer
+    go, taken = threading.Event(), []
+
+    def slow(service, upload, **how):
+        taken.append(upload)
+        assert go.wait(20)
+        return {"map": []}
+
+    monkeypatch.setattr(explaining, "heat_of", slow)
+    explainer.one_s = 0.01
+    assert client.send(picture(1), path="/explain").status_code == 504
+    message = refused(client.send(picture(1), path="/explain"), "busy", 503)
+    assert message.startswith("1 pictures wait to be explained"), "not let in, to be late too"
+    assert (explainer.waiting, len(taken)) == (1, 1)
+    go.set()
+    until = time.monotonic() + 5
+    while explainer.waiting:
+        assert time.monotonic() < until
+    assert explainer.one_s >= 0.4
+    explainer.one_s = 0.01
     assert client.send(picture(1), path="/explain").status_code == 200
 
 

@@ -11,7 +11,8 @@ from lamina.core import random
 from lamina.core.errors import LaminaError
 from lamina.data.loader import ArrayBatches
 from lamina.structures.batch import Batch, Logs
-from lamina.training import Loop, Runtime, SupervisedStep, Target, Update
+from lamina.training import Callback, Loop, RunFolder, Runtime, SupervisedStep, Target, Update
+from lamina.training import state as state_file
 from lamina.training.finite import FailOnNaN, first_nonfinite, rows_in_hand
 
 FLOAT32, FLOAT16 = Runtime("cpu", precision="float32"), Runtime("cpu", precision="float16")
@@ -219,3 +220,74 @@ def test_the_rerun_draws_as_the_step_did():
         bad = not bool(torch.rand(()) > 0.5)
         found.append((first_nonfinite(step, batch(), draws=draws) is not None) == bad)
     assert all(found)
+
+
+# A run on disk --------------------------------------------------------------------------------------------------------
+
+
+class Burst(Callback):
+    """Loses a weight after a step, as an update with an infinite gradient does. What was taken before is written by then."""
+
+    def __init__(self, run, step):
+        self.run, self.step = run, step
+
+    def on_train_batch_end(self, batch, logs):
+        self.run._writer.wait()
+        if self.loop.steps_done == self.step:
+            with torch.no_grad():
+                next(self.loop.step.networks["net"].parameters())[0, 0] = torch.inf
+
+
+def run_of(path, world=None, *, resume=False, burst=None, epochs=2, every_steps=3):
+    """A loop of 10 batches an epoch in a run's folder, of which a checkpoint is taken every few steps."""
+    step = step_of(nn.Linear(3, 2))
+    shard = (0, 1) if world is None else world.shard
+    data = ArrayBatches(
+        torch.rand(40, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(40, 2), batch_size=4, shard=shard
+    )
+    writes = world is None or world.is_main
+    take = lambda: lambda place: torch.save(step.net.state_dict(), place)  # noqa: E731
+    run = RunFolder(
+        path, config={}, take_model=take, resume=resume, every_steps=every_steps, every_minutes=None, writes=writes
+    )
+    loop = Loop(step, callbacks=[Burst(run, burst), FailOnNaN(), run])
+    begin = run.restore(loop) if resume else 0
+    assert all(bool(p.isfinite().all()) for p in step.net.parameters())
+    loop.fit(data, epochs=epochs, initial_epoch=begin)
+    return loop
+
+
+def finite_at(path):
+    """After which step a checkpoint was taken; fails where its weights are lost."""
+    state = state_file.read(path)["loop"]
+    assert all(bool(value.isfinite().all()) for value in state["networks"]["net"].values())
+    return state["position"]["steps_done"]
+
+
+@pytest.mark.parametrize(("burst", "kept"), [(8, (6, 3)), (14, (13, 10)), (10, (9, 6))])
+def test_no_checkpoint_is_taken_of_lost_weights_and_the_run_goes_on_from_the_one_before(tmp_path, burst, kept):
+    run = tmp_path / "run"
+    with pytest.raises(LaminaError, match=r"parameter net\.weight holds (NaN|infinity)") as failure:
+        run_of(run, burst=burst)
+    assert f"in epoch {1 if burst <= 10 else 2}" in str(failure.value)
+    assert f"{run / 'last.ckpt'} is kept as it was" in str(failure.value)
+    assert (finite_at(run / "last.ckpt"), finite_at(run / "previous.ckpt")) == kept
+    assert run_of(run, resume=True).steps_done == 20
+
+
+def test_where_weights_are_lost_before_the_first_checkpoint_the_error_says_so(tmp_path):
+    with pytest.raises(LaminaError, match=r"in epoch 1, first in its batch 3.*no checkpoint was taken before"):
+        run_of(tmp_path / "run", burst=2)
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def burst_in_one(world, path):
+    with pytest.raises(LaminaError) as failure:
+        run_of(path, world, burst=10 if world.rank == 1 else None, every_steps=None)
+    return str(failure.value)
+
+
+def test_all_processes_end_where_one_has_lost_its_weights(together, tmp_path):
+    for text in together(burst_in_one, str(tmp_path / "run")):
+        assert "parameter net.weight holds" in text
+    assert not (tmp_path / "run" / "last.ckpt").exists()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import functools
 import io
+import math
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from lamina.data.pictures import read_bytes
@@ -28,13 +30,15 @@ class Explainer:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._pool = ThreadPoolExecutor(1, "lamina-explain")
-        self.waiting = 0  # requests, with the one whose heat is made
+        self.waiting = 0  # heats that are asked for, with the one that is made
         self.one_s = 0.0  # that the last one took
+        self._since = math.inf  # when the one that is made was begun
 
     async def heat(self, service: Service, upload: Upload, *, until: float, **how: Any) -> dict[str, Any]:
         """What `heat_of` gives. Raises Refused where too many wait already, TimeoutError at `until` (of time.monotonic)."""
-        left = until - time.monotonic()
-        expected = self.one_s * (self.waiting + 1)
+        now = time.monotonic()
+        left = until - now
+        expected = max(self.one_s, now - self._since) * (self.waiting + 1)
         if self.waiting and (self.waiting >= self._limits.queue or expected > left):
             raise Refused(
                 "busy",
@@ -42,23 +46,33 @@ class Explainer:
                 f"At most {self._limits.queue} wait, and a request is answered in {self._limits.timeout_s:g} s.",
                 "Try again in a moment.",
             )
+        loop = asyncio.get_running_loop()
+        made = self._pool.submit(self._timed, service, upload, **how)
         self.waiting += 1
-        try:
-            async with asyncio.timeout(max(left, 0.001)):
-                made = functools.partial(self._timed, service, upload, **how)
-                return await asyncio.get_running_loop().run_in_executor(self._pool, made)
-        finally:
-            self.waiting -= 1
+        # Not when the request ends: where that is late or given up, the thread goes on with its heat.
+        made.add_done_callback(functools.partial(self._done, loop))
+        async with asyncio.timeout(max(left, 0.001)):
+            return await asyncio.wrap_future(made)
 
     def stop(self) -> None:
         """Ends the thread; what waits is not answered."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _timed(self, service: Service, upload: Upload, **how: Any) -> dict[str, Any]:
-        began = time.monotonic()
-        told = heat_of(service, upload, **how)
-        self.one_s = time.monotonic() - began
-        return told
+        self._since = began = time.monotonic()
+        try:
+            told = heat_of(service, upload, **how)
+            self.one_s = time.monotonic() - began
+            return told
+        finally:
+            self._since = math.inf
+
+    def _done(self, loop: asyncio.AbstractEventLoop, _: Future[dict[str, Any]]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            loop.call_soon_threadsafe(self._leave)
+
+    def _leave(self) -> None:
+        self.waiting -= 1
 
 
 def heat_of(service: Service, upload: Upload, *, label: str | None, draws: bool) -> dict[str, Any]:

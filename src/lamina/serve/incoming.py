@@ -81,8 +81,13 @@ class Ledger:
     def take(self, count: int, body: Body) -> None:
         """Notes bytes of a body that arrived. Raises Refused where it was cut, or all together hold too many and none can be cut."""
         now = asyncio.get_running_loop().time()
-        while not body.is_cut and self.held + count > self.most and self._cut(now):
-            pass
+        if self.held + count > self.most:
+            slow = self._slow(now)
+            room = self.most - self.held + sum(each.size for each in slow if each is not body)
+            while (
+                count <= room and not body.is_cut and self.held + count > self.most
+            ):  # with less room all were cut in vain
+                self._cut(slow, now)
         if body.is_cut:
             raise Refused(
                 "busy",
@@ -104,18 +109,18 @@ class Ledger:
         """Notes bytes that are gone."""
         self.held -= count
 
-    def _cut(self, now: float) -> bool:
-        """Ends the reading of the costliest body that is not new; False where there is none."""
-        slow = [
+    def _slow(self, now: float) -> list[Body]:
+        """The bodies that may be cut: those that are not new."""
+        return [
             body for body in self.arriving if body.size and now - body.since > _GRACE_S and not body.patience.expired()
         ]
-        if not slow:
-            return False
+
+    def _cut(self, slow: list[Body], now: float) -> None:
+        """Ends the reading of the costliest body."""
         body = max(slow, key=lambda each: each.cost(now))
         self.give(body.size)
         body.size, body.is_cut = 0, True
         body.patience.reschedule(now)
-        return True
 
 
 async def read(request: Request, limits: Limits, ledger: Ledger, *, until: float) -> bytes:

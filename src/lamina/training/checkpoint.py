@@ -236,6 +236,11 @@ class RunFolder(Callback):
         """Waits until all is on the disk."""
         self._writer.wait()
 
+    def kept(self) -> str:
+        """Which checkpoint there is to go back to, for a message."""
+        path = self.folder / (CHECKPOINT if self._last_is_whole else PREVIOUS)
+        return f"{path} is kept as it was" if path.exists() or self._writer.busy else "no checkpoint was taken before"
+
     def _is_due(self) -> bool:
         steps, moment = self._since
         if self.every_steps is not None and self.loop.steps_done - steps >= self.every_steps:

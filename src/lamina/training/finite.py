@@ -16,6 +16,7 @@ from lamina.core import random
 from lamina.core.errors import LaminaError, listed
 from lamina.core.warnings import warn
 from lamina.training.callback import Callback
+from lamina.training.checkpoint import RunFolder
 from lamina.training.step import Step
 from lamina.training.untouched import untouched
 from lamina.training.world import World
@@ -47,14 +48,20 @@ def rows_in_hand(loop: Loop) -> list[int] | None:
     """Which samples of the data the batch holds that a loop has last trained on; None where its batches cannot tell."""
     if not hasattr(loop.batches, "rows"):
         return None
-    epoch, behind = (loop.epochs_done, loop.batch) if loop.batch else (loop.epochs_done - 1, loop.ended_after)
+    epoch, behind = _place(loop)
     return list(loop.batches.rows(epoch, behind - 1))
+
+
+def _place(loop: Loop) -> tuple[int, int]:
+    """The epoch of the batch in hand, and how many of its batches are done."""
+    return (loop.epochs_done, loop.batch) if loop.batch else (loop.epochs_done - 1, loop.ended_after)
 
 
 class FailOnNaN(Callback):
     """Ends training by an error after an epoch that has made the weights NaN or infinite, and names layer, samples and rate.
 
-    A loss alone that was not finite, as of an update that float16 left out, is a warning, once. Healthy training costs it nothing.
+    So it does where a checkpoint would hold such weights: what is on the disk is what a run can go on from. A loss alone that was
+    not finite, as of an update that float16 left out, is a warning, once. Healthy training costs it a look at each checkpoint.
     """
 
     def __init__(self) -> None:
@@ -62,32 +69,58 @@ class FailOnNaN(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Looks at the mean of the epoch, which one NaN makes NaN."""
-        loss, loop = logs.get("loss", 0.0), self.loop
+        loss = logs.get("loss", 0.0)
         if math.isfinite(loss):
             return
-        lost = not all(_finite(p) for net in loop.step.networks.values() for p in net.parameters())
-        if self._warned and not lost:
+        lost = self._lost()
+        if not lost and self._warned:
             return
-        told = f"The loss became {loss} in epoch {epoch + 1}"
+        told, found = self._found(loss)
+        if lost:
+            raise self._error(told, found)
+        self._warned = True
+        if self.loop.world.is_main:
+            warn(f"{told}, and the weights are finite. {found}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing; raises where the weights are lost, so that no checkpoint is taken of them."""
+        if hasattr(self, "loop") and self._lost():
+            raise self._error(*self._found(self.loop.means.compute().get("loss", 0.0)))
+        return {}
+
+    def _lost(self) -> bool:
+        """Whether weights are not finite, in any process: all must be of one mind."""
+        lost = not all(_finite(p) for net in self.loop.step.networks.values() for p in net.parameters())
+        return bool(self.loop.world.most(int(lost))[0])
+
+    def _found(self, loss: float) -> tuple[str, str]:
+        """Since when, and what `first_nonfinite` says of the first batch with a loss that is not finite."""
+        loop = self.loop
+        what = "weights became NaN or infinite" if math.isfinite(loss) else f"loss became {loss}"
+        told = f"The {what} in epoch {loop.epoch + 1}"
         back = loop.means.since_nonfinite("loss")
         batch, draws, rows = loop.last_batch, loop.last_key, rows_in_hand(loop)
         if back is not None:
-            number = loop.ended_after - back
+            epoch, behind = _place(loop)
+            number = behind - back
             told += f", first in its batch {number + 1}"
             if hasattr(loop.batches, "epoch"):
                 others = () if loop.world.size == 1 else (loop.world.rank,)
                 draws = random.key(loop.seed, loop.steps_done - back, *others)
-                batch = next(loop.batches.epoch(loop.epochs_done - 1, start=number))
-                rows = loop.batches.rows(loop.epochs_done - 1, number) if hasattr(loop.batches, "rows") else None
+                batch = next(loop.batches.epoch(epoch, start=number))
+                rows = loop.batches.rows(epoch, number) if hasattr(loop.batches, "rows") else None
         found = first_nonfinite(loop.step, batch, draws=draws, rows=rows)
-        everybody = loop.world.gather((back is None, told, found or "All is finite in that batch by now."))
+        everybody = loop.world.gather(
+            (back is None, found is None, told, found or "All is finite in that batch by now.")
+        )
         # Of the processes one that knows the batch, and that has the sample where one has.
-        _, told, found = min(everybody, key=lambda of_one: (of_one[0], not of_one[2].startswith("The batch")))
-        if lost:
-            raise LaminaError(f"{told}.", found, "Training ends here, and what was saved before is as it was.")
-        self._warned = True
-        if loop.world.is_main:
-            warn(f"{told}, and the weights are finite. {found}")
+        *_, told, found = min(everybody, key=lambda of_one: (*of_one[:2], not of_one[3].startswith("The batch")))
+        return told, found
+
+    def _error(self, told: str, found: str) -> LaminaError:
+        runs = [callback.kept() for callback in self.loop.callbacks if isinstance(callback, RunFolder)]
+        kept = runs[0] if runs else "what was saved before is as it was"
+        return LaminaError(f"{told}.", found, f"Training ends here, and {kept}.")
 
 
 def _at_hand(step: Step, batch: Any, samples: Sequence[int] | None) -> str | None:
