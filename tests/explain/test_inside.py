@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 
 import lamina
 from lamina import Classifier, Preprocess
-from lamina.explain import inside
+from lamina.explain import deeper, inside
 from lamina.explain.subject import Subject
 
 
@@ -31,7 +32,14 @@ def model():
     return Classifier(net, classes=["<b>one", "two", "three"], preprocess=Preprocess(channels=1, size=(32, 32)))
 
 
-SECTIONS = (inside.first_filters, inside.sources_of_mistakes, inside.as_points)
+SECTIONS = (
+    inside.first_filters,
+    inside.sources_of_mistakes,
+    inside.as_points,
+    deeper.maps,
+    deeper.excited,
+    deeper.covered,
+)
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -83,3 +91,20 @@ def test_no_section_takes_longer_than_it_may(model, monkeypatch):
     monkeypatch.setattr(inside, "_SECONDS", 0.0)
     assert inside.sources_of_mistakes(subject(model)).count("<figure>") <= 1
     assert "data:image/png" in inside.as_points(subject(model, count=100)), "of the first batch"
+
+
+def test_the_maps_of_a_mistake_what_excites_channels_and_what_covering_takes(model):
+    about = subject(model)
+    assert "the most confident mistake" in deeper.maps(about)
+    assert "the first picture" in deeper.maps(replace(about, labels=about.probs.argmax(1)))
+    assert deeper.excited(about).count("<img") == 3
+    told = deeper.covered(about)
+    assert told.count("<figure>") == 4
+    assert "&lt;b&gt;one" in told
+    assert deeper.covered(replace(about, labels=about.probs.argmax(1))) == ""
+
+
+def test_looking_deeper_takes_no_longer_than_it_may(model, monkeypatch):
+    monkeypatch.setattr(deeper, "_SECONDS", 0.0)
+    assert deeper.covered(subject(model)).count("<figure>") <= 1
+    assert deeper.excited(subject(model)).count("<img") == 3, "of the first pictures"

@@ -54,7 +54,7 @@ def first_filters(subject: About) -> str:
     if found.change is not None:
         change = sorted(found.change.tolist())
         note += f" In training they moved by {100 * change[len(change) // 2]:.0f} % of their length (median)."
-    return f'<p class="quiet">{escape(note)}</p>{_image(found.figure(), "Filters of the first convolution", dpi=110)}'
+    return f'<p class="quiet">{escape(note)}</p>{figure_image(found.figure(), "Filters of the first convolution", dpi=110)}'
 
 
 def _with_beginning(subject: About) -> Filters:
@@ -73,7 +73,7 @@ def _with_beginning(subject: About) -> Filters:
 
 def sources_of_mistakes(subject: Subject) -> str:
     """Grad-CAM of the most confident mistakes: for what was answered, and beside it for what is true."""
-    lens = _lens(subject)
+    lens = lens_of(subject)
     if lens is None or subject.multi_label:
         return ""
     wrong = find_mistakes(subject.probs, subject.labels, limit=min(_HEATS, subject.shown))
@@ -120,7 +120,7 @@ def _heat(image: torch.Tensor, cam: Any, label: str) -> Heat:
 
 def as_points(subject: Subject) -> str:
     """The pictures as points, by what the class layer is given."""
-    lens = _lens(subject)
+    lens = lens_of(subject)
     if lens is None or subject.multi_label or len(subject.images) < 8:
         return ""
     layer = contract.class_layers(lens.net)[0]
@@ -143,7 +143,7 @@ def as_points(subject: Subject) -> str:
     drawn = Embedding(points, features, labels, subject.classes, "pca", layer, odd, (), taken, (), explained)
     figure = Figure(figsize=_POINTS_IN, layout="constrained")
     drawn.scatter(figure.add_subplot(), below=True)
-    scatter = _image(figure, "Pictures as points by class", dpi=180, css="width:100%;max-width:34rem")
+    scatter = figure_image(figure, "Pictures as points by class", dpi=180, css="width:100%;max-width:34rem")
     tiles = "".join(_numbered(subject, int(taken[row]), number) for number, row in enumerate(odd, 1))
     note = "Points that lie near one another are alike to the network. Numbered: the pictures farthest from others of their class."
     return f'<p class="quiet">{note}</p>{scatter}<div class="tiles odd">{tiles}</div>'
@@ -162,7 +162,7 @@ def _numbered(subject: Subject, row: int, number: int) -> str:
     )
 
 
-def _lens(subject: Subject) -> Lens | None:
+def lens_of(subject: About) -> Lens | None:
     """The lens of one network that takes pictures and gives maps; None for any other."""
     model = subject.model
     net = getattr(model, "net", None)
@@ -175,6 +175,6 @@ def _has_maps(net: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d) for module in net.modules())
 
 
-def _image(figure: Figure, what: str, *, dpi: int, css: str = "max-width:100%") -> str:
+def figure_image(figure: Figure, what: str, *, dpi: int, css: str = "max-width:100%") -> str:
     url = png_url(figure, dpi=dpi, transparent=True)
     return f'<img class="figure" src="{url}" alt="{escape(what)}" style="{css};height:auto">'

@@ -14,7 +14,7 @@ import numpy as np
 from lamina.core import progress
 from lamina.core.errors import LaminaError
 from lamina.core.files import replacing
-from lamina.explain import found_sections, html, inside, labellings, mapped_sections, numbers_sections, sections
+from lamina.explain import deeper, found_sections, html, inside, labellings, mapped_sections, numbers_sections, sections
 from lamina.explain.answers import arrays, as_numpy, checked, checked_several, class_probs, named
 from lamina.explain.beside import FoundBeside, MappedBeside, beside_truth
 from lamina.explain.subject import Numbers, Scene, Subject
@@ -32,6 +32,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("", sections.headline),
     ("Mistakes", sections.mistakes),
     ("Where mistakes come from", inside.sources_of_mistakes),
+    ("By covering", deeper.covered),
     ("Confusion matrix", sections.confusion),
     ("Per class", sections.per_class),
     ("Calibration", sections.calibration),
@@ -40,6 +41,8 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("Gradients", sections.gradients),
     ("Pictures as points", inside.as_points),
     ("First filters", inside.first_filters),
+    ("Maps inside", deeper.maps),
+    ("What excites channels", deeper.excited),
     ("Layers", sections.layers),
     ("How it was made", sections.made),
 )
@@ -54,6 +57,8 @@ SEVERAL_LABELS: tuple[tuple[str, Section], ...] = (
     ("Learning curves", sections.curves),
     ("Gradients", sections.gradients),
     ("First filters", inside.first_filters),
+    ("Maps inside", deeper.maps),
+    ("What excites channels", deeper.excited),
     ("Layers", sections.layers),
     ("How it was made", sections.made),
 )
@@ -96,6 +101,8 @@ OF_NUMBERS: tuple[tuple[str, Callable[[Numbers], str]], ...] = (
     ("Learning curves", sections.curves),
     ("Gradients", sections.gradients),
     ("First filters", inside.first_filters),
+    ("Maps inside", deeper.maps),
+    ("What excites channels", deeper.excited),
     ("Layers", numbers_sections.layers),
     ("How it was made", numbers_sections.made),
 )
