@@ -83,8 +83,9 @@ def is_folded(net: nn.Module) -> bool:
 
 
 def _undoes_epsilon(norm: Any) -> bool:
-    """Whether the weights are sqrt(1 + epsilon), with which a variance of 1 is divided by nothing."""
-    return bool(torch.allclose(norm.weight, torch.full_like(norm.weight, math.sqrt(1 + norm.eps)), rtol=1e-6, atol=0.0))
+    """Whether the weights are sqrt(1 + epsilon), with which a variance of 1 is divided by nothing, and more than fresh ones."""
+    wanted = torch.full_like(norm.weight, math.sqrt(1 + norm.eps))
+    return bool((norm.weight != 1).all()) and bool(torch.allclose(norm.weight, wanted, rtol=1e-6, atol=0.0))
 
 
 def depth_rates(
