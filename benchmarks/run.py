@@ -5,9 +5,10 @@
     python benchmarks/run.py --pairs 0 --accuracy-epochs 12    only the accuracy that each reaches
 
 A pair is one run of ours and one of the peer, one right after the other, each in a fresh process: A B A B ... Of the
-`--epochs` epochs of a run the first is not counted. An epoch is shortened to `--steps` steps, so that a pair is done
-before the machine changes its mind, and its time is stretched to the 469 steps of a whole epoch; `--steps 0` measures
-whole epochs. The ratio of a pair is the peer's time over ours; the table has the median, the least and the greatest.
+`--epochs` epochs of a run the first is not counted. An epoch may be shortened to `--steps` steps, so that a pair is done
+before the machine changes its mind, and its time is stretched to the 469 steps of a whole epoch; what a peer does once an
+epoch is stretched with it (of Keras on TensorFlow 0.3 to 0.4 s, which 40 steps make 4 s), so `--steps 0`, whole epochs, is
+what counts. The ratio of a pair is the peer's time over ours; the table has the median, the least and the greatest.
 Appended to benchmarks/RESULTS.md.
 """
 
@@ -79,7 +80,7 @@ def main() -> None:
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=60, help="steps of a shortened epoch; 0 for whole ones")
+    parser.add_argument("--steps", type=int, default=0, help="steps of a shortened epoch; 0 for whole ones")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of a run; the first is not counted")
     parser.add_argument("--peers", nargs="+", choices=sorted({peer for peer, *_ in PAIRINGS}))
     parser.add_argument("--accuracy-epochs", type=int, default=0, metavar="N", help="also train N whole epochs each")
