@@ -31,6 +31,7 @@ import torch
 from run import FLAGS, commit, hardware
 from torch import nn
 
+import lamina
 from lamina import Classifier, Preprocess, networks
 from lamina.data.formats.image_folder import picture_files
 from lamina.export import remembered, samples
@@ -91,6 +92,7 @@ def options() -> argparse.Namespace:
 def raced(network: str, asked: argparse.Namespace) -> dict[int, dict[str, float]]:
     """Images a second of each contestant that runs, by batch size."""
     model, images = trained(network) if asked.trained else trained_like(network)
+    opened = from_file(model)
     maker = Maker(model.deployable(), Samples((images,), "pictures"), batches=BATCHES)
     contestants: dict[str, Callable[[Any], Any]] = {"torch as it is, float32": plain(maker.deployable.module())}
     wanted = maker.reference
@@ -114,13 +116,20 @@ def raced(network: str, asked: argparse.Namespace) -> dict[int, dict[str, float]
             contestants[f"{name}, {kind}{kept}"] = engine
         many = np.resize(images, (asked.first, *images.shape[1:]))
         begun = time.perf_counter()
-        model.predict(many, precision=kind)
+        opened.predict(many, precision=kind)
         print(
             f"{network}: the first {asked.first} pictures by predict, {kind}: {time.perf_counter() - begun:.0f} s",
             flush=True,
         )
-        contestants[f"`predict`, {kind}"] = lambda x, kind=kind: model.predict(x, precision=kind)
+        contestants[f"`predict`, {kind}"] = lambda x, kind=kind: opened.predict(x, precision=kind)
     return {batch: taking_turns(contestants, images[:batch], asked.rounds) for batch in BATCHES}
+
+
+def from_file(model: Classifier) -> Classifier:
+    """The model as most are used: opened, and its network handed to nobody, so predict need not look for changes of its weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        opened: Classifier = lamina.load(model.save(Path(folder) / "model.safetensors"))
+    return opened
 
 
 def plain(module: nn.Module) -> Callable[[Any], Any]:

@@ -214,8 +214,10 @@ def warm(model):
         warm,
     ],
 )
-def test_engines_are_dropped_when_the_weights_change(built, change):
+@pytest.mark.parametrize("shared", [True, False])
+def test_engines_are_dropped_when_the_weights_change(built, change, shared):
     model, images = classifier(), pictures(4)
+    model._is_shared = shared  # with a network by name it is nobody's until somebody asks for it
     model.predict_probs(images, engine="onnxruntime")
     model.predict_probs(images, engine="onnxruntime")
     model.evaluate(images, torch.zeros(4, dtype=torch.int64))

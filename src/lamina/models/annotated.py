@@ -249,7 +249,7 @@ class AnnotatedModel(Pictured):
 
     def _plain(self, images: Tensor, batch_size: int) -> np.ndarray[Any, Any]:
         """The same by the network in torch."""
-        deployable = self.deployable()
+        deployable = self._deployable()
         runtime, net = self.runtime, deployable.net
         prepare, finish = deployable.prepare.to(runtime.device), deployable.finish.to(runtime.device)
         runtime.place(net)

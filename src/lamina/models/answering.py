@@ -93,7 +93,9 @@ class Engines:
             with self._lock:
                 built, missing = self._there(model, asked)
                 if missing:
-                    model.runtime.place(model.net)  # as torch's own answers do, lest the weights seem to change then
+                    model.runtime.place(
+                        model._own_net
+                    )  # as torch's own answers do, lest the weights seem to change then
                     self._made_for, self._spent_s = Fingerprint(model), 0.0
                     built = _build(model, images if len(images) else given, engine, precision)
                     self._built[asked] = built
@@ -140,8 +142,8 @@ def _is_worth_it(model: Any, left_s: float, precision: str) -> bool:
     saved_s = left_s * (1 - 1 / _GAIN)
     if saved_s < fastest.BUILD_S:  # before anything is looked up
         return False
-    known = fastest.expected_s(model.deployable(), BATCH, precision=precision, engines=_usual())
-    return saved_s > (fastest.guessed_s(model.net, precision=precision) if known is None else known)
+    known = fastest.expected_s(model._deployable(), BATCH, precision=precision, engines=_usual())
+    return saved_s > (fastest.guessed_s(model._own_net, precision=precision) if known is None else known)
 
 
 def _usual() -> tuple[str, ...]:
@@ -162,12 +164,12 @@ def _build(model: Any, images: Tensor, engine: str, precision: str) -> Engine | 
         several = tried if len(some) > 1 else None  # one alone tells little about classes
         try:
             return fastest.fastest(
-                model.deployable(), BATCH, precision=precision, engines=_usual(), samples=several, told=told
+                model._deployable(), BATCH, precision=precision, engines=_usual(), samples=several, told=told
             )
         except Exception as error:  # what was asked for are answers, and torch has them
             told(f"torch goes on alone ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}).")
             return None
-    maker = Maker(model.deployable(), tried, batches=(BATCH,))
+    maker = Maker(model._deployable(), tried, batches=(BATCH,))
     made = maker.make(engine, precision)
     timing = fastest.judged(made, precision, maker.reference)
     if timing.reason and precision == "float32":

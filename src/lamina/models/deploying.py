@@ -35,7 +35,7 @@ class Deploying(Exporting):
 
     def _copied(self: Any) -> Callable[[str | os.PathLike[str]], Path]:
         """The function that writes the model as it is now."""
-        return file.take(self.net, {**self._description(), "parameters": self.count_params()})
+        return file.take(self._own_net, {**self._description(), "parameters": self.count_params()})
 
     def card(self: Any) -> Card:
         """What is known of the model: its network, what it learnt from, its figures, its licence."""
@@ -50,12 +50,18 @@ class Deploying(Exporting):
 
         `example` is an input of two samples (a list for several); a model made of layers knows its own.
         """
+        self._is_shared = True  # by whoever asked
+        deployed: Deployable = self._deployable(example)
+        return deployed
+
+    def _deployable(self: Any, example: Any = None) -> Deployable:
+        """The same for methods that hand it to nobody."""
         given = self._example(example)
         told: Sequence[str] = () if self.graph is None else self.graph.input_names
         outputs: Sequence[str] = () if self.graph is None else self.graph.output_names
-        looks_up = any(isinstance(module, nn.Embedding) for module in self.net.modules())
+        looks_up = any(isinstance(module, nn.Embedding) for module in self._own_net.modules())
         return Deployable(
-            self.net,
+            self._own_net,
             Cast(images_alone=looks_up),
             nn.Identity(),
             given,

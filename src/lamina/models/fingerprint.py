@@ -42,10 +42,14 @@ class Fingerprint:
         self._values = _Values([_spread(value) for value in tensors if value.numel()])
 
     def holds(self, model: Any) -> bool:
-        """Whether nothing has changed since, as far as can be seen; within a third of a millisecond or so."""
-        if not self._held.holds(
-            model
-        ):  # a setting, or only what does not matter: this tells, and takes ten times as long
+        """Whether nothing has changed since, as far as can be seen; within a third of a millisecond or so.
+
+        Weights that nobody outside was ever handed are not looked at.
+        """
+        if not model._is_shared:
+            return self._held.surrounds(model)
+        # a setting, or only what does not matter: walking tells, and takes ten times as long
+        if not self._held.holds(model):
             objects, tensors = _walked(model)
             if not (_are_same(objects, self._objects) and _are_same(tensors, self._tensors)):
                 return False
@@ -57,7 +61,7 @@ class _Held:
     """All that a model and its modules hold, thing by thing: where each is the same, nothing was put in another's place."""
 
     def __init__(self, model: Any) -> None:
-        self._net = model.net
+        self._net = model._own_net
         self._around = _around(model)
         told = [vars(module) for module in self._net.modules()]
         inner = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
@@ -66,10 +70,13 @@ class _Held:
         self._full = [each for each in self._dicts if each]  # of the others it is enough that they are still empty
         self._things = list(chain.from_iterable(map(dict.values, self._full)))
 
+    def surrounds(self, model: Any) -> bool:
+        """Whether it is the same network, and the same things stand around it."""
+        return model._own_net is self._net and _are_same(_around(model), self._around)
+
     def holds(self, model: Any) -> bool:
         return (
-            model.net is self._net
-            and _are_same(_around(model), self._around)
+            self.surrounds(model)
             and list(map(len, self._dicts)) == self._counts
             and all(map(is_, chain.from_iterable(map(dict.values, self._full)), self._things))
         )
@@ -122,7 +129,7 @@ def _walked(model: Any) -> tuple[list[Any], list[Tensor]]:
     """Everything but weights that answers depend on, and the weights."""
     objects = _around(model)
     tensors: list[Tensor] = []
-    for module in model.net.modules():
+    for module in model._own_net.modules():
         objects.append(module)
         objects += _settings(module)
         tensors += [value for value in module._parameters.values() if value is not None]

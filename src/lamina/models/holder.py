@@ -47,13 +47,21 @@ class Holder:
         self.name = name
         self.graph: Graph | None = None
         self._net: nn.Module | None = None
+        self._is_shared = True  # whether anybody outside may hold the network, or its weights, and change them unseen
 
     def _adopt(self, graph: Graph) -> None:
         self.graph, self._net = graph, graph.net
+        self._is_shared = True  # layers hold their modules
 
     @property
     def net(self) -> nn.Module:
         """The plain torch module."""
+        self._is_shared = True
+        return self._own_net
+
+    @property
+    def _own_net(self) -> nn.Module:
+        """The same for methods that hand it to nobody."""
         if self._net is None:
             raise LaminaError(
                 "This model is not built yet.",
@@ -83,7 +91,7 @@ class Holder:
 
     def count_params(self) -> int:
         """The number of parameters, as `summary` counts them. (Keras adds the moving statistics of BatchNormalization.)"""
-        return sum(parameter.numel() for parameter in self.net.parameters())
+        return sum(parameter.numel() for parameter in self._own_net.parameters())
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """The layer of that name, or at that place."""
@@ -99,7 +107,7 @@ class Holder:
         Where the result is displayed by itself (a notebook, a prompt) it is not printed too. A torch module does not know
         its input: pass `input_shape`, without the batch.
         """
-        net = self.net
+        net = self._own_net
         shapes = [input_shape] if input_shape is not None else [] if self.graph is None else self.graph.input_shapes
         if not shapes:
             raise LaminaError(
@@ -129,4 +137,4 @@ class Holder:
         return draw(self.graph)
 
     def _described(self) -> dict[str, Any]:
-        return file.describe(self.net, self.graph)
+        return file.describe(self._own_net, self.graph)

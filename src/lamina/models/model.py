@@ -120,13 +120,14 @@ class Model(Finder, Deploying, Holder):
             "update": fitting.tricks(update),
         }
         self._step = None
+        self._is_shared |= not isinstance(optimizer, str) or bool(update)  # code of one's own may see the weights
         objective.check_names(self._compiled)
         if self._net is not None:
             self._make_step()
 
     def _prepare(self) -> Callable[[Tensor], Tensor]:
         """What acts on a batch of inputs on the device, before the network: here the cast to what it takes."""
-        return objective.cast_for(self.net, self.graph)
+        return objective.cast_for(self._own_net, self.graph)
 
     @property
     def runtime(self) -> Runtime:
@@ -141,9 +142,9 @@ class Model(Finder, Deploying, Holder):
                 "fit and evaluate need a loss.",
                 "Call compile(optimizer, loss, metrics) first.",
             )
-        if self._step is None or objective.is_outdated(self._step, self.net):
+        if self._step is None or objective.is_outdated(self._step, self._own_net):
             self._step = objective.make_step(
-                self.net, self.graph, self._compiled, runtime=self.runtime, prepare=self._prepare()
+                self._own_net, self.graph, self._compiled, runtime=self.runtime, prepare=self._prepare()
             )
         return self._step
 
@@ -185,6 +186,7 @@ class Model(Finder, Deploying, Holder):
         """
         if x is None:
             raise LaminaError("fit came without data.", "It needs x.", "Call fit(x, y) with arrays, or fit(dataset).")
+        self._is_shared = True  # by callbacks, who are handed the step
         callbacks = feed.checked_callbacks(callbacks, epochs)
         balancing.check(balance, class_weight=class_weight, sample_by=sample_by)
         if feed.is_batches(x) and y is None:
@@ -283,16 +285,16 @@ class Model(Finder, Deploying, Holder):
             given = (data.slice(start, start + batch_size).inputs for start in starts)
         self._build(data)
         self._check(data)
-        runtime, prepare = self.runtime, self._prepare()
-        runtime.place(self.net)
+        net, prepare, runtime = self._own_net, self._prepare(), self.runtime
+        runtime.place(net)
         batches = []
-        with self._averaged(), evaluating(self.net), torch.inference_mode():
+        with self._averaged(), evaluating(net), torch.inference_mode():
             for inputs in given:
                 prepared = tuple(prepare(runtime.put(value)) for value in inputs)
                 try:
-                    output = self.net(*prepared)
+                    output = net(*prepared)
                 except (RuntimeError, ValueError, TypeError, IndexError):
-                    array.probe(self.net, tuple(value[:2] for value in prepared))  # names the layer that does not fit
+                    array.probe(net, tuple(value[:2] for value in prepared))  # names the layer that does not fit
                     raise
                 batches.append([value.float().cpu() for value in outputs_of(output)[0]])
         return [torch.cat(parts) for parts in zip(*batches, strict=True)]
@@ -325,7 +327,7 @@ class Model(Finder, Deploying, Holder):
     def _check(self, data: Arrays) -> None:
         if self.graph is not None:
             array.check_inputs(data, self.graph.input_shapes, self.graph.input_names)
-        array.warn_unscaled(data, self.net)
+        array.warn_unscaled(data, self._own_net)
 
     def _sets(self, x: Any, y: Any, weights: Any, held: Any, fraction: float | None) -> tuple[Arrays, Any]:
         """What to train on, and what to validate with."""
@@ -339,7 +341,9 @@ class Model(Finder, Deploying, Holder):
         self._check(data)
         array.check_target_count(data, len(step.targets))
         few = [step.runtime.put(value[:2]) for value in data.inputs]
-        outputs = array.probe(self.net, tuple(value if step.prepare is None else step.prepare(value) for value in few))
+        outputs = array.probe(
+            self._own_net, tuple(value if step.prepare is None else step.prepare(value) for value in few)
+        )
         array.check_outputs(outputs, len(step.targets))
         for target, output, goal in zip(step.targets, outputs, data.targets, strict=True):
             if target.takes_logits and target.cut is None:

@@ -47,6 +47,7 @@ class Pictured(Model):
         if isinstance(network, str):
             networks.check_name(network, self._networks)
         self._network = network
+        self._is_shared = not isinstance(network, str) or ":" in network  # code of one's own may keep what it made
         self.preprocess = preprocess
         self.split: dict[str, Any] = {}
         self._engines = Engines()
@@ -207,8 +208,7 @@ class Pictured(Model):
     # The network --------------------------------------------------------------------------------------------------
 
     @property
-    def net(self) -> nn.Module:
-        """The plain torch module."""
+    def _own_net(self) -> nn.Module:
         if self._net is None:
             raise self._untrained()
         return self._net
@@ -235,14 +235,14 @@ class Pictured(Model):
     def _probe(self) -> Tensor:
         """What the network answers to two blank pictures, with gradients."""
         preprocess = self._prepared()
-        self.runtime.place(self.net)
+        self.runtime.place(self._own_net)
         blank = self.runtime.put(torch.zeros(2, preprocess.channels, *preprocess.size, dtype=torch.uint8))
-        return probe(self.net, (self._prepare()(blank),))[0]
+        return probe(self._own_net, (self._prepare()(blank),))[0]
 
     def _let_negative(self) -> None:
         """A network that is at hand may give negative outputs, whatever its paper has behind the class layer."""
         if self._net is not None:
-            contract.drop_final_relu(self._net)
+            contract.drop_final_relu(self.net)
 
     def _told(self) -> dict[str, Any]:
         """What was compiled, as the step is made of it."""
@@ -296,7 +296,7 @@ class Pictured(Model):
 
     # Leaving ------------------------------------------------------------------------------------------------------
 
-    def deployable(self, example: Any = None) -> Deployable:
+    def _deployable(self, example: Any = None) -> Deployable:
         """The network from uint8 pictures (B C H W) to answers, and what is known of it; `example` is a batch of two pictures."""
         preprocess = self._prepared()
         if example is None:
@@ -305,7 +305,7 @@ class Pictured(Model):
                 0, 256, (2, preprocess.channels, *preprocess.size), generator=noise, dtype=torch.uint8
             )
         return Deployable(
-            self.net,
+            self._own_net,
             preprocess.normalize(),
             self._finish(),
             (torch.as_tensor(example)[:2],),

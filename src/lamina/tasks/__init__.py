@@ -41,4 +41,7 @@ def load(path: str | os.PathLike[str], *, modules: Mapping[str, Any] | None = No
                 f"Known kinds are {', '.join(_KINDS)}.",
                 "Update lamina, or do not trust the file.",
             )
-        return _KINDS[kind].from_file(contents, modules=modules)
+        model = _KINDS[kind].from_file(contents, modules=modules)
+    if isinstance(model, Model) and model.graph is None and not modules:
+        model._is_shared = False  # nobody has been handed its network yet
+    return model

@@ -148,8 +148,8 @@ class Detector(AnnotatedModel):
     # Training -----------------------------------------------------------------------------------------------------
 
     def _make_step(self) -> SupervisedStep:
-        if self._step is None or objective.is_outdated(self._step, self.net):
-            told, net, runtime = self._compiled or {}, self.net, self.runtime
+        if self._step is None or objective.is_outdated(self._step, self._own_net):
+            told, net, runtime = self._compiled or {}, self._own_net, self.runtime
             _check_count(net, self.classes or ())
             runtime.place(net)
             runtime.compile(net)
@@ -275,11 +275,11 @@ class Detector(AnnotatedModel):
         told: dict[str, Any] = {"sources": sources, "sizes": sizes, "threshold": threshold}
         return decode.results(answers, self.classes or (), self._prepared(), **told)
 
-    def deployable(self, example: Any = None) -> Deployable:
+    def _deployable(self, example: Any = None) -> Deployable:
         """The network with the suppression behind it: uint8 pictures (B C H W) to detections (B D 6); see tasks.detection.decode."""
-        plain = super().deployable(example)
-        net = Detecting(self.net, self._suppression, len(self.classes or ()))
-        net.training = self.net.training  # train() would go on to the network, and let frozen BatchNorms go
+        plain = super()._deployable(example)
+        net = Detecting(self._own_net, self._suppression, len(self.classes or ()))
+        net.training = self._own_net.training  # train() would go on to the network, and let frozen BatchNorms go
         return Deployable(
             net,
             plain.prepare,

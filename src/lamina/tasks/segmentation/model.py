@@ -196,7 +196,7 @@ class Segmenter(AnnotatedModel):
         """
         counted = MeanIoU()
         step, samples, _ = self._to_measure(x, y, batch_size, None, metrics={counted.name: counted})
-        with self._averaged(), evaluating(self.net), torch.no_grad():
+        with self._averaged(), evaluating(self._own_net), torch.no_grad():
             for some in samples:
                 step.evaluate(some)
         counted.reduce()
@@ -217,7 +217,7 @@ class Segmenter(AnnotatedModel):
             data.dataset, min(feed.checked_size(batch_size), self._at_once), shard=self.runtime.world.shard
         )
         told: dict[str, Any] = {
-            "finish": nn.Softmax(dim=1) if step.view is not self.net else self._finish(),
+            "finish": nn.Softmax(dim=1) if step.view is not self._own_net else self._finish(),
             "metrics": metrics,
         }
         return OwnPixelsStep(step, self._prepared(), len(self.classes or ()), **told), samples, data
@@ -323,18 +323,18 @@ class Segmenter(AnnotatedModel):
 
     def _finish(self) -> nn.Module:
         net, ending = self._ending
-        if net is not self.net:
-            ending = decode.ending(self.net, self._seen)
-            self._ending = self.net, ending
+        if net is not self._own_net:
+            ending = decode.ending(self._own_net, self._seen)
+            self._ending = self._own_net, ending
         return ending
 
     def _seen(self) -> Tensor:
         """What the network gives for blank pictures."""
         preprocess, runtime = self._prepared(), self.runtime
         blank = runtime.put(torch.zeros(2, preprocess.channels, *preprocess.size, dtype=torch.uint8))
-        runtime.place(self.net)
-        with evaluating(self.net), torch.inference_mode():
-            return outputs_of(self.net(self._prepare()(blank)))[0][0]
+        runtime.place(self._own_net)
+        with evaluating(self._own_net), torch.inference_mode():
+            return outputs_of(self._own_net(self._prepare()(blank)))[0][0]
 
     def _description(self) -> dict[str, Any]:
         """Network, classes, preprocessing, split and last figures as they are now."""
