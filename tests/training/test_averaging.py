@@ -9,7 +9,7 @@ from torch import nn
 from lamina.data.workers import WorkerBatches
 from lamina.structures.batch import Logs
 from lamina.training import Runtime, Update
-from lamina.training.averaging import EMA, SWA, AveragedWeights, Lookahead, averaged, recalibrate
+from lamina.training.averaging import EMA, SWA, AveragedWeights, Lookahead, WiSE, averaged, recalibrate
 
 FLOAT32 = Runtime("cpu", precision="float32")
 X = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
@@ -79,6 +79,24 @@ def test_swa_begins_anew_with_a_new_plan_and_has_nothing_to_show_before_its_star
     before = copied(net)
     with update.averaged():
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_wise_is_between_the_weights_before_and_those_of_now():
+    torch.manual_seed(0)
+    net = Net()
+    before = copied(net)
+    update = Update(net, "adam", runtime=FLOAT32, average=WiSE(alpha=0.3))
+    for updates in (5, 3):  # the second training goes out from where the first ended
+        update.plan(updates)
+        for index in range(updates):
+            step(net, update, index)
+        live = copied(net)
+        with update.averaged():
+            for name, parameter in net.named_parameters():
+                between = 0.7 * before[name] + 0.3 * live[name]
+                assert torch.allclose(parameter, between, atol=1e-6), name
+                assert not torch.allclose(parameter, live[name], atol=1e-5), name
+        before = live
 
 
 def test_afterwards_all_is_as_it_was_bit_for_bit_also_after_an_error():
@@ -168,6 +186,7 @@ def test_lookahead_is_the_hand_written_loop():
     [
         {"average": EMA(decay=0.9)},
         {"average": SWA(start=0.2)},
+        {"average": WiSE(alpha=0.4)},
         {"lookahead": Lookahead(k=4)},
         {"average": EMA(), "lookahead": Lookahead(), "accumulate": 2, "clip_norm": 0.1},
     ],
@@ -206,7 +225,7 @@ def test_a_state_without_the_averages_is_refused():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: EMA(1.5), lambda: SWA(-0.1), lambda: Lookahead(k=0), lambda: Lookahead(alpha=2)]
+    "make", [lambda: EMA(1.5), lambda: SWA(-0.1), lambda: WiSE(1.5), lambda: Lookahead(k=0), lambda: Lookahead(alpha=2)]
 )
 def test_settings_that_mean_nothing_are_refused(make):
     with pytest.raises(ValueError, match="expected"):
@@ -218,7 +237,7 @@ def test_an_average_that_is_none_is_refused_with_advice():
         Update(Net(), "sgd", runtime=FLOAT32, average=EMA)
 
 
-@pytest.mark.parametrize(("name", "rule"), [("ema", EMA()), ("swa", SWA())])
+@pytest.mark.parametrize(("name", "rule"), [("ema", EMA()), ("swa", SWA()), ("wise", WiSE())])
 def test_an_average_is_known_by_its_name(name, rule):
     assert Update(Net(), "sgd", runtime=FLOAT32, average=name).average.rule == rule
 

@@ -152,7 +152,7 @@ def train(
     ] = None,
     clip_norm: Annotated[float | None, _option(_STEPS, "Clip gradients to this norm. [not]", metavar="NORM")] = None,
     average: Annotated[
-        str | None, _option(_STEPS, "Evaluate and keep averaged weights: ema or swa. [none]", metavar="NAME")
+        str | None, _option(_STEPS, "Evaluate and keep averaged weights: ema, swa or wise. [none]", metavar="NAME")
     ] = None,
     on_bad: Annotated[
         str | None,

@@ -108,7 +108,7 @@ class Model(Finder, Deploying, Holder):
         (outputs, targets), or Keras's (y_true, y_pred) if their parameters are called so. `precision` is that of
         training: "auto" is bfloat16 where the hardware has it, else float32. `schedule` maps progress 0..1 of a `fit` to a
         factor of the learning rate. A `runtime` takes the place of `device` and `precision`. `update` holds further arguments of
-        training.Update: accumulate, clip_norm, clip_value, average ("ema", "swa" or an object), lookahead, groups.
+        training.Update: accumulate, clip_norm, clip_value, average ("ema", "swa", "wise" or an object), lookahead, groups.
         """
         self._runtime = runtime or Runtime(device, precision=precision)
         self._compiled = {

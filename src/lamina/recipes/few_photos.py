@@ -30,6 +30,7 @@ class FineTuning:
     schedule: str
     loss: Loss
     augment: tuple[Any, ...] = field(default=())
+    average: Any = None
 
     def fit(
         self,
@@ -48,7 +49,8 @@ class FineTuning:
 
         torch.manual_seed(seed)  # the class layer's values
         classifier = Classifier(self.network, pretrained=pretrained, preprocess=preprocess)
-        classifier.compile(self.optimizer, self.loss, schedule=self.schedule, runtime=runtime)
+        update = {"average": self.average}
+        classifier.compile(self.optimizer, self.loss, schedule=self.schedule, runtime=runtime, update=update)
         augment: Augment | None = list(self.augment) or None
         classifier.fine_tune(
             data,

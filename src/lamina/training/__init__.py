@@ -1,6 +1,6 @@
 """How networks are trained: the loop, the step, the update, the runtime, callbacks and runs on disk."""
 
-from lamina.training.averaging import EMA, SWA, Lookahead, recalibrate
+from lamina.training.averaging import EMA, SWA, Lookahead, WiSE, recalibrate
 from lamina.training.callback import Callback, Interrupted
 from lamina.training.callbacks import (
     CSVLogger,
@@ -48,6 +48,7 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
     "Update",
+    "WiSE",
     "first_nonfinite",
     "recalibrate",
 ]

@@ -64,7 +64,24 @@ class SWA:
         return 0.0 if progress <= self.start else 1.0 / (made + 1)
 
 
-AVERAGES: dict[str, Callable[[], Average]] = {"ema": EMA, "swa": SWA}
+@dataclass(frozen=True)
+class WiSE:
+    """(1 - alpha) w0 + alpha w, between the weights before the first update and those of now (Wortsman 2022, arXiv:2109.01903, eq. 1).
+
+    For fine-tuning: the network keeps more of what it knew. BatchNorm's statistics are measured anew as for SWA.
+    """
+
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_share("WiSE: alpha", self.alpha)
+
+    def share(self, made: int, progress: float) -> float:
+        """alpha."""
+        return self.alpha
+
+
+AVERAGES: dict[str, Callable[[], Average]] = {"ema": EMA, "swa": SWA, "wise": WiSE}
 
 
 def get(average: Average | str) -> Average:
@@ -108,15 +125,21 @@ class AveragedWeights:
         """Forgets what was averaged."""
         self.made, self._tensors, self._measured = 0, [], (None, [])
 
+    def begin(self) -> None:
+        """Before an update."""
+        if isinstance(self.rule, WiSE) and self.made == 0:
+            self._take()
+
     @torch.no_grad()
     def follow(self, progress: float) -> None:
         """Takes in the weights after an update."""
         share = self.rule.share(self.made, progress)
         if share <= 0.0:
             return
-        if self.made == 0:
-            self._owners = self._finite_buffers()
-            self._tensors = [_wide(tensor).clone() for tensor in self._live()]
+        if isinstance(self.rule, WiSE):  # of which the weights that come last are all that counts
+            pass
+        elif self.made == 0:
+            self._take()
         else:
             torch._foreach_lerp_(self._tensors, [_wide(tensor) for tensor in self._live()], share)
         self.made += 1
@@ -129,7 +152,7 @@ class AveragedWeights:
             return
         whole = [*self._parameters, *(b for module in self._modules for b in module._buffers.values() if b is not None)]
         kept = [tensor.detach().clone() for tensor in whole]
-        _put(self._live(), self._tensors)
+        _put(self._live(), self._now())
         _reshard(self._modules)
         try:
             yield
@@ -152,6 +175,17 @@ class AveragedWeights:
         """Gives all processes the buffers of the first one's average: each has followed those of its own batches."""
         if self.made:
             world.broadcast_tensors(self._tensors[len(self._parameters) :])
+
+    def _take(self) -> None:
+        self._owners = self._finite_buffers()
+        self._tensors = [_wide(tensor).clone() for tensor in self._live()]
+
+    @torch.no_grad()
+    def _now(self) -> list[Tensor]:
+        """The average as it is."""
+        if not isinstance(self.rule, WiSE):
+            return self._tensors
+        return list(torch._foreach_lerp(self._tensors, [_wide(tensor) for tensor in self._live()], self.rule.alpha))
 
     def _live(self) -> list[Tensor]:
         buffers = [module._buffers[name] for module, name in self._owners]

@@ -39,7 +39,7 @@ class Update:
     `schedule` maps the progress 0..1 over the planned updates to a factor of the learning rate; one with `unit = "epochs"` is
     asked with the epoch. `groups` have rates and weight decays of their own. `accumulate` losses make one update, each weighed by its
     `count`; `flush` makes the last one of an epoch. Gradients are clipped to a global norm of `clip_norm` or each entry to
-    +-`clip_value`. `average` follows the weights, to evaluate with (an object, "ema" or "swa"); `lookahead` pulls them back. In
+    +-`clip_value`. `average` follows the weights, to evaluate with (an object, "ema", "swa" or "wise"); `lookahead` pulls them back. In
     float16 the loss is scaled.
     """
 
@@ -163,8 +163,7 @@ class Update:
         if self._scale is not None and gradients.of(self.parameters):
             self._scale.unscale()
         self._clip()
-        if self._slow is not None:
-            self._slow.begin()
+        self._begin()
         if self._guarded and self._scale is None and not gradients.are_finite(self.parameters):
             self.skipped += 1
             return
@@ -193,8 +192,7 @@ class Update:
             self._clip()
             return value
 
-        if self._slow is not None:
-            self._slow.begin()
+        self._begin()
         value = torch.as_tensor(self.optimizer.step(differentiated)).detach()  # type: ignore[arg-type]
         self._count_up()
         return value
@@ -217,6 +215,12 @@ class Update:
             torch.nn.utils.clip_grad_norm_(self.parameters, self._clip_norm, foreach=True)
         elif self._clip_value is not None:
             torch.nn.utils.clip_grad_value_(self.parameters, self._clip_value, foreach=True)
+
+    def _begin(self) -> None:
+        if self._slow is not None:
+            self._slow.begin()
+        if self.average is not None:
+            self.average.begin()
 
     def _count_up(self) -> None:
         self.count += 1
