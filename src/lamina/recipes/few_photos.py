@@ -12,7 +12,7 @@ from lamina.data.preprocess import Preprocess
 from lamina.losses import Loss, SparseCategoricalCrossentropy
 from lamina.optimizers import AdamW
 from lamina.tasks import Classifier
-from lamina.training import Callback, Runtime
+from lamina.training import Callback, Runtime, WiSE
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,17 @@ def few_photos() -> FineTuning:
         epochs 3, label smoothing 0.1     94.4 % +- 0.5, 0.171 (what it was before)
         linear probe                      93.7 %, 0.162
 
-    and four folds alone: 8 epochs with label smoothing 93.9 %, 15 epochs 93.4 %, 3 epochs 93.9 %, 8 epochs at a rate of 0.3
+    How much of the second phase to keep, and other averages, by the cross-entropy, for accuracies lie within a picture or two
+    of each other: four times four folds, the weights between the two phases (WiSE) at a share of the second of
+
+        1 (eight epochs as they end)      94.7 %, 0.132
+        0.75                              94.9 %, 0.121
+        0.5                               94.5 %, 0.116
+        0.25                              94.6 %, 0.119
+        0 (the class layer alone)         94.6 %, 0.130
+
+    the mean of the weights of all epochs 94.5 %, 0.122, of the last four 94.7 %, 0.130; pictures mirrored as well change it by
+    less than 0.002. And four folds alone: 8 epochs with label smoothing 93.9 %, 15 epochs 93.4 %, 3 epochs 93.9 %, 8 epochs at a rate of 0.3
     92.6 %. Beginning at the probe's weights gave 93.4 to 93.7 %.
     """
     return FineTuning(
@@ -100,4 +110,5 @@ def few_photos() -> FineTuning:
         schedule="one_cycle",
         loss=SparseCategoricalCrossentropy(),
         augment=(RandomFlip(), RandomResizedCrop(224, scale=(0.5, 1.0))),
+        average=WiSE(alpha=0.5),
     )
