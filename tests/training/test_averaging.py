@@ -10,6 +10,7 @@ from lamina.data.workers import WorkerBatches
 from lamina.structures.batch import Logs
 from lamina.training import Runtime, Update
 from lamina.training.averaging import EMA, SWA, AveragedWeights, Lookahead, WiSE, averaged, recalibrate
+from lamina.training.transfer import freeze_statistics
 
 FLOAT32 = Runtime("cpu", precision="float32")
 X = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
@@ -154,6 +155,22 @@ def test_recalibrating_is_torchs_update_bn_where_batches_are_alike():
     torch.optim.swa_utils.update_bn(list(X.split(8)), theirs)
     for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_statistics_that_training_leaves_as_they_are_are_not_measured_under_averages():
+    made = Forward(SWA(start=0.0))
+    freeze_statistics(made.body)
+    made.updates["body"].plan(4)
+    for _ in range(2):
+        made.train(X)
+    norm, other = made.body.body[1], made.critic.body[1]
+    tracked = other.num_batches_tracked.item()
+    before = copied(norm)
+    with averaged(made, [X]):
+        assert all(torch.equal(norm.state_dict()[name], before[name]) for name in ("running_mean", "running_var"))
+        assert other.num_batches_tracked == tracked
+    recalibrate(made.body.eval(), [X])  # nothing trains now, so there is nothing that it could mean
+    assert not torch.equal(norm.running_mean, before["running_mean"])
 
 
 def test_recalibrating_on_nothing_is_refused_and_changes_nothing():

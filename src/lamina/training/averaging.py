@@ -164,6 +164,7 @@ class AveragedWeights:
     def measure(self, age: Any, step: Any, batches: Iterable[Any]) -> None:
         """Gives BatchNorms the statistics under the averaged weights; those of the same `age` (updates made) are still known."""
         net = nn.ModuleList(step.networks.values())
+        net.training = any(each.training for each in net)  # of which its children know
         buffers = [buffer for norm in _followers(net) for buffer in norm.buffers()]
         if self._measured[0] != age:
             recalibrate(net, _first_of(batches), forward=step.forward)
@@ -281,8 +282,8 @@ def recalibrate(net: nn.Module, batches: Iterable[Any], *, forward: Callable[[An
     """Sets the running statistics of BatchNorm to their means over the batches, each weighed by its size, as evaluation sees them.
 
     `forward` passes a batch through the network (default: `net` takes its inputs). All else is in eval mode: dropout would change the
-    variances. A frozen BatchNorm (requires_grad off) stays, as does one that no batch passes through. Raises DataError where there
-    is no batch.
+    variances. A frozen BatchNorm stays (requires_grad off, or eval mode in a network that trains), as does one that no batch passes
+    through. Raises DataError where there is no batch.
     """
     norms = _followers(net)
     if not norms:
@@ -384,11 +385,13 @@ def _inputs(batch: Any) -> Tensor:
 
 def _followers(net: nn.Module) -> list[_BatchNorm]:
     """The BatchNorms with running statistics, but for frozen ones."""
-    return [m for m in net.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None and not _frozen(m)]
+    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    return [norm for norm in norms if not _frozen(norm, net)]
 
 
-def _frozen(norm: _BatchNorm) -> bool:
-    return norm.weight is not None and not norm.weight.requires_grad
+def _frozen(norm: _BatchNorm, net: nn.Module) -> bool:
+    keeps_statistics = net.training and not norm.training
+    return keeps_statistics or (norm.weight is not None and not norm.weight.requires_grad)
 
 
 def _wide(tensor: Tensor) -> Tensor:
