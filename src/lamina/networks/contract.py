@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network, replace_layers
+from lamina.nn import in_eval_mode
 
 _COLOURS = 3
 _ASKED_PX = 224  # ordinary modules are asked for their maps with a picture of this size
@@ -80,7 +80,7 @@ def suited_channels(net: nn.Module, offered: int, size: tuple[int, int]) -> int:
     if wanted is None or wanted == offered:
         return offered
     parameter = next(net.parameters())
-    with torch.no_grad(), _evaluating(net):
+    with torch.no_grad(), in_eval_mode(net):
         try:
             net(parameter.new_zeros(2, offered, *size))
         except Exception:  # whatever somebody's own module raises
@@ -101,21 +101,9 @@ def feature_dims(net: nn.Module) -> Mapping[int, int]:
     first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
         raise _no_maps(net)
-    with torch.no_grad(), _evaluating(net):
+    with torch.no_grad(), in_eval_mode(net):
         maps = features(net, first.weight.new_zeros(1, first.in_channels, _ASKED_PX, _ASKED_PX))
     return {stride: value.shape[1] for stride, value in maps.items()}
-
-
-@contextlib.contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Eval mode, and afterwards each module's own mode again."""
-    modes = [(module, module.training) for module in net.modules()]
-    try:
-        net.eval()
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def features(net: nn.Module, images: Tensor) -> dict[int, Tensor]:

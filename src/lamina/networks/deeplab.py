@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from lamina.core.errors import LaminaError
 from lamina.networks.pixelwise import Pixelwise, enlarged
 from lamina.networks.trunk import Trunk
-from lamina.nn import ConvNorm, SteadyBatchNorm2d
+from lamina.nn import ConvNorm, SteadyBatchNorm2d, in_eval_mode
 
 _PROBED_PX = 128
 _RATES = (6, 12, 18)  # at an output stride of 16
@@ -108,16 +108,13 @@ def _strides(trunk: Trunk) -> list[tuple[nn.Module, int, int]]:
 
     kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
     hooks = [layer.register_forward_hook(note) for layer in trunk.modules() if isinstance(layer, kinds)]
-    modes = [(module, module.training) for module in trunk.modules()]
     first = next(layer for layer in trunk.modules() if isinstance(layer, nn.Conv2d))
     try:
-        with torch.no_grad():
-            trunk.eval()(first.weight.new_zeros(1, first.in_channels, _PROBED_PX, _PROBED_PX))
+        with torch.no_grad(), in_eval_mode(trunk):
+            trunk(first.weight.new_zeros(1, first.in_channels, _PROBED_PX, _PROBED_PX))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in modes:
-            module.training = mode
     return found
 
 

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from lamina.core.errors import LaminaError
 from lamina.networks.regions import Judge, Judged, Proposals, Proposer, RegionPredictions
 from lamina.networks.trunk import Trunk
+from lamina.nn import in_eval_mode
 
 _PROBED_PX = 64
 PYRAMID = (4, 8, 16, 32)
@@ -145,12 +146,8 @@ def freeze_unused(trunk: Trunk, strides: Sequence[int]) -> None:
         return
     device = next(trunk.parameters()).device
     channels = next(module.in_channels for module in trunk.modules() if isinstance(module, nn.Conv2d))
-    modes = [(module, module.training) for module in trunk.modules()]
-    try:
-        maps = trunk.eval()(torch.zeros(1, channels, _PROBED_PX, _PROBED_PX, device=device))
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with in_eval_mode(trunk):
+        maps = trunk(torch.zeros(1, channels, _PROBED_PX, _PROBED_PX, device=device))
     held = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
     reached = torch.autograd.grad(sum(maps[stride].sum() for stride in strides), held, allow_unused=True)
     for parameter, gradient in zip(held, reached, strict=True):

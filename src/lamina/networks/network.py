@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError, ShapeError
+from lamina.nn import in_eval_mode
 
 _LARGEST_PX = 1024  # no network of these papers needs more pixels a side
 
@@ -122,18 +123,13 @@ class Network(nn.Module):
             name: torch.empty_like(value, device="meta")
             for name, value in [*self.named_parameters(), *self.named_buffers()]
         }
-        modes = [(module, module.training) for module in self.modules()]
+        images = torch.empty((1, self.in_channels, *size), device="meta")
         try:
-            self.eval()
-            images = torch.empty((1, self.in_channels, *size), device="meta")
-            with torch.no_grad():
+            with torch.no_grad(), in_eval_mode(self):
                 # The class's own call, not this one, which would explain its own question.
                 torch.func.functional_call(_Bare(self), {f"net.{name}": v for name, v in weights.items()}, (images,))
         except (RuntimeError, LaminaError):
             return False
-        finally:
-            for module, mode in modes:
-                module.training = mode
         return True
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import ShapeError
 from lamina.networks.trunk import Trunk
-from lamina.nn import pad_to_multiple
+from lamina.nn import in_eval_mode, pad_to_multiple
 
 _DOUBLINGS = 4  # of the coarsest stride, up to the smallest picture that the trunk is tried with
 
@@ -72,18 +72,12 @@ def _tried(trunk: Trunk, multiple: int) -> tuple[int, bool]:
     """(the smallest side that the trunk takes, of 1, 2, 4 ... times that; whether its maps then have just that side over their stride)."""
     first = next(trunk.parameters())
     channels = next(layer.in_channels for layer in trunk.modules() if isinstance(layer, nn.Conv2d))
-    modes = [(module, module.training) for module in trunk.modules()]
-    trunk.eval()
-    try:
-        for side in (multiple * 2**power for power in range(_DOUBLINGS)):
-            try:
-                with torch.no_grad():
-                    maps = trunk(first.new_zeros(1, channels, side, side))
-            except RuntimeError:  # nothing is left of so small a picture
-                continue
-            even = all(each.shape[-1] == side // min(stride, multiple) for stride, each in maps.items())
-            return side, even and side == multiple
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    for side in (multiple * 2**power for power in range(_DOUBLINGS)):
+        try:
+            with torch.no_grad(), in_eval_mode(trunk):
+                maps = trunk(first.new_zeros(1, channels, side, side))
+        except RuntimeError:  # nothing is left of so small a picture
+            continue
+        even = all(each.shape[-1] == side // min(stride, multiple) for stride, each in maps.items())
+        return side, even and side == multiple
     return multiple, False  # its own error tells what it takes

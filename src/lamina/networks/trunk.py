@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks import contract
+from lamina.nn import in_eval_mode
 
 _PROBED_PX = 64
 
@@ -47,17 +48,14 @@ def _drop_unused(net: nn.Module) -> None:
     layers = [module for module in net.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(lambda module, *_: entered.add(id(module))) for module in layers]
     first = next((parameter for parameter in net.parameters()), None)
-    modes = [(module, module.training) for module in net.modules()]
     try:
         channels = next(module.in_channels for module in layers if isinstance(module, nn.Conv2d))
         probe = torch.zeros(1, channels, _PROBED_PX, _PROBED_PX, device=None if first is None else first.device)
-        with torch.no_grad():
-            contract.features(net.eval(), probe)
+        with torch.no_grad(), in_eval_mode(net):
+            contract.features(net, probe)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in modes:
-            module.training = mode
     for name, module in list(net.named_modules()):
         if name and id(module) not in entered and not list(module.children()) and list(module.parameters()):
             parent, _, last = name.rpartition(".")

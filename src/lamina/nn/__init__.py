@@ -5,6 +5,7 @@ from lamina.nn.arrangement import Permute, Reshape
 from lamina.nn.channels import ChannelPad2d
 from lamina.nn.conv_norm import ConvNorm
 from lamina.nn.convolution import SameConv2d, StridedDepthwiseConv2d, padded_conv2d
+from lamina.nn.modes import in_eval_mode
 from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d, SteadyBatchNorm2d
 from lamina.nn.padding import SamePad2d, pad_to_multiple, same_padding
 from lamina.nn.pixels import GaussianNoise, Rescaling
@@ -38,6 +39,7 @@ __all__ = [
     "SteadyBatchNorm2d",
     "StridedDepthwiseConv2d",
     "doubled_conv2d",
+    "in_eval_mode",
     "pad_to_multiple",
     "padded_conv2d",
     "same_padding",

@@ -95,8 +95,8 @@ def few_photos() -> FineTuning:
         0 (the class layer alone)         94.6 %, 0.130
 
     the mean of the weights of all epochs 94.5 %, 0.122, of the last four 94.7 %, 0.130; pictures mirrored as well change it by
-    less than 0.002. And four folds alone: 8 epochs with label smoothing 93.9 %, 15 epochs 93.4 %, 3 epochs 93.9 %, 8 epochs at a rate of 0.3
-    92.6 %. Beginning at the probe's weights gave 93.4 to 93.7 %.
+    less than 0.002. And four folds alone: 8 epochs with label smoothing 93.9 %, 15 epochs 93.4 %, 3 epochs 93.9 %, 8 epochs at
+    a rate of 0.3 92.6 %. Beginning at the probe's weights gave 93.4 to 93.7 %.
     """
     return FineTuning(
         network="mobilenet_v2",

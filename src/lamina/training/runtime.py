@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
-from lamina.nn import synchronise
+from lamina.nn import in_eval_mode, synchronise
 from lamina.training.world import World, is_spread
 from lamina.training.world import shard as spread_out
 
@@ -190,16 +190,12 @@ def has_bfloat16(device: torch.device) -> bool:
 @contextlib.contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
     """Eval mode and true float32 for a while; afterwards every module is in the mode it was in, frozen BatchNorms included."""
-    modes = [(module, module.training) for network in networks for module in network.modules()]
-    for network in networks:
-        network.eval()
     products = set_float32_products("ieee", "ieee")
     try:
-        yield
+        with in_eval_mode(*networks):
+            yield
     finally:
         set_float32_products(*products)
-        for module, mode in modes:
-            module.training = mode
 
 
 @functools.cache
