@@ -9,6 +9,7 @@ from torch import nn
 
 import lamina
 from lamina import Preprocess, explain
+from lamina.core.errors import LaminaError
 from lamina.data import ImageDataset
 from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.geometry import Window
@@ -17,6 +18,7 @@ from lamina.explain.lens import Lens
 from lamina.explain.scenes_inside import _seen_map
 from lamina.networks.predictions import Predictions
 from lamina.structures.annotation import Annotation
+from lamina.tasks.detection import Suppression
 
 CLASSES = ("bright", "<dark>")
 PLAIN = Preprocess(size=(64, 64), resize="pad", mean=(0.0,), std=(1.0,))
@@ -168,3 +170,32 @@ def test_of_several_labels_the_surest_wrong_ones_are_explained_and_pictures_stan
     assert "the first of its labels" in points
     assert "no label" in points
     assert "<dark>" not in page
+
+
+def test_a_detector_is_explained_by_its_surest_box_or_by_that_of_a_class():
+    model, _ = small("retinanet")
+    picture = scene()[0][1]
+    heat = explain.grad_cam(model, picture)
+    surest = max(model.predict([picture], threshold=0.0)[0], key=lambda box: box.score)
+    assert (heat.label, heat.answer) == (surest.label, pytest.approx(surest.score, abs=1e-5))
+    assert explain.grad_cam(model, picture, label="<dark>").label == "<dark>"
+    model.suppression = Suppression(least_score=0.9999)
+    with pytest.raises(LaminaError, match=r"finds no bright.*another class"):
+        explain.grad_cam(model, picture, label="bright")
+    with pytest.raises(LaminaError, match="Leave the layer out"):
+        explain.grad_cam(model, picture, layer="net.trunk")
+    with pytest.raises(LaminaError, match="Take Grad-CAM"):
+        explain.occlusion(model, picture)
+
+
+@pytest.mark.parametrize("network", ["retinanet", "unet"])
+def test_annotated_pictures_are_points_by_the_map_that_the_head_stands_on(network):
+    model, data = small(network)
+    found = explain.embeddings(model, data)
+    assert (len(found.points), found.features.shape[1], found.layer) == (8, 64, "the head")
+
+
+def test_of_several_labels_the_first_is_the_class_of_a_point():
+    found = explain.embeddings(*several())
+    assert found.classes == (*CLASSES, "no label")
+    assert found.labels.tolist() == [0, 1, 0, 2] * 2

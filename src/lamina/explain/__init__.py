@@ -16,7 +16,8 @@
 | wrong labels | label_errors, confident (the mathematics), out_of_sample (answers of folds), suspects (gallery) |
 | boxes and maps, beside the truth | beside (counted), found_sections (of a detector), mapped_sections (of a segmenter) |
 | numbers, beside the true ones | numbers_sections (of a regressor) |
-| the report | page (the list of sections), subject (what it is about), sections, labellings (several labels), inside, scenes_inside, cells |
+| the report | page (the list of sections), subject (what it is about), sections, labellings (several labels), cells |
+| the report, inside the network | inside, deeper, scenes_inside (of detectors and segmenters) |
 | how all that looks | drawn (figures), html (pieces of a page), report.css |
 """
 

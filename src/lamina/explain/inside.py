@@ -29,7 +29,7 @@ from lamina.explain.lens import Lens
 from lamina.explain.mistakes import find_mistakes
 from lamina.explain.saliency import cams_of
 from lamina.explain.sections import LIKELY
-from lamina.explain.seen import drawable
+from lamina.explain.seen import NO_LABEL, drawable, first_of
 from lamina.explain.subject import About, Subject, fitting
 from lamina.explain.watching import given_to
 from lamina.networks import contract
@@ -184,8 +184,8 @@ def as_points(subject: Subject) -> str:
     labels, classes, own = subject.labels[taken], subject.classes, "their class"
     note = "Points that lie near one another are alike to the network."
     if subject.multi_label:
-        labels = np.where(labels.any(1), labels.argmax(1), labels.shape[1])
-        classes, own = (*classes, "no label"), "those with the same"
+        labels = first_of(labels)
+        classes, own = (*classes, NO_LABEL), "those with the same"
         note = f"Each picture is marked by the first of its labels. {note}"
     note += f" Numbered: the pictures farthest from others of {own}."
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lamina.core.errors import LaminaError
 from lamina.explain.lens import Lens, first_output
 from lamina.structures.boxes import overlap
 
@@ -71,6 +72,25 @@ def pixels_cam(lens: Lens, image: Tensor, label: int, where: Bool[Tensor, "H W"]
     score = scores[0, label][where.to(scores.device)].sum()
     fitting = [stride for stride in sorted(maps, reverse=True) if min(maps[stride].shape[-2:]) >= _PLACES]
     return _first(score, maps, [*fitting, *sorted(maps)], averaged=True)
+
+
+def surest(lens: Lens, image: Tensor, label: int | str | None) -> tuple[Tensor, int, float]:
+    """The surest box of a detector in one picture (px of the network's input), of that class where one is told: corners, class, score.
+
+    Raises LaminaError where nothing is found, UnknownNameError or DataError for a class that is none.
+    """
+    wanted = None if label is None else lens.place(label, torch.empty(len(lens.names)))
+    with torch.no_grad():
+        found: Tensor = first_output(lens.net(lens.prepared(image)))[0].float().cpu()
+    found = found[(found[:, 5] >= 0) if wanted is None else (found[:, 5] == wanted)]
+    if not len(found):
+        raise LaminaError(
+            f"The detector finds {'nothing' if wanted is None else f'no {lens.name(wanted)}'} in the picture.",
+            "A box was expected, whose score is explained.",
+            "Bring another picture, or name another class.",
+        )
+    best = found[int(found[:, 4].argmax())]
+    return best[:4], int(best[5]), float(best[4])
 
 
 def _traced(lens: Lens, image: Tensor) -> tuple[Any, dict[int, Tensor]]:
