@@ -74,13 +74,17 @@ def test_a_box_where_no_place_is_has_no_map():
     assert located.box_cam(looking(maps=True), spots(), torch.tensor([6, 6, 18, 18]), 0) is None
 
 
-@pytest.mark.parametrize(("label", "lit"), [(0, [[1, 1], [6, 5]]), (1, [[6, 6]])])
-def test_pixels_are_explained_by_the_sum_of_their_scores(label, lit):
+def test_pixels_are_explained_by_what_adds_to_the_sum_of_their_scores():
     where = torch.zeros(64, 64, dtype=torch.bool)
     where[:20] = True
-    cam = located.pixels_cam(looking(maps=True), spots(), label, where)
-    assert np.argwhere(cam > 0).tolist() == lit  # the channels' weights are means over the map, as of any Grad-CAM
-    assert located.pixels_cam(looking(maps=True), spots(), label, torch.zeros_like(where)) is None
+    seen = []
+    labels, cams = located.pixels_cams(looking(maps=True), spots(), lambda found: seen.append(found) or ([0, 1], where))
+    assert labels == [0, 1]
+    assert np.argwhere(cams[0] > 0).tolist() == [[1, 1]], "the red spot among these pixels"
+    assert not cams[1].any(), "the blue spot is not among them"
+    assert seen[0][52, 52] == 1
+    assert seen[0][52, 44] == 0
+    assert located.pixels_cams(looking(maps=True), spots(), lambda found: None) == ([], [])
 
 
 def test_the_truth_is_seen_as_the_network_sees_the_picture():

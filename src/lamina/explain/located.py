@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
@@ -58,20 +59,30 @@ def box_cam(lens: Lens, image: Tensor, box_xyxy: Tensor, label: int) -> Float[np
     score = scores.masked_fill(~near, -math.inf).max()
     side_px = float((box[2:] - box[:2]).clamp(min=1).prod().sqrt())
     fitting = [stride for stride in sorted(maps, reverse=True) if stride * _CELLS <= side_px]
-    return _first(score, maps, [*fitting, *sorted(maps)], averaged=False)
+    return _first(score, maps, [*fitting, *sorted(maps)])
 
 
-def pixels_cam(lens: Lens, image: Tensor, label: int, where: Bool[Tensor, "H W"]) -> Float[np.ndarray, "h w"] | None:
-    """What speaks for a class in these pixels of the network's input: Grad-CAM of the sum of their scores (Vinogradova 2020,
-    arXiv:2002.11434, eq. 1), at the coarsest map of at least seven places a side. None for a network whose answer is no map of scores.
+def pixels_cams(
+    lens: Lens,
+    image: Tensor,
+    choose: Callable[[UInt8[np.ndarray, "H W"]], tuple[Sequence[int], Bool[Tensor, "H W"]] | None],
+) -> tuple[list[int], list[Float[np.ndarray, "h w"]]]:
+    """What speaks for classes in some pixels: of the sum of their scores (Vinogradova 2020, arXiv:2002.11434, eq. 1), place by place.
+
+    `choose` is given the class of each pixel of the network's input, and says for which classes in which pixels, or None. The
+    gradient times the map (as for `box_cam`) says of each place of the coarsest map of at least seven a side what it adds. Classes and
+    maps are empty where nothing is chosen, and for a network whose answer is no map of scores.
     """
     said, maps = _traced(lens, image)
     scores = first_output(said)
-    if scores.dim() != 4 or scores.shape[-2:] != where.shape or not where.any():
-        return None
-    score = scores[0, label][where.to(scores.device)].sum()
+    chosen = None if scores.dim() != 4 else choose(scores.detach()[0].argmax(0).to(torch.uint8).cpu().numpy())
+    if chosen is None:
+        return [], []
+    labels, where = list(chosen[0]), chosen[1].to(scores.device)
     fitting = [stride for stride in sorted(maps, reverse=True) if min(maps[stride].shape[-2:]) >= _PLACES]
-    return _first(score, maps, [*fitting, *sorted(maps)], averaged=True)
+    cams = [_first(scores[0, label][where].sum(), maps, [*fitting, *sorted(maps)]) for label in labels]
+    found = [cam for cam in cams if cam is not None]
+    return (labels, found) if len(found) == len(labels) else ([], [])
 
 
 def surest(lens: Lens, image: Tensor, label: int | str | None) -> tuple[Tensor, int, float]:
@@ -111,14 +122,11 @@ def _traced(lens: Lens, image: Tensor) -> tuple[Any, dict[int, Tensor]]:
         handle.remove()
 
 
-def _first(
-    score: Tensor, maps: dict[int, Tensor], strides: list[int], *, averaged: bool
-) -> Float[np.ndarray, "h w"] | None:
-    """The map of the first of these strides on which the score depends."""
-    found = torch.autograd.grad(score, [maps[stride] for stride in strides], allow_unused=True)
-    for stride, gradient in zip(strides, found, strict=True):
+def _first(score: Tensor, maps: dict[int, Tensor], strides: list[int]) -> Float[np.ndarray, "h w"] | None:
+    """What is positive of the gradient times the map, summed over channels, of the first stride on which the score depends."""
+    for stride in strides:
+        (gradient,) = torch.autograd.grad(score, [maps[stride]], allow_unused=True, retain_graph=True)
         if gradient is not None and gradient.isfinite().all():
-            weights = gradient.mean(dim=(2, 3), keepdim=True) if averaged else gradient
-            cam = (weights * maps[stride].detach()).sum(1).clamp(min=0)[0]
+            cam = (gradient * maps[stride].detach()).sum(1).clamp(min=0)[0]
             return np.asarray(cam.float().cpu().numpy())
     return None

@@ -11,7 +11,7 @@ from html import escape
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from lamina.data.geometry import Window
@@ -19,7 +19,7 @@ from lamina.explain import html, inside, located
 from lamina.explain.beside import FoundBeside, MappedBeside
 from lamina.explain.found_sections import FALSE, errors_by_picture
 from lamina.explain.heat import Heat, normalised
-from lamina.explain.lens import Lens, Looked, first_output
+from lamina.explain.lens import Lens, Looked
 from lamina.explain.subject import Scene, fitting
 from lamina.metrics.box_errors import KINDS
 from lamina.structures import draw, drawing
@@ -87,35 +87,36 @@ def sources_of_pixels(scene: Scene) -> str:
                 return
             picture, annotation = scene.data[beside.rows[place]]
             looked = lens.look(draw.picture(picture))
-            with torch.no_grad():
-                said = first_output(lens.net(lens.prepared(looked.image)))
-            if said.dim() != 4:
-                return
-            found, size = said[0].argmax(0).cpu().numpy(), (said.shape[-2], said.shape[-1])
-            truth = _seen_map(annotation.class_map.numpy(), looked.window, size)
-            counts = np.zeros((len(beside.classes),) * 2, np.int64)
-            wrong = (truth != found) & (truth != IGNORED)
-            if not wrong.any():  # in pixels of the picture's own alone
-                continue
-            np.add.at(counts, (truth[wrong], found[wrong]), 1)
-            is_, taken = divmod(int(counts.argmax()), len(beside.classes))
-            where = torch.from_numpy(wrong & (truth == is_) & (found == taken))
-            cams = [located.pixels_cam(lens, looked.image, label, where) for label in (taken, is_)]
-            names = [beside.classes[label] for label in (taken, is_)]
-            sides = [
-                _heat(looked, cam, name).overlay(side_px=_SIDE_PX)
-                for cam, name in zip(cams, names, strict=True)
-                if cam is not None
-            ]
+            share = 0.0
+
+            def choose(
+                found: UInt8[np.ndarray, "H W"], window: Window = looked.window, known: Annotation = annotation
+            ) -> tuple[list[int], Tensor] | None:
+                nonlocal share
+                assert known.class_map is not None
+                truth = _seen_map(known.class_map.numpy(), window, (found.shape[0], found.shape[1]))
+                wrong = (truth != found) & (truth != IGNORED)
+                if not wrong.any():  # in pixels of the picture's own alone
+                    return None
+                counts = np.zeros((len(beside.classes),) * 2, np.int64)
+                np.add.at(counts, (truth[wrong], found[wrong]), 1)
+                is_, taken = divmod(int(counts.argmax()), len(beside.classes))
+                where = wrong & (truth == is_) & (found == taken)
+                share = float(where.mean())
+                return [taken, is_], torch.from_numpy(where)
+
+            labels, cams = located.pixels_cams(lens, looked.image, choose)
+            names = [beside.classes[label] for label in labels]
+            sides = [_heat(looked, cam, name).overlay(side_px=_SIDE_PX) for cam, name in zip(cams, names, strict=True)]
             if len(sides) == 2:
                 badges = f'<b class="said">{escape(names[0])}</b><b class="truth">{escape(names[1])}</b>'
-                told = f"{100 * float(where.float().mean()):.1f} % of the picture"
+                told = f"{100 * share:.1f} % of the picture"
                 yield _tile(inside.side_by_side(*sides), badges, told, beside.names[place], beside.rows[place])
 
     legend = (
         "Of the pixels in which the worst pictures are wrong, those of the commonest confusion. Light, at the left: what speaks for "
         '<span class="key"><b class="said">what the model said</b></span> of them, at the right: for <span class="key"><b class="truth">'
-        "what they are</b></span> (Grad-CAM, summed over these pixels, at the coarsest map; the line is at half of the most)."
+        "what they are</b></span> (Grad-CAM, summed over these pixels, place by place; the line is at half of the most)."
     )
     return _tiles(legend, tiles())
 
