@@ -88,7 +88,7 @@ def test_the_points_are_as_wide_as_a_phone_and_the_numbered_pictures_stand_below
 
 
 def test_no_section_takes_longer_than_it_may(model, monkeypatch):
-    monkeypatch.setattr(inside, "_SECONDS", 0.0)
+    monkeypatch.setattr(inside, "SECONDS", 0.0)
     assert inside.sources_of_mistakes(subject(model)).count("<figure>") <= 1
     assert "data:image/png" in inside.as_points(subject(model, count=100)), "of the first batch"
 

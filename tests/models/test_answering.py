@@ -308,7 +308,7 @@ def test_unknown_names_and_pairs_are_refused():
         model.predict(pictures(1), engine="tensorrt")
     with pytest.raises(UnknownNameError, match="float8"):
         model.predict(pictures(1), precision="float8")
-    with pytest.raises(LaminaError, match=r"torch.*int8"):
+    with pytest.raises(UnknownNameError, match=r"torch.*int8"):
         model.predict(pictures(1), engine="torch", precision="int8")
     with pytest.raises(LaminaError, match="tta"):
         model.predict(pictures(1), tta="flip", engine="onnxruntime")

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from lamina import Classifier, Preprocess, layers, models, serve
-from lamina.serve import Limits
+from lamina.cli import main
+from lamina.serve import Limits, server
 
 
 def classifier():
@@ -151,3 +152,29 @@ def client():
 def model_file(model, tmp_path_factory):
     """The classifier as a file."""
     return model.save(tmp_path_factory.mktemp("served") / "colours.safetensors")
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """Types `lamina serve ...`: (exit code, stderr)."""
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["lamina", "serve", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code or 0, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def unrun(monkeypatch):
+    """What would be run: (make, where, workers)."""
+    runs = []
+
+    def run(make, listening, *, where, workers, limits):
+        runs.append((make, where, workers))
+        return 0
+
+    monkeypatch.setattr(server, "run", run)
+    return runs

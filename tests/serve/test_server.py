@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from lamina.cli import main
 from lamina.core.errors import LaminaError
 from lamina.serve import server
 
@@ -151,19 +150,6 @@ def test_clients_that_go_away_do_no_harm(running, picture):
     assert told["results"][0]["label"] in ("red", "green", "blue")
 
 
-@pytest.fixture
-def typed(monkeypatch, capsys):
-    """Types `lamina serve ...`: (exit code, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["lamina", "serve", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code or 0, capsys.readouterr().err
-
-    return run
-
-
 def test_a_port_in_use_is_told_by_its_number(typed, path):
     with server.bound("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
@@ -181,19 +167,6 @@ def test_a_model_file_changed_by_one_bit_is_named_as_damaged(typed, path, tmp_pa
     assert code == 1
     assert "is damaged" in said
     assert "Listening" not in said
-
-
-@pytest.fixture
-def unrun(monkeypatch):
-    """What would be run: (make, where, workers)."""
-    runs = []
-
-    def run(make, listening, *, where, workers, limits):
-        runs.append((make, where, workers))
-        return 0
-
-    monkeypatch.setattr(server, "run", run)
-    return runs
 
 
 def test_who_can_be_reached_by_others_and_has_no_token_is_warned(typed, path, tmp_path, unrun, monkeypatch):
@@ -229,6 +202,16 @@ def test_an_unknown_engine_is_a_usage_error(typed, path, unrun):
     code, said = typed(path, "--engine", "onnx")
     assert code == 2
     assert "onnxruntime" in said
+
+
+def test_it_says_in_which_precision_it_answers(path):
+    one = Running(path, "--precision", "bfloat16")
+    try:
+        assert "% of the classes as torch's" in one.said
+        assert "is ready with torch in bfloat16" in one.said
+        assert one.get("/model")[1]["precision"] == "bfloat16"
+    finally:
+        one.stop()
 
 
 def test_a_stop_finishes_what_was_accepted_and_refuses_what_is_new(path, picture):

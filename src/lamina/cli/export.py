@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -80,7 +80,7 @@ def export(
         from lamina.cli import opening
 
         opened = opening.open_model(model, function)
-        tried = _run_data(model, needed=precision == "int8") if data is None else data
+        tried = opening.data_of(model, command="export", needed=precision == "int8") if data is None else data
         made = opened.export(
             out,
             precision=precision,
@@ -91,18 +91,3 @@ def export(
             engines=engine or None,
         )
     typer.echo(json.dumps(made.to_dict(), indent=2) if as_json else str(made))
-
-
-def _run_data(model: Path, *, needed: bool) -> Any:
-    """What the run was trained on; None for a bare file, or where it is there no more and others will do."""
-    from lamina.cli import opening
-
-    run = opening.run_of(model)
-    if run is None:
-        return None
-    try:
-        return opening.run_data(run, opening.read_config(run), command="export")
-    except (LaminaError, OSError):
-        if needed:
-            raise
-        return None

@@ -219,8 +219,21 @@ def run_data(run: Path, config: dict[str, Any], *, command: str = "report") -> A
         raise DataError(
             f"{run / CONFIG} names no data.",
             "A run of `lamina train` remembers what it was trained on, and one that Python began does not.",
-            f"Name it: lamina {command} {run} DATA.",
+            f"Name it: lamina {command} {run} {'--data ' if command in ('export', 'serve') else ''}DATA.",
         )
     opened = open_data(config["data"], config.get("format"), config.get("task"))
     splits = limited(opened, config.get("limit"))
     return fold_of(splits, config["fold"], config["folds"]) if "fold" in config else splits
+
+
+def data_of(model: Path, *, command: str, needed: bool) -> Any:
+    """What the model's run was trained on; None for a bare file, or where it is there no more and others will do."""
+    run = run_of(model)
+    if run is None:
+        return None
+    try:
+        return run_data(run, read_config(run), command=command)
+    except (LaminaError, OSError):
+        if needed:
+            raise
+        return None

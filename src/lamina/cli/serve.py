@@ -36,6 +36,8 @@ class ServeOptions:
     port: int
     workers: int
     engine: str
+    precision: str
+    data: str | None
     token: str | None = field(repr=False)
     limits: Mapping[str, Any]
 
@@ -66,6 +68,16 @@ def serve(
     engine: Annotated[
         str, typer.Option(**_in(_WORK, "torch, compiled, onnxruntime, openvino; auto measures which is fastest."))
     ] = "auto",
+    precision: Annotated[
+        str, typer.Option(**_in(_WORK, "float32; bfloat16 or int8 where 99 % of the classes stay, which is told."))
+    ] = "float32",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            **_in(_WORK, "Pictures to compare engines on, which int8 needs. [default: the run's own, below float32]"),
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, **_in(_WORK, "Pictures that are computed at once, at most."))] = 32,
     wait_ms: Annotated[float, typer.Option(min=0.0, **_in(_WORK, "Milliseconds in which a batch is gathered."))] = 4.0,
     model: Function = None,
@@ -77,6 +89,7 @@ def serve(
     from lamina.cli import early
 
     early.check_name("engine", engine, ("auto", *(early.keys("export/made_engines.py", "ENGINES") or [engine])))
+    early.check_name("precision", precision, early.keys("export/fastest.py", "PRECISIONS") or [precision])
     from lamina.cli import serving
 
     options = ServeOptions(
@@ -86,6 +99,8 @@ def serve(
         port=port,
         workers=workers,
         engine=engine,
+        precision=precision,
+        data=data,
         token=serving.token(token_file, os.environ.get("LAMINA_TOKEN")),
         limits={
             "max_pictures": max_pictures,

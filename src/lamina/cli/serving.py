@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lamina.cli import opening
 from lamina.cli.serve import ServeOptions
 from lamina.core.errors import LaminaError
+from lamina.export import fastest
 from lamina.serve import Limits, engines, server
 from lamina.serve.application import app, name_of
 from lamina.serve.service import Service
@@ -24,6 +25,8 @@ def application(options: ServeOptions, model: Any) -> FastAPI:
         name=name_of(opening.model_file(options.path).absolute()),
         limits=Limits(**options.limits),
         engine=options.engine,
+        precision=options.precision,
+        data=_data(options),
         threads=max(engines.cores() // options.workers, 1),  # the workers share them
         token=options.token,
         prepared=server.prepare,
@@ -41,7 +44,15 @@ def opened(options: ServeOptions) -> FastAPI:
 def serve(options: ServeOptions) -> int:
     """Serves until it is stopped; returns the exit code. What is wrong with the model is told before anything is answered."""
     limits = Limits(**options.limits)
-    engines.check_name(options.engine)
+    fastest.check(options.engine, options.precision)
+    if options.precision == "int8" and options.data is None and opening.run_of(options.path) is None:
+        error = LaminaError(
+            f"--precision int8 came with {options.path}, which is not in a run, and without --data.",
+            "The ranges of 8-bit numbers are taken from real pictures, some 256 of them.",
+            "Add --data DATA: a folder, or a data set's name.",
+        )
+        print(error, file=sys.stderr)
+        return 2
     with server.bound(options.host, options.port) as listening:  # a port in use is told before a model is opened
         if options.token is None and not server.is_local(options.host):
             print(
@@ -57,6 +68,13 @@ def serve(options: ServeOptions) -> int:
             del made  # it was a trial
         where = server.address(options.host, listening)
         return server.run(make, listening, where=where, workers=options.workers, limits=limits)
+
+
+def _data(options: ServeOptions) -> Any:
+    """The pictures that engines are compared on: those named, in lower precision else the run's own."""
+    if options.data is not None or options.precision == "float32":
+        return options.data
+    return opening.data_of(options.path, command="serve", needed=options.precision == "int8")
 
 
 def token(path: Path | None, told: str | None) -> str | None:

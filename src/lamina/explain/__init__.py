@@ -8,6 +8,7 @@
 | ROC and precision-recall | ranking, ranking_figures |
 | how training went | curves (one run), overlay (several), gradients (norms by depth) |
 | inside, for one picture | saliency (Grad-CAM, occlusion), heat (what they give, drawn), maps (feature maps) |
+| inside, for a box or some pixels | located (Grad-CAM where a detector or segmenter stands on maps) |
 | inside, for many pictures | excitement (what excites a channel), embedding (points), tsne |
 | inside, the weights | first_layer (filters before and after) |
 | what these look through | lens (a model as they need it), watching (hooks on a twin of its network), seen (pictures of a data set) |
@@ -15,7 +16,8 @@
 | wrong labels | label_errors, confident (the mathematics), out_of_sample (answers of folds), suspects (gallery) |
 | boxes and maps, beside the truth | beside (counted), found_sections (of a detector), mapped_sections (of a segmenter) |
 | numbers, beside the true ones | numbers_sections (of a regressor) |
-| the report | page (the list of sections), subject (what it is about), sections, labellings (several labels), inside, cells |
+| the report | page (the list of sections), subject (what it is about), sections, labellings (several labels), cells |
+| the report, inside the network | inside, deeper, scenes_inside (of detectors and segmenters) |
 | how all that looks | drawn (figures), html (pieces of a page), report.css |
 """
 

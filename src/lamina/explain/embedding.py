@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lamina.core.errors import DataError, LaminaError, unknown_name
-from lamina.explain import watching
+from lamina.explain import located, watching
 from lamina.explain.drawn import Drawn
 from lamina.explain.lens import Lens
 from lamina.explain.seen import drawable, file_name, seen
@@ -166,7 +166,8 @@ class Embedding(Drawn):
 def embeddings(
     model: Any, data: Any, method: Method = "pca", *, layer: str | None = None, limit: int = _EXACT
 ) -> Embedding:
-    """Pictures as points in two dimensions, by what the class layer is given (or by what `layer` gives), averaged over places.
+    """Pictures as points in two dimensions, by what the class layer is given (or by what `layer` gives), averaged over places; of
+    a detector or segmenter by the coarsest map that it stands on. Of several labels the first of each picture is its class.
 
     "pca" are the two directions of most variance. "tsne" keeps neighbours together (exact, up to 2,000 points; more by
     scikit-learn where it is installed), "umap" is umap-learn's where that is installed. At most `limit` pictures are taken, evenly
@@ -178,9 +179,13 @@ def embeddings(
     some = seen(model, lens, data, limit=limit)
     if len(some) < 2:
         raise DataError(f"{len(some)} picture came.", "At least two were expected.", "Bring more pictures.")
-    name = layer or contract.class_layers(lens.net)[0]
-    read = watching.given_to if layer is None else watching.layer_output
-    features = np.concatenate([pooled(read(lens.net, lens.prepared(images), name)) for _, images in some.batches()])
+    if layer is None and located.standing(lens) is not None:
+        name = "the head"
+        features = np.concatenate([located.features(lens, images) for _, images in some.batches()])
+    else:
+        name = layer or contract.class_layers(lens.net)[0]
+        read = watching.given_to if layer is None else watching.layer_output
+        features = np.concatenate([pooled(read(lens.net, lens.prepared(images), name)) for _, images in some.batches()])
     if not np.isfinite(features).all():
         raise DataError(
             f"What {name} is given or gives is not finite.",

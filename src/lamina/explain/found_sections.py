@@ -32,7 +32,7 @@ _FIRST = 6  # pictures that are seen at once; the others unfold
 _SIDE_PX = 560  # of a drawn picture's longer side
 _RIGHT: drawing.Colour = (222, 222, 214)
 _WRONG: drawing.Colour = (232, 90, 20)
-_FALSE = KINDS[1:-1]  # what is neither right nor left out
+FALSE = KINDS[1:-1]  # what is neither right nor left out
 _DRAWN_CLASSES = 8  # whose curves are drawn: the best and the worst
 _MEANING = {
     "right": "matched by COCO's rule: the class, and an overlap of at least 0.5",
@@ -49,7 +49,7 @@ def headline(scene: Scene) -> str:
     """AP, large; what is missed and what is false; the hardest class."""
     beside: FoundBeside = scene.beside
     numbers, counts = beside.scores.numbers, beside.errors.counts
-    false, truths = sum(counts[kind] for kind in _FALSE), int(beside.scores.truths[:, 0].sum())
+    false, truths = sum(counts[kind] for kind in FALSE), int(beside.scores.truths[:, 0].sum())
     facts = [
         ("AP50", _share(numbers["AP50"]), "a box counts from an overlap of 0.5"),
         ("AP75", _share(numbers["AP75"]), "from an overlap of 0.75"),
@@ -99,7 +99,7 @@ def errors_by_picture(beside: FoundBeside) -> tuple[Int64[np.ndarray, " N"], Int
     count, errors = len(beside.rows), beside.errors
     of_found = np.repeat(np.arange(count), [len(each) for each in beside.found])
     of_truth = np.repeat(np.arange(count), [_objects(each) for each in beside.truths])
-    wrong = np.isin(errors.kinds, [KINDS.index(kind) for kind in _FALSE])
+    wrong = np.isin(errors.kinds, [KINDS.index(kind) for kind in FALSE])
     return np.bincount(of_truth[errors.missed], minlength=count), np.bincount(of_found[wrong], minlength=count)
 
 

@@ -17,6 +17,7 @@ from lamina.data.geometry import Window
 from lamina.data.pictures import Picture, read
 from lamina.data.preprocess import Preprocess
 from lamina.explain.watching import twin
+from lamina.export.checking import DETECTIONS
 from lamina.export.deployable import Deployable
 from lamina.structures import draw
 from lamina.structures.batch import outputs_of
@@ -44,6 +45,7 @@ class Lens:
     preprocess: Preprocess | None
     names: tuple[str, ...]
     is_classes: bool
+    is_boxes: bool = False  # answers (B D 6): a box's corners, score, class
 
     @classmethod
     def of(cls, model: Any, picture: Any = None) -> Lens:
@@ -62,6 +64,7 @@ class Lens:
             deployable.preprocess,
             names,
             is_classes=bool(told.get("classes")),
+            is_boxes=deployable.answers == (DETECTIONS,),
         )
 
     @property

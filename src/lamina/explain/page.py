@@ -14,7 +14,17 @@ import numpy as np
 from lamina.core import progress
 from lamina.core.errors import LaminaError
 from lamina.core.files import replacing
-from lamina.explain import deeper, found_sections, html, inside, labellings, mapped_sections, numbers_sections, sections
+from lamina.explain import (
+    deeper,
+    found_sections,
+    html,
+    inside,
+    labellings,
+    mapped_sections,
+    numbers_sections,
+    scenes_inside,
+    sections,
+)
 from lamina.explain.answers import arrays, as_numpy, checked, checked_several, class_probs, named
 from lamina.explain.beside import FoundBeside, MappedBeside, beside_truth
 from lamina.explain.subject import Numbers, Scene, Subject
@@ -51,11 +61,13 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
 SEVERAL_LABELS: tuple[tuple[str, Section], ...] = (
     ("", labellings.headline),
     ("Worst answers", labellings.worst),
+    ("Where wrong labels come from", inside.sources_of_labels),
     ("Per label", labellings.per_label),
     ("Calibration", sections.calibration),
     ("ROC and precision", sections.ranking),
     ("Learning curves", sections.curves),
     ("Gradients", sections.gradients),
+    ("Pictures as points", inside.as_points),
     ("First filters", inside.first_filters),
     ("Maps inside", deeper.maps),
     ("What excites channels", deeper.excited),
@@ -68,6 +80,7 @@ SceneSection = Callable[[Scene], str]
 _OF_THE_RUN: tuple[tuple[str, SceneSection], ...] = (
     ("Learning curves", sections.curves),
     ("Gradients", sections.gradients),
+    ("Pictures as points", scenes_inside.as_points),
     ("First filters", inside.first_filters),
     ("Layers", lambda scene: sections.layers_of(scene.model, ())),
     ("How it was made", lambda scene: html.facts(_facts_of(scene))),
@@ -76,6 +89,7 @@ OF_SCENES: dict[type, tuple[tuple[str, SceneSection], ...]] = {
     FoundBeside: (
         ("", found_sections.headline),
         ("Worst pictures", found_sections.worst),
+        ("Where errors come from", scenes_inside.sources_of_boxes),
         ("Kinds of error", found_sections.kinds_of_error),
         ("Small and large", found_sections.by_size),
         ("Per class", found_sections.per_class),
@@ -85,6 +99,7 @@ OF_SCENES: dict[type, tuple[tuple[str, SceneSection], ...]] = {
     MappedBeside: (
         ("", mapped_sections.headline),
         ("Worst pictures", mapped_sections.worst),
+        ("Where errors come from", scenes_inside.sources_of_pixels),
         ("Per class", mapped_sections.per_class),
         ("Confusion by class", mapped_sections.confusion),
         *_OF_THE_RUN,

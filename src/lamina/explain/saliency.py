@@ -15,7 +15,7 @@ from torch.autograd.graph import GradientEdge
 from lamina.core import progress
 from lamina.core.errors import DataError, LaminaError
 from lamina.data.pictures import Picture
-from lamina.explain import watching
+from lamina.explain import located, watching
 from lamina.explain.heat import Heat, normalised
 from lamina.explain.lens import Lens, Looked, first_output
 
@@ -39,7 +39,7 @@ def grad_cam(model: Any, picture: Picture, *, label: int | str | None = None, la
     The gradient of the answer's score (before a softmax or sigmoid), averaged over each channel of a layer's map, is the
     channel's weight; the heat is what is positive of the weighted sum, by its largest value. `label` is a class or number by
     name or place; None is the most probable class, of several numbers the first. `layer` is by default the last map before
-    the class layer.
+    the class layer. Of a detector it is what speaks for the class in its surest box, or its surest of that class.
 
     `model` is a Model, Classifier, Regressor ..., or what its `deployable()` gave: kept, one picture costs one forward pass and
     the backward pass behind the layer. Nothing in the model changes, and other threads may use it meanwhile. Raises LaminaError
@@ -47,8 +47,28 @@ def grad_cam(model: Any, picture: Picture, *, label: int | str | None = None, la
     """
     lens = Lens.of(model, picture)
     looked = lens.look(picture)
+    if lens.is_boxes:
+        return _of_box(lens, looked, label, layer)
     cams = cams_of(lens, looked.image, labels=None if label is None else [label], layer=layer)
     return _heat(lens, looked, cams.maps[0], cams.answers[0], cams.places[0], method="Grad-CAM", layer=cams.layer)
+
+
+def _of_box(lens: Lens, looked: Looked, label: int | str | None, layer: str | None) -> Heat:
+    if layer is not None:
+        raise LaminaError(
+            f"The layer {layer} came with a detector.",
+            "Its boxes are explained at the map of its trunk that fits their size.",
+            "Leave the layer out.",
+        )
+    if located.standing(lens) is None:
+        raise watching.no_maps(lens.net)
+    box, place, score = located.surest(lens, looked.image, label)
+    cam = located.box_cam(lens, looked.image, box, place)
+    if cam is None:
+        raise watching.no_maps(lens.net)
+    answers = np.zeros(place + 1, np.float32)
+    answers[place] = score
+    return _heat(lens, looked, cam, answers, place, method="Grad-CAM of a box")
 
 
 def cams_of(
@@ -138,6 +158,12 @@ def occlusion(
     DataError for sizes that do not fit, and as `grad_cam` does.
     """
     lens = Lens.of(model, picture)
+    if lens.is_boxes:
+        raise LaminaError(
+            "A detector came.",
+            "Occlusion asks for answers about whole pictures.",
+            "Take Grad-CAM, which explains a box.",
+        )
     looked = lens.look(picture)
     height, width = looked.image.shape[-2:]
     patch = max(1, min(height, width) // 7) if patch_px is None else patch_px

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,15 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from lamina.core.errors import DataError, LaminaError
+from lamina.data.annotated import AnnotatedDataset
+from lamina.data.annotated_arrays import AnnotatedArrays
 from lamina.data.dataset import FolderDataset
+from lamina.data.preprocess import Preprocess
 from lamina.explain.lens import Lens
 from lamina.models import pictures
 
 _BATCH = 32
+NO_LABEL = "no label"  # the class of a picture that has none of several
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +53,22 @@ def seen(model: Any, lens: Lens, data: Any, *, limit: int) -> Seen:
     part = _opened(model, data)
     if hasattr(part, "subset"):
         rows = _evenly(len(part), limit)
+        if isinstance(part, AnnotatedDataset | AnnotatedArrays):
+            return _annotated(part, lens.preprocess, rows)
         chosen = part.subset(torch.from_numpy(rows)) if len(rows) < len(part) else part
         if isinstance(chosen, FolderDataset):
             some, readable = chosen.loaded(lens.preprocess)
             rows = rows[readable.numpy()]
         else:
             some = pictures.in_memory(chosen, lens.preprocess)
-        labels = np.asarray(some.labels) if np.ndim(some.labels) == 1 and len(some.labels) == len(some.images) else None
+        labels = (
+            np.asarray(some.labels) if np.ndim(some.labels) in (1, 2) and len(some.labels) == len(some.images) else None
+        )
+        classes = tuple(map(str, getattr(some, "classes", ())))
+        if labels is not None and labels.ndim == 2:
+            labels, classes = (first_of(labels), (*classes, NO_LABEL)) if classes else (None, classes)
         told = tuple(map(str, getattr(some, "sources", ()) or ()))
-        return Seen(some.images, rows, labels, tuple(map(str, getattr(some, "classes", ()))), told)
+        return Seen(some.images, rows, labels, classes, told)
     sampled = None
     if isinstance(part, list | tuple | np.ndarray | torch.Tensor) and not pictures.is_single(
         part, lens.preprocess.channels
@@ -68,6 +80,27 @@ def seen(model: Any, lens: Lens, data: Any, *, limit: int) -> Seen:
         raise DataError("No picture came.", "At least one was expected.", "Check the path.")
     told = tuple(str(source) if pictures.is_location(source) else "" for source in sources)
     return Seen(images[:limit], np.arange(len(images))[:limit] if sampled is None else sampled, None, (), told[:limit])
+
+
+def _annotated(data: AnnotatedDataset | AnnotatedArrays, preprocess: Preprocess, rows: Int64[np.ndarray, " N"]) -> Seen:
+    """Pictures with annotations, which are no one class; those that cannot be read are left out."""
+    images, readable = list[Tensor](), list[int]()
+    for row in rows.tolist():
+        with contextlib.suppress(DataError):
+            images.append(preprocess.host(data.picture(row)))
+            readable.append(row)
+    if not images:
+        raise DataError(
+            "No picture can be read.", "At least one was expected.", "See what is wrong: lamina check DATA."
+        )
+    names = getattr(data, "paths", None)
+    sources = () if names is None else tuple(str(names.name(row)) for row in readable)
+    return Seen(torch.stack(images), np.array(readable), None, (), sources)
+
+
+def first_of(labels: Int64[np.ndarray, "N K"]) -> Int64[np.ndarray, " N"]:
+    """The first of several labels of each picture, K (which is NO_LABEL) for one that has none."""
+    return np.asarray(np.where(labels.any(1), labels.argmax(1), labels.shape[1]))
 
 
 def _opened(model: Any, data: Any) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from lamina.core.errors import MissingExtraError, unknown_name
+from lamina.core.errors import MissingExtraError, UnknownNameError, unknown_name
 from lamina.export import remembered
 from lamina.export.checking import OF_SPREAD, TOLERANCES, Reference
 from lamina.export.deployable import Deployable
@@ -157,6 +157,21 @@ def guessed_s(net: nn.Module, *, precision: str = "float32") -> float:
     """The seconds that `fastest` is expected to take where it has to measure: more for every layer, and every precision."""
     layers = sum(1 for module in net.modules() if next(module.children(), None) is None)
     return BUILD_S + _LAYER_S * layers * len(PRECISIONS[precision])
+
+
+def check(engine: str, precision: str) -> None:
+    """Raises UnknownNameError for an engine ("auto" is one) or precision that there is not, and an engine without that precision."""
+    if engine not in ("auto", *ENGINES):
+        raise unknown_name("engine", engine, ("auto", *ENGINES))
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    if engine != "auto" and precision not in ENGINES[engine]:
+        known = ", ".join(f"{name} ({', '.join(kinds)})" for name, kinds in ENGINES.items())
+        raise UnknownNameError(
+            f"The engine {engine!r} came with precision={precision!r}.",
+            f"The engines and their precisions: {known}.",
+            'Pass engine="auto", or another of the two.',
+        )
 
 
 def _checked(engines: Sequence[str] | None) -> tuple[str, ...]:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lamina.core.errors import LaminaError, unknown_name
+from lamina.core.errors import LaminaError
 from lamina.core.warnings import warn
 from lamina.export import fastest
 from lamina.export.engines import Engine
-from lamina.export.made_engines import ENGINES, Maker
+from lamina.export.made_engines import Maker
 from lamina.export.samples import CALIBRATION, CHECKED, Samples
 from lamina.models.fingerprint import Fingerprint
 
@@ -54,7 +54,7 @@ class Engines:
         self, model: Any, images: Tensor, plain: Plain, *, batch_size: int, engine: str, precision: str
     ) -> np.ndarray[Any, Any]:
         """The answers (N ...) to uint8 pictures (N C H W); `plain` gives those of the model's network in torch."""
-        _check(engine, precision)
+        fastest.check(engine, precision)
         later = max(self._expected - len(images), 0)
         self._expected = later
         if not len(images) or batch_size < 1:
@@ -116,20 +116,6 @@ class Engines:
                 self._built.clear()
                 self._made_for = None
             return self._built.get(asked), asked not in self._built
-
-
-def _check(engine: str, precision: str) -> None:
-    if engine != "auto" and engine not in ENGINES:
-        raise unknown_name("engine", engine, ("auto", *ENGINES))
-    if precision not in fastest.PRECISIONS:
-        raise unknown_name("precision", precision, fastest.PRECISIONS)
-    if engine != "auto" and precision not in ENGINES[engine]:
-        known = ", ".join(f"{name} ({', '.join(kinds)})" for name, kinds in ENGINES.items())
-        raise LaminaError(
-            f"The engine {engine!r} came with precision={precision!r}.",
-            f"The engines and their precisions: {known}.",
-            'Pass engine="auto", or another of the two.',
-        )
 
 
 def _is_free(model: Any) -> bool:

@@ -60,12 +60,12 @@ class Exporting:
         """
         shipped: Deployable = self.deployable(example)
         progress.step("reading pictures")
-        tried = None if data is None else _tried(shipped, data, samples.CHECKED * (2 if precision == "int8" else 1))
+        count = samples.CHECKED * (2 if precision == "int8" else 1)
         return write(
             shipped,
             path,
             precision=precision,
-            tried=tried,
+            tried=None if data is None else tried(shipped, data, count),
             tolerance=tolerance,
             agreement=agreement,
             any_size=any_size,
@@ -73,7 +73,7 @@ class Exporting:
         )
 
 
-def _tried(shipped: Deployable, data: Any, count: int) -> samples.Samples:
+def tried(shipped: Deployable, data: Any, count: int) -> samples.Samples:
     """At most so many samples of the data, spread over it, as the network takes them."""
     if shipped.preprocess is not None:
         named = data if pictures.is_location(data) else getattr(data, "name", "")

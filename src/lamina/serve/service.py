@@ -16,8 +16,10 @@ import torch
 
 from lamina.core.errors import LaminaError
 from lamina.export.engines import Engine
+from lamina.export.samples import CALIBRATION, CHECKED
 from lamina.models import file
 from lamina.models.card import Card
+from lamina.models.exporting import tried
 from lamina.serve import engines, pictures
 from lamina.serve.batching import WAITING_BYTES, Batcher, Picture, Pixels, Size, late
 from lamina.serve.explaining import Explainer, can_explain
@@ -38,7 +40,15 @@ class Service:
     """
 
     def __init__(
-        self, model: Any, *, name: str, limits: Limits, engine: str = "auto", threads: int | None = None
+        self,
+        model: Any,
+        *,
+        name: str,
+        limits: Limits,
+        engine: str = "auto",
+        precision: str = "float32",
+        data: Any = None,
+        threads: int | None = None,
     ) -> None:
         if not hasattr(model, "results") or not hasattr(model, "deployable"):
             raise LaminaError(
@@ -46,13 +56,14 @@ class Service:
                 "A model that answers pictures with results was expected: a Classifier, a Detector, a Segmenter ...",
                 "Wrap its network in one of them.",
             )
-        engines.check_name(engine)
+        engines.check(engine, precision, has_pictures=data is not None)
         self.model, self.name, self.limits = model, name, limits
         self.deployable = model.deployable()
         assert self.deployable.preprocess is not None
         self.preprocess = self.deployable.preprocess
         self._parameters = sum(value.numel() for value in self.deployable.net.parameters())
-        self._wanted, self.threads = engine, threads or engines.cores()
+        self._wanted, self._precision, self.threads = engine, precision, threads or engines.cores()
+        self._samples = None if data is None else tried(self.deployable, data, CALIBRATION + CHECKED)
         self.figures, self.ledger = Figures(), Ledger(limits.buffered_bytes)
         self.teller = Teller(model, self.deployable.description)
         self.batcher = Batcher(
@@ -110,6 +121,7 @@ class Service:
             **({"colours": self.teller.colours} if self.teller.colours else {}),
             "about": Card({**told, "versions": versions}, self._parameters).rows,
             "engine": engine,
+            "precision": None if self.engine is None else self.engine.precision,
             "explains": self.explains,
             "batch_ms": round(1000 * self.batch_s, 2),
             "limits": self.limits.to_dict(),
@@ -134,13 +146,11 @@ class Service:
         try:
             torch.get_num_threads()
             torch.set_num_threads(self.threads)
-            self._doing, seconds = engines.prospect(
-                self.deployable, self._wanted, threads=self.threads, batch=self.limits.batch
-            )
+            told: dict[str, Any] = {"precision": self._precision, "threads": self.threads, "batch": self.limits.batch}
+            self._doing, seconds = engines.prospect(self.deployable, self._wanted, **told)
             self._ready_at = time.monotonic() + seconds
-            engine = engines.make(
-                self.deployable, self._wanted, threads=self.threads, batch=self.limits.batch, told=self.say
-            )
+            engine = engines.make(self.deployable, self._wanted, **told, samples=self._samples, told=self.say)
+            self._samples = None
             gc.collect()  # what making it left behind
             shape = tuple(self.deployable.example[0].shape[1:])
             batch = np.random.default_rng(0).integers(0, 256, (self.limits.batch, *shape), np.uint8)
