@@ -20,13 +20,14 @@ from collections.abc import Mapping
 
 BATCH_SIZE, STEPS, EPOCHS, THREADS = 128, 25, 3, 2
 
-# With the switch and without it; what is not named stands at its default.
+# With the switch and without it; what is not named stands at its default. Names in capitals are environment variables.
 SWITCHES = {
     "channels_last": ({}, {"channels_last": False}),
     "fused": ({}, {"fused": False}),
     "keep_memory": ({}, {"keep_memory": False}),
     "compile": ({"compile": True}, {}),
     "bfloat16": ({"precision": "bfloat16"}, {"precision": "float32"}),
+    "kernels": ({}, {"LAMINA_KERNELS": "0"}),
 }
 
 
@@ -61,8 +62,10 @@ def run(settings: dict[str, object]) -> None:
 
 
 def measure(settings: dict[str, object]) -> float:
-    command = [sys.executable, __file__, "--one", json.dumps(settings)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
+    variables = {name: str(value) for name, value in settings.items() if name.isupper()}
+    rest = {name: value for name, value in settings.items() if name not in variables}
+    command = [sys.executable, __file__, "--one", json.dumps(rest)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), **variables}
     told = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return float(told.stdout.strip().splitlines()[-1])
 

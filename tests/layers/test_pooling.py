@@ -8,6 +8,7 @@ from torch import nn
 from lamina import layers
 from lamina.core.errors import LaminaError, ShapeError
 from lamina.layers.probe import run
+from lamina.nn import MaxPool2d
 
 
 def made(layer, shape):
@@ -46,10 +47,10 @@ def test_pools_as_keras_documents(kind, reduce, size, stride, padding, pixels):
     np.testing.assert_allclose(function(image)[0, 0], expected, atol=1e-5)
 
 
-def test_builds_torchs_own_pooling_wherever_that_says_it():
+def test_builds_one_pooling_wherever_torchs_arguments_say_it():
     for layer in (layers.MaxPooling2D(), layers.MaxPooling2D(padding="same"), layers.MaxPooling2D(3, 1, "same")):
         made(layer, (1, 9, 9))
-        assert [type(module) for module in layer.modules.values()] == [nn.MaxPool2d]
+        assert [type(module) for module in layer.modules.values()] == [MaxPool2d]
 
 
 def test_a_number_pads_as_torch_does():

@@ -16,6 +16,7 @@ from lamina.nn import (
     GaussianNoise,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
+    MaxPool2d,
     SamePad2d,
 )
 
@@ -36,7 +37,7 @@ def examples():
     yield from (nn.BatchNorm2d(6), BiasedBatchNorm2d(6), GaussianNoise(0.1), Exponential())
     yield from (nn.Dropout(0.5), nn.Dropout2d(0.5), nn.LocalResponseNorm(3))
     yield from (nn.Softmax(1), nn.LogSoftmax(-1), nn.ZeroPad2d((1, -2, 3, -1)), SamePad2d((3, 2), stride=(2, 3)))
-    yield from (GlobalAvgPool2d(), GlobalMaxPool2d(keepdims=True))
+    yield from (GlobalAvgPool2d(), GlobalMaxPool2d(keepdims=True), MaxPool2d(2))
     for name in ("ReLU", "ReLU6", "Sigmoid", "Tanh", "GELU", "SiLU", "Mish", "ELU", "SELU", "LeakyReLU", "Hardswish"):
         yield getattr(nn, name)()
     yield from (nn.Hardsigmoid(), nn.Hardtanh(), nn.Softplus(), nn.Softsign())

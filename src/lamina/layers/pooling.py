@@ -51,8 +51,8 @@ class MaxPooling2D(_Pooling):
         size, stride, pads, ceil = self.windows()
         if pads is None:
             pad = lamina_nn.SamePad2d(size, stride=stride, value=float("-inf"))
-            return {"_pad": pad, "": nn.MaxPool2d(size, stride)}
-        return {"": nn.MaxPool2d(size, stride, pads, ceil_mode=ceil)}
+            return {"_pad": pad, "": lamina_nn.MaxPool2d(size, stride)}
+        return {"": lamina_nn.MaxPool2d(size, stride, pads, ceil_mode=ceil)}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
+from lamina.nn import MaxPool2d
 
 
 class Airbench(Network):
@@ -72,7 +73,7 @@ class Airbench(Network):
 
 def _block(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(
-        _convolution(in_channels, channels), nn.MaxPool2d(2), _norm(channels), nn.GELU(),
+        _convolution(in_channels, channels), MaxPool2d(2), _norm(channels), nn.GELU(),
         _convolution(channels, channels), _norm(channels), nn.GELU(),
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import ShapeError
 from lamina.networks.network import Network
+from lamina.nn import MaxPool2d
 
 
 class DeepConvNet(Network):
@@ -44,7 +45,7 @@ class DeepConvNet(Network):
         self.conv4 = nn.Conv2d(32, 32, 3, padding=1)  # behind a padding of 1, see features
         self.conv5 = nn.Conv2d(32, 64, 3, padding=1)
         self.conv6 = nn.Conv2d(64, 64, 3, padding=1)
-        self.pool = nn.MaxPool2d(2)
+        self.pool = MaxPool2d(2)
         side = ((image_size // 2 + 2) // 2) // 2  # conv4 adds a pixel on each side
         if image_size // 2 < 1 or side < 1:
             raise ShapeError(

@@ -29,7 +29,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -37,7 +36,7 @@ from lamina.core.errors import LaminaError
 from lamina.networks.pixelwise import Pixelwise, enlarged
 from lamina.networks.trunk import Trunk
 from lamina.networks.vgg import VGG
-from lamina.nn import ConvNorm
+from lamina.nn import ConvNorm, max_pool_2x2
 
 _DENSE = 4096  # channels of fc6 and fc7
 
@@ -80,7 +79,7 @@ class FCN(Pixelwise):
         x = self.score(maps[self.stride])
         for name, skip in self.skips.items():
             stride = int(name)
-            x = skip(x, F.max_pool2d(maps[stride // 2], 2) if self.pools else maps[stride])
+            x = skip(x, max_pool_2x2(maps[stride // 2]) if self.pools else maps[stride])
         return enlarged(x, size)
 
 

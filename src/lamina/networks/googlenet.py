@@ -41,6 +41,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lamina.networks.network import Network
+from lamina.nn import MaxPool2d
 
 # Channels of 1x1 | 1x1 before 3x3 | 3x3 | 1x1 before 5x5 | 5x5 | 1x1 after the maximum (the paper's table 1).
 INCEPTIONS = {
@@ -105,7 +106,7 @@ class GoogLeNet(Network):
         self.inception4c = _Inception(512, *INCEPTIONS["4c"])
         self.inception4d = _Inception(512, *INCEPTIONS["4d"])
         self.inception4e = _Inception(528, *INCEPTIONS["4e"])
-        self.maxpool4 = nn.MaxPool2d(2, stride=2, ceil_mode=True)
+        self.maxpool4 = MaxPool2d(2, stride=2, ceil_mode=True)
         self.inception5a = _Inception(832, *INCEPTIONS["5a"])
         self.inception5b = _Inception(832, *INCEPTIONS["5b"])
         self.aux1 = _Auxiliary(512, num_classes, dropout=aux_dropout) if auxiliary else None

@@ -33,7 +33,7 @@ from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
 from lamina.networks.pixelwise import Pixelwise, enlarged
 from lamina.networks.trunk import Trunk
-from lamina.nn import ConvNorm, doubled_conv2d
+from lamina.nn import ConvNorm, doubled_conv2d, max_pool_2x2
 
 _USUAL_WIDTH = 16
 
@@ -165,7 +165,7 @@ class UNetEncoder(Network):
         maps: dict[int, Tensor] = {}
         x = images
         for level, stage in enumerate(self.stages):
-            x = stage(F.max_pool2d(x, 2) if level else x)
+            x = stage(max_pool_2x2(x) if level else x)
             maps[2**level] = x
         maps[2 ** (len(self.stages) - 1)] = self.dropout(x)
         return maps

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
-from lamina.nn import Stages
+from lamina.nn import MaxPool2d, Stages
 
 Configuration = Literal["A", "B", "C", "D", "E"]
 
@@ -107,7 +107,7 @@ def _features(configuration: Configuration, *, in_channels: int, batch_norm: boo
             layers.append(nn.ReLU(inplace=True))
             in_channels = width
         ends[2**block] = len(layers) - 1
-        layers.append(nn.MaxPool2d(2))
+        layers.append(MaxPool2d(2))
     ends[32] = len(layers) - 1
     return Stages(layers, ends=ends)
 

@@ -5,11 +5,12 @@ from lamina.nn.arrangement import Permute, Reshape
 from lamina.nn.channels import ChannelPad2d
 from lamina.nn.conv_norm import ConvNorm
 from lamina.nn.convolution import SameConv2d, StridedDepthwiseConv2d, padded_conv2d
+from lamina.nn.max_pool import max_pool_2x2
 from lamina.nn.modes import in_eval_mode
 from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d, SteadyBatchNorm2d
 from lamina.nn.padding import SamePad2d, pad_to_multiple, same_padding
 from lamina.nn.pixels import GaussianNoise, Rescaling
-from lamina.nn.pooling import GlobalAvgPool2d, GlobalMaxPool2d, SameAvgPool2d
+from lamina.nn.pooling import GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d, SameAvgPool2d
 from lamina.nn.pyramid import Pyramid
 from lamina.nn.response_norm import LocalResponseNorm
 from lamina.nn.stages import Stages
@@ -27,6 +28,7 @@ __all__ = [
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
     "LocalResponseNorm",
+    "MaxPool2d",
     "PReLU",
     "Permute",
     "Pyramid",
@@ -40,6 +42,7 @@ __all__ = [
     "StridedDepthwiseConv2d",
     "doubled_conv2d",
     "in_eval_mode",
+    "max_pool_2x2",
     "pad_to_multiple",
     "padded_conv2d",
     "same_padding",

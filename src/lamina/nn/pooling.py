@@ -1,4 +1,4 @@
-"""Poolings that torch.nn has no module for."""
+"""Poolings that torch.nn has no module for, and max pooling that trains faster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,23 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lamina.nn.max_pool import max_pool_2x2
 from lamina.nn.padding import Pair, same_padding
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """torch's MaxPool2d, the same to the bit; training on processors pools windows of 2x2 several times as fast (see max_pool.py)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self._is_2x2():
+            return max_pool_2x2(input, ceil_mode=self.ceil_mode)
+        result: Tensor = super().forward(input)
+        return result
+
+    def _is_2x2(self) -> bool:
+        windows = (self.kernel_size, self.stride, self.padding, self.dilation)
+        plain = zip(windows, (2, 2, 0, 1), strict=True)
+        return not self.return_indices and all(value in (one, (one, one)) for value, one in plain)
 
 
 class GlobalAvgPool2d(nn.Module):

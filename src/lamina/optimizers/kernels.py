@@ -5,12 +5,14 @@ Where torch adds epsilon elsewhere, or weight decay to the gradient, a hook befo
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import optimizer as torch_optimizer
 
 
 class _Hooked(torch.optim.Optimizer):
@@ -75,6 +77,9 @@ class AdamKernel(_Hooked, torch.optim.AdamW):
     """m / (sqrt(v) + epsilon), scaled by sqrt(1 - beta2^t) / (1 - beta1^t) (Kingma & Ba 2015, the form before section 2.1).
 
     torch adds its epsilon to sqrt(v / (1 - beta2^t)), so here it is epsilon / sqrt(1 - beta2^t), set anew at each step.
+
+    On processors the fused kernel is called without torch's way to it, which takes as long as the kernel itself for a small network.
+    Whatever is unusual goes that way.
     """
 
     def __init__(self, parameters: Any, *, epsilon: float, **settings: Any) -> None:
@@ -85,6 +90,73 @@ class AdamKernel(_Hooked, torch.optim.AdamW):
 
     def _hook(self) -> None:
         self.register_step_pre_hook(_set_epsilon)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of every parameter that has a gradient; returns what the closure returned."""
+        if closure is not None or self._is_unusual():
+            return _torchs_adamw_step(self, closure)
+        states = iter(self.state.values())
+        with torch.no_grad():
+            for group in self.param_groups:
+                own = [next(states) for _ in group["params"]]
+                steps = [state["step"] for state in own]
+                torch._foreach_add_(steps, 1)
+                torch._fused_adamw_(
+                    group["params"],
+                    [parameter.grad for parameter in group["params"]],
+                    [state["exp_avg"] for state in own],
+                    [state["exp_avg_sq"] for state in own],
+                    [],
+                    steps,
+                    lr=group["lr"],
+                    beta1=group["betas"][0],
+                    beta2=group["betas"][1],
+                    weight_decay=group["weight_decay"],
+                    eps=next_epsilon(group, group["betas"][1]),
+                    amsgrad=False,
+                    maximize=group["maximize"],
+                )
+        return None
+
+    step.hooked = True  # type: ignore[attr-defined]  # or torch would wrap it, which is half of the time
+
+    def _is_unusual(self) -> bool:
+        """Whether torch's step would do more, or something else, than one fused kernel for each group."""
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        return (
+            [*map(id, self.state)] != [*map(id, parameters)]  # at first; where some never had a gradient
+            or not all(map(_is_usual_group, self.param_groups))
+            or not _are_usual(parameters)
+            or list(self._optimizer_step_pre_hooks.values()) != [_set_epsilon]
+            or bool(self._optimizer_step_post_hooks)
+            or bool(torch_optimizer._global_optimizer_pre_hooks or torch_optimizer._global_optimizer_post_hooks)
+            or hasattr(self, "grad_scale")
+            or hasattr(self, "found_inf")
+            or torch._C._autograd._profiler_enabled()
+            or torch.compiler.is_compiling()
+        )
+
+
+# torch wraps the step of a class when its first object is made: without that, so that the hooks run once.
+_torchs_adamw_step = torch.optim.Optimizer.profile_hook_step(
+    inspect.unwrap(torch.optim.AdamW.step, stop=lambda step: not getattr(step, "hooked", False))
+)
+
+
+def _is_usual_group(group: dict[str, Any]) -> bool:
+    plain = type(group["lr"]) is float and all(type(beta) is float for beta in group["betas"])
+    others = group["amsgrad"] or group["capturable"] or group["differentiable"]
+    return bool(group["fused"] and plain and group["decoupled_weight_decay"] and not others and group["params"])
+
+
+def _are_usual(parameters: list[Tensor]) -> bool:
+    dtype = parameters[0].dtype if parameters else None
+    gradients = [parameter.grad for parameter in parameters]
+    # as sets of what there is, for a call for each of them would cost half of what is saved
+    kinds = {(type(parameter), parameter.is_cpu, parameter.dtype) for parameter in parameters}
+    other = {(type(grad), grad.dtype, grad.layout) for grad in gradients if grad is not None}
+    plain = kinds == {(nn.Parameter, True, dtype)} and other == {(Tensor, dtype, torch.strided)}
+    return plain and all(grad is not None for grad in gradients)
 
 
 def _set_epsilon(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:

@@ -38,7 +38,8 @@ class Runtime:
     its one-kernel step. `keep_memory` tells glibc to keep freed memory: returning it costs a page fault per page and step.
     `compile` lets torch compile the network in training; "auto" is where it was measured to pay, which so far is nowhere.
     `deterministic` makes two runs on one GPU bit-equal, at a price in speed; on a processor they are anyway. Matrix products
-    of training in float32 use the GPU's TF32 units unless `tf32` is False.
+    of training in float32 use the GPU's TF32 units unless `tf32` is False. Lamina's own kernels for processors (nn/native.py) are
+    switched off for a whole process, by the environment variable LAMINA_KERNELS=0.
 
     Where torchrun started several processes they are joined here. `synchronise` makes BatchNorms see the batches of all of
     them, and `shard` spreads the parameters over them, for networks that do not fit into one device.
