@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from lamina import layers, losses, models
 from lamina.core.errors import LaminaError
 from lamina.data.augment import Compose, CutMix, Mixup, RandomCrop, RandomFlip
 from lamina.data.loader import ArrayBatches
+from lamina.models import feed
+from lamina.training import Runtime
 
 X = np.random.default_rng(0).random((40, 1, 8, 8), dtype=np.float32)
 Y = np.arange(40) % 3
@@ -103,3 +106,37 @@ def test_batches_that_mix_by_themselves_are_checked_by_the_labels_they_hold():
     losses_given = given.fit(X, Y, batch_size=16, epochs=2, augment=AUGMENT, verbose=0).history["loss"]
     assert fed.fit(batches, epochs=2, validation_data=(X, Y), verbose=0).history["loss"] == losses_given
     assert batches.augment.mixes
+
+
+@pytest.mark.parametrize(("side", "device", "most"), [(224, "cpu", 32), (28, "cpu", 100), (224, "cuda", 100)])
+def test_processors_answer_large_samples_some_at_a_time(side, device, most):
+    seen = []
+
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3))
+
+        def forward(self, images):
+            seen.append(len(images))
+            return images.mean(dim=(2, 3)) * self.scale
+
+    model = models.Model(Mean())
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = torch.rand(100, 3, side, side), torch.arange(100) % 3
+    if device != "cpu":  # as on a GPU, which nothing here has
+        told = Runtime("cpu")
+        told.device = torch.device("cuda")
+        assert feed.answered_at_once(100, (x,), told) == most
+        return
+    before = model.predict(x)
+    assert max(seen) == most
+    assert np.array_equal(before, np.concatenate([model.predict(part) for part in x.split(7)]))
+    seen.clear()
+    whole = model.evaluate(x, y)
+    assert max(seen) == most
+    assert whole == pytest.approx(model.evaluate(x, y, batch_size=7), rel=1e-6)
+    seen.clear()
+    model.fit(x[:64], y[:64], batch_size=64, epochs=1, validation_data=(x, y), verbose=0)
+    assert max(seen[-4:]) == most
+    assert 64 in seen  # training takes what it was told

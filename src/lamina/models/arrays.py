@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -60,6 +60,10 @@ class Arrays(NamedTuple):
             None if self.weights is None else self.weights[start:stop],
             None if self.odds is None else self.odds[start:stop],
         )
+
+    def cut(self, count: int) -> Iterator[Arrays]:
+        """The samples in their order, so many at a time."""
+        return (self.slice(start, start + count) for start in range(0, self.samples, count))
 
 
 def collect(

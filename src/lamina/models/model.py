@@ -268,7 +268,7 @@ class Model(Finder, Deploying, Holder):
     def predict(self, x: Any, batch_size: int = PREDICT_BATCH, verbose: str | int = 0) -> Any:
         """The outputs for each sample as a numpy array (a list of them where there are several), in float32.
 
-        The batch size changes nothing beyond float error. `verbose` is taken as Keras does, and nothing is printed.
+        The batch size changes nothing beyond float error; large samples are cut smaller. `verbose` is taken as Keras does.
         """
         arrays = [value.numpy() for value in self._answers(x, batch_size)]
         return arrays[0] if len(arrays) == 1 else arrays
@@ -281,8 +281,7 @@ class Model(Finder, Deploying, Holder):
             given = (self._collect(feed.inputs_of(item), None, None).inputs for item in feed.complete(x))
         else:
             data = self._collect(x, None, None)
-            starts = range(0, data.samples, feed.checked_size(batch_size))
-            given = (data.slice(start, start + batch_size).inputs for start in starts)
+            given = (part.inputs for part in data.cut(feed.answered_at_once(batch_size, data.inputs, self.runtime)))
         self._build(data)
         self._check(data)
         net, prepare, runtime = self._own_net, self._prepare(), self.runtime
@@ -362,7 +361,8 @@ class Model(Finder, Deploying, Holder):
                 return feed.foreign(x, self._ready(self._collect(few, goals, None)))
             data = self._collect(x, y, weights)
         step = self._ready(data)
-        return self._batches(data, step, weights=data.weights, batch_size=batch_size)
+        at_once = feed.answered_at_once(batch_size, data.inputs, step.runtime)
+        return self._batches(data, step, weights=data.weights, batch_size=at_once)
 
     def _batches(self, data: Arrays, step: SupervisedStep, **feeding: Any) -> Any:
         """Batches for the step; see feed.array_batches for the arguments."""
