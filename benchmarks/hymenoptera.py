@@ -23,7 +23,7 @@ from readings import log
 from torch import Tensor
 
 import lamina
-from lamina import recipes
+from lamina import recipes, training
 from lamina.data import ImageDataset
 
 AT_HAND = Path(os.environ.get("LAMINA_DATA", "."))
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument(
         "--choose", nargs="*", metavar="NAME=VALUE", help="cross-validate these settings, and read no validation"
     )
-    parser.add_argument("--only", nargs="+", help="of: class layer, fine-tuned, from scratch")
+    parser.add_argument("--only", nargs="+", choices=["class layer", "fine-tuned", "from scratch"])
     parser.add_argument("--folds", type=int, default=4, help="for --choose")
     told = parser.parse_args()
     train, held = pictures()
@@ -170,6 +170,9 @@ def report(
 def changed(settings: recipes.FineTuning, told: list[str]) -> recipes.FineTuning:
     for pair in told:
         name, _, value = pair.partition("=")
+        if name == "average":  # the share of the second phase
+            settings = replace(settings, average=training.WiSE(float(value)))
+            continue
         if name == "learning_rate":
             settings = replace(settings, optimizer=replace(settings.optimizer, learning_rate=float(value)))
             continue

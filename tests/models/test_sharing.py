@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 import lamina
-from lamina import Classifier, Preprocess
+from lamina import Classifier, Detector, Preprocess
 from lamina.export.engines import TorchEngine
 from lamina.export.made_engines import Maker
 from lamina.training import Callback
@@ -99,6 +101,25 @@ def test_weights_that_somebody_holds_are_looked_at(built, keep, opened, tmp_path
                 weight.data.add_(1.0)
     model.predict_probs(images, engine="onnxruntime")
     assert built == ["onnxruntime"] * 2
+
+
+def test_weights_of_a_copy_that_holds_the_same_network_are_looked_at(built, tmp_path):
+    model = classifier(True, tmp_path)
+    images, other = gray(4), copy.copy(model)
+    model.predict_probs(images, engine="onnxruntime")
+    for weight in other.net.parameters():
+        weight.data.add_(1.0)
+    model.predict_probs(images, engine="onnxruntime")
+    assert built == ["onnxruntime"] * 2
+
+
+def test_a_detectors_weights_are_looked_at_once_an_optimizer_of_ones_own_has_seen_them():
+    detector = Detector("retinanet", classes=["cell"], preprocess=Preprocess(size=(64, 64), resize="pad"))
+    assert not detector._is_shared
+    detector.compile("adamw")
+    assert not detector._is_shared
+    detector.compile(lambda parameters: torch.optim.SGD(parameters, lr=0.1))
+    assert detector._is_shared
 
 
 @pytest.mark.parametrize("opened", [False, True])

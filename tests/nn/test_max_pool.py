@@ -278,3 +278,10 @@ def test_looks_like_torchs_and_can_be_copied_and_kept():
     images = made((2, 16, 8, 8))
     for other in (copy.deepcopy(pool), pickle.loads(pickle.dumps(pool))):
         assert torch.equal(other(images), pool(images))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_network_with_it_can_be_scripted():
+    net = nn.Sequential(nn.Conv2d(1, 16, 3), MaxPool2d(2)).eval()
+    images = torch.rand(2, 1, 9, 8)
+    assert torch.equal(torch.jit.script(net)(images), net(images))

@@ -192,3 +192,17 @@ def test_a_schedule_of_torchs_counts_its_steps(torchs):
         schedule.step()
     assert len(torchs) == 1
     assert optimizer.param_groups[0]["lr"] == 0.01 / 8
+
+
+@pytest.mark.parametrize("when", ["before the first step", "later"])
+def test_states_that_reading_or_resetting_left_empty_are_begun_anew(when):
+    parameters = [nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))]
+    adam = AdamKernel(parameters, epsilon=1e-7, lr=0.1, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    if when == "later":
+        adam.step()
+    for parameter in parameters:
+        adam.state[parameter] = {}
+    adam.step()
+    assert all(adam.state[parameter]["step"] == 1 for parameter in parameters)

@@ -8,8 +8,8 @@ from torch import nn
 
 from lamina.data.workers import WorkerBatches
 from lamina.structures.batch import Logs
-from lamina.training import Runtime, Update
-from lamina.training.averaging import EMA, SWA, AveragedWeights, Lookahead, WiSE, averaged, recalibrate
+from lamina.training import Runtime, Update, recalibrate
+from lamina.training.averaging import EMA, SWA, AveragedWeights, Lookahead, WiSE, averaged
 from lamina.training.transfer import freeze_statistics
 
 FLOAT32 = Runtime("cpu", precision="float32")
@@ -100,6 +100,36 @@ def test_wise_is_between_the_weights_before_and_those_of_now():
         before = live
 
 
+def test_wise_with_nothing_of_now_is_what_was_before():
+    torch.manual_seed(0)
+    before = copied(Net())
+    net, update, _ = trained(3, average=WiSE(alpha=0.0))
+    with update.averaged():
+        assert all(torch.equal(parameter, before[name]) for name, parameter in net.named_parameters())
+
+
+def test_averages_within_averages_are_the_same():
+    net, update, _ = trained(3, average=WiSE())
+    with update.averaged():
+        outer = copied(net)
+        with update.averaged():
+            assert all(torch.equal(value, outer[name]) for name, value in net.state_dict().items())
+        assert all(torch.equal(value, outer[name]) for name, value in net.state_dict().items())
+
+
+def test_a_state_of_a_first_update_that_was_skipped_is_taken_back():
+    net = Net()
+    update = Update(net, "adam", runtime=FLOAT32, average=WiSE())
+    update.plan(3)
+    update.guard()
+    update((net(X) * torch.inf).sum())
+    assert update.skipped == 1
+    other = Update(again := Net(), "adam", runtime=FLOAT32, average=WiSE())
+    other.load_state_dict(copy.deepcopy(update.state_dict()))
+    step(again, other, 0)
+    assert other.average.made == 1
+
+
 def test_afterwards_all_is_as_it_was_bit_for_bit_also_after_an_error():
     net, update, _ = trained(10, average=EMA())
     before, tensors = copied(net), [id(p) for p in net.parameters()]
@@ -169,7 +199,10 @@ def test_statistics_that_training_leaves_as_they_are_are_not_measured_under_aver
     with averaged(made, [X]):
         assert all(torch.equal(norm.state_dict()[name], before[name]) for name in ("running_mean", "running_var"))
         assert other.num_batches_tracked == tracked
-    recalibrate(made.body.eval(), [X])  # nothing trains now, so there is nothing that it could mean
+    made.body.eval()  # by who looks on: what training leaves as it is stays
+    with averaged(made, [X]):
+        assert all(torch.equal(norm.state_dict()[name], before[name]) for name in ("running_mean", "running_var"))
+    recalibrate(made.body, [X])  # nothing trains now, so there is nothing that it could mean
     assert not torch.equal(norm.running_mean, before["running_mean"])
 
 

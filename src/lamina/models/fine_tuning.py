@@ -154,9 +154,17 @@ def _frozen_fit(model: Pictured, train: Any, epochs: int, plan: Plan, told: Mapp
     model.freeze()
     run = None if plan.run is None else Path(plan.run) / HEAD
     every = None if run is None else plan.checkpoint_every
-    return model.fit(
-        train, epochs=epochs, augment=plan.augment, run=run, resume=plan.resume, checkpoint_every=every, **told
-    )
+    compiled = model._compiled or {}
+    update = {
+        name: value for name, value in compiled["update"].items() if name != "average"
+    }  # of the second phase alone
+    model._compiled, model._step = {**compiled, "update": update}, None
+    try:
+        return model.fit(
+            train, epochs=epochs, augment=plan.augment, run=run, resume=plan.resume, checkpoint_every=every, **told
+        )
+    finally:
+        model._compiled, model._step = compiled, None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -43,11 +43,12 @@ _KERAS_HABITS = {
 class Holder:
     """Holds a plain torch module as `net`, and the graph of layers that it was made of, where there is one."""
 
+    _is_shared = True  # whether anybody outside may hold the network, or its weights, and change them unseen
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.graph: Graph | None = None
         self._net: nn.Module | None = None
-        self._is_shared = True  # whether anybody outside may hold the network, or its weights, and change them unseen
 
     def _adopt(self, graph: Graph) -> None:
         self.graph, self._net = graph, graph.net
@@ -69,6 +70,12 @@ class Holder:
                 "Give the first layer input_shape=..., or call fit first.",
             )
         return self._net
+
+    def __copy__(self) -> Self:
+        self._is_shared = True  # by the copy, which holds the same network
+        made = type(self).__new__(type(self))
+        vars(made).update(vars(self))
+        return made
 
     def __getattr__(self, name: str) -> Any:
         if name in _KERAS_HABITS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
 
 from lamina.nn.max_pool import max_pool_2x2
 from lamina.nn.padding import Pair, same_padding
@@ -14,6 +15,10 @@ class MaxPool2d(nn.MaxPool2d):
     """torch's MaxPool2d, the same to the bit; training on processors pools windows of 2x2 several times as fast (see max_pool.py)."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if is_scripting():  # torch.jit.script reads no further
+            size, stride, padding, dilation = self.kernel_size, self.stride, self.padding, self.dilation
+            pooled: Tensor = F.max_pool2d(input, size, stride, padding, dilation, self.ceil_mode)
+            return pooled
         if self._is_2x2():
             return max_pool_2x2(input, ceil_mode=self.ceil_mode)
         result: Tensor = super().forward(input)

@@ -125,6 +125,7 @@ class AdamKernel(_Hooked, torch.optim.AdamW):
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         return (
             [*map(id, self.state)] != [*map(id, parameters)]  # at first; where some never had a gradient
+            or not all(self.state.values())  # reading makes an empty one
             or not all(map(_is_usual_group, self.param_groups))
             or not _are_usual(parameters)
             or list(self._optimizer_step_pre_hooks.values()) != [_set_epsilon]

@@ -1,6 +1,6 @@
 """How networks are trained: the loop, the step, the update, the runtime, callbacks and runs on disk."""
 
-from lamina.training.averaging import EMA, SWA, Lookahead, WiSE, recalibrate
+from lamina.training.averaging import EMA, SWA, Lookahead, WiSE
 from lamina.training.callback import Callback, Interrupted
 from lamina.training.callbacks import (
     CSVLogger,
@@ -18,6 +18,7 @@ from lamina.training.checkpoint import RunFolder
 from lamina.training.finite import first_nonfinite
 from lamina.training.history import History
 from lamina.training.loop import Loop
+from lamina.training.recalibrating import recalibrate
 from lamina.training.runtime import Runtime
 from lamina.training.snapshots import Snapshots
 from lamina.training.step import Step, SupervisedStep, Target

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lamina.core.errors import DataError, LaminaError, unknown_name
+from lamina.core.errors import LaminaError, unknown_name
 from lamina.core.warnings import warn
 from lamina.optimizers.schedules.schedule import require_share
 from lamina.training.batches import batches_of
-from lamina.training.runtime import evaluating
+from lamina.training.recalibrating import followers, remeasure
 from lamina.training.world import World, spread, wide
 
 _RECALIBRATED = 64  # batches that BatchNorm's statistics are measured on
@@ -112,7 +112,10 @@ class AveragedWeights:
         self._owners: list[tuple[nn.Module, str]] = []  # of the buffers in the average: modules may replace the tensors
         self._tensors: list[Tensor] = []
         self.warned = False  # that BatchNorm's statistics cannot be measured
+        self._networks = list(networks)
+        self._norms: list[_BatchNorm] | None = None  # that followed the batches when the weights were last taken in
         self._measured: tuple[Any, list[Tensor]] = (None, [])  # BatchNorm's statistics, and what they belong to
+        self._is_swapped = False
 
     @property
     def moves(self) -> bool:
@@ -123,7 +126,7 @@ class AveragedWeights:
 
     def restart(self) -> None:
         """Forgets what was averaged."""
-        self.made, self._tensors, self._measured = 0, [], (None, [])
+        self.made, self._tensors, self._norms, self._measured = 0, [], None, (None, [])
 
     def begin(self) -> None:
         """Before an update."""
@@ -134,40 +137,50 @@ class AveragedWeights:
     def follow(self, progress: float) -> None:
         """Takes in the weights after an update."""
         share = self.rule.share(self.made, progress)
-        if share <= 0.0:
+        if isinstance(self.rule, WiSE):
+            pass  # of it the weights that come last are all that counts
+        elif share <= 0.0:
             return
-        if isinstance(self.rule, WiSE):  # of which the weights that come last are all that counts
-            pass
         elif self.made == 0:
             self._take()
         else:
             torch._foreach_lerp_(self._tensors, [_wide(tensor) for tensor in self._live()], share)
         self.made += 1
+        if (
+            self._norms is None
+        ):  # now, while the networks train: whoever looks at the average may have put them in eval mode
+            self._norms = [norm for net in self._networks for norm in followers(net)]
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
         """The averaged weights stand in the networks for a while; afterwards all is as it was, BatchNorm's counters too."""
-        if self.made == 0:
+        if self.made == 0 or self._is_swapped:
             yield
             return
         whole = [*self._parameters, *(b for module in self._modules for b in module._buffers.values() if b is not None)]
         kept = [tensor.detach().clone() for tensor in whole]
         _put(self._live(), self._now())
         _reshard(self._modules)
+        self._is_swapped = True
         try:
             yield
         finally:
+            self._is_swapped = False
             _put(whole, kept)
             _reshard(self._modules)
 
+    @property
+    def norms(self) -> list[_BatchNorm]:
+        """The BatchNorms whose statistics are measured anew."""
+        return [norm for net in self._networks for norm in followers(net)] if self._norms is None else self._norms
+
     @torch.no_grad()
-    def measure(self, age: Any, step: Any, batches: Iterable[Any]) -> None:
+    def measure(self, norms: Sequence[_BatchNorm], age: Any, step: Any, batches: Iterable[Any]) -> None:
         """Gives BatchNorms the statistics under the averaged weights; those of the same `age` (updates made) are still known."""
-        net = nn.ModuleList(step.networks.values())
-        net.training = any(each.training for each in net)  # of which its children know
-        buffers = [buffer for norm in _followers(net) for buffer in norm.buffers()]
+        buffers = [buffer for norm in norms for buffer in norm.buffers()]
         if self._measured[0] != age:
-            recalibrate(net, _first_of(batches), forward=step.forward)
+            net = nn.ModuleList(step.networks.values())
+            remeasure(norms, net, _first_of(batches), step.forward)
             World.current().broadcast(net, buffers_only=True)  # each has measured on its own part
             self._measured = (age, [buffer.clone() for buffer in buffers])
         _put(buffers, self._measured[1])
@@ -205,8 +218,8 @@ class AveragedWeights:
         names = {id(module): index for index, module in enumerate(self._modules)}
         return {
             "made": self.made,
-            "tensors": list(self._tensors),
-            "buffers": [[names[id(module)], name] for module, name in self._owners],
+            "tensors": list(self._tensors) if self.made else [],  # else of an update that was skipped
+            "buffers": [[names[id(module)], name] for module, name in self._owners] if self.made else [],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -278,50 +291,6 @@ class SlowWeights:
         ]
 
 
-def recalibrate(net: nn.Module, batches: Iterable[Any], *, forward: Callable[[Any], object] | None = None) -> None:
-    """Sets the running statistics of BatchNorm to their means over the batches, each weighed by its size, as evaluation sees them.
-
-    `forward` passes a batch through the network (default: `net` takes its inputs). All else is in eval mode: dropout would change the
-    variances. A frozen BatchNorm stays (requires_grad off, or eval mode in a network that trains), as does one that no batch passes
-    through. Raises DataError where there is no batch.
-    """
-    norms = _followers(net)
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    kept = [[b.clone() for b in norm.buffers()] for norm in norms]
-    seen = 0
-    try:
-        with evaluating(net), torch.no_grad():
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.training = True
-            for batch in batches:
-                inputs = _inputs(batch)
-                seen += len(inputs)
-                for norm in norms:
-                    norm.momentum = len(inputs) / seen
-                if forward is None:
-                    net(inputs)
-                else:
-                    forward(batch)
-    except BaseException:
-        seen = 0
-        raise
-    finally:
-        for norm, momentum, before in zip(norms, momenta, kept, strict=True):
-            norm.momentum = momentum
-            if not seen or norm.num_batches_tracked == 0:
-                for buffer, value in zip(norm.buffers(), before, strict=True):
-                    buffer.copy_(value)
-    if not seen:
-        raise DataError(
-            "recalibrate was given no batch.",
-            "BatchNorm's statistics are means over batches.",
-            "Pass training batches; an iterator is empty after its first use.",
-        )
-
-
 @contextlib.contextmanager
 def averaged(step: Any, batches: Iterable[Any]) -> Iterator[None]:
     """The averaged weights stand in a step's networks, to evaluate or to save; afterwards all is as it was, bit for bit.
@@ -331,12 +300,13 @@ def averaged(step: Any, batches: Iterable[Any]) -> Iterator[None]:
     """
     made = [update.average for update in step.updates.values() if update.average is not None and update.average.made]
     equal = [average for average in made if not average.moves]
+    norms = list(dict.fromkeys(norm for average in equal for norm in average.norms))
     with contextlib.ExitStack() as stack:
         for average in made:
             stack.enter_context(average.swapped())
         if equal and hasattr(step, "forward") and not hasattr(batches, "__next__"):
-            equal[0].measure([(update.count, update.skipped) for update in step.updates.values()], step, batches)
-        elif equal and not equal[0].warned and any(_followers(net) for net in step.networks.values()):
+            equal[0].measure(norms, [(update.count, update.skipped) for update in step.updates.values()], step, batches)
+        elif equal and not equal[0].warned and norms:
             equal[0].warned = True
             _warn_unmeasured(step)
         yield
@@ -374,24 +344,6 @@ def _put(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
         tensors, values, strict=True
     ):  # one by one: torch knows no _foreach_copy_ of sharded tensors
         tensor.copy_(value)
-
-
-def _inputs(batch: Any) -> Tensor:
-    first = batch[0] if isinstance(batch, tuple | list) else batch
-    while isinstance(first, tuple | list):
-        first = first[0]
-    return torch.as_tensor(first)
-
-
-def _followers(net: nn.Module) -> list[_BatchNorm]:
-    """The BatchNorms with running statistics, but for frozen ones."""
-    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
-    return [norm for norm in norms if not _frozen(norm, net)]
-
-
-def _frozen(norm: _BatchNorm, net: nn.Module) -> bool:
-    keeps_statistics = net.training and not norm.training
-    return keeps_statistics or (norm.weight is not None and not norm.weight.requires_grad)
 
 
 def _wide(tensor: Tensor) -> Tensor:

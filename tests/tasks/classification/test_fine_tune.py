@@ -358,3 +358,15 @@ def test_folded_batchnorms_are_warned_of_where_training_would_replace_their_stat
     for method in ("fit", "fine_tune"):
         with pytest.warns(UserWarning, match=r"were folded .* freeze_statistics=True"):
             trained(method)
+
+
+@pytest.mark.parametrize("average", ["ema", "wise"])
+def test_averages_are_of_the_second_phase_alone(average):
+    moved = []
+    for told in (None, {"average": average}):
+        torch.manual_seed(0)
+        classifier = lamina.Classifier(Convolutional(), preprocess=GREY, classes=["zero", "one", "two"])
+        classifier.compile("adam", device="cpu", precision="float32", update=told)
+        classifier.fine_tune(digits(40), epochs=0, freeze_epochs=2, verbose=0, validation_split=0.0)
+        moved.append(classifier.net.last.weight.detach().clone())
+    assert torch.equal(*moved)
