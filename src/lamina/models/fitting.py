@@ -37,6 +37,12 @@ def tricks(told: Mapping[str, Any] | None) -> dict[str, Any]:
     return given
 
 
+def hands_out_weights(optimizer: Any, update: Mapping[str, Any] | None) -> bool:
+    """Whether what `compile` was told has code of somebody's own see the parameters."""
+    own = not isinstance(optimizer, str) and type(optimizer) not in optimizers.OPTIMIZERS.values()
+    return own or "groups" in (update or {})
+
+
 def asked_callbacks(
     update: Update, given: Sequence[Callback], *, run: str | os.PathLike[str] | None, log_every: int | None
 ) -> list[Callback]:

@@ -120,7 +120,7 @@ class Model(Finder, Deploying, Holder):
             "update": fitting.tricks(update),
         }
         self._step = None
-        self._is_shared |= not isinstance(optimizer, str) or bool(update)  # code of one's own may see the weights
+        self._is_shared |= fitting.hands_out_weights(optimizer, update)
         objective.check_names(self._compiled)
         if self._net is not None:
             self._make_step()

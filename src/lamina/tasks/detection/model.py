@@ -100,7 +100,7 @@ class Detector(AnnotatedModel):
             "update": fitting.tricks(update),
         }
         self._step = None
-        self._is_shared |= not isinstance(optimizer, str) or bool(update)  # code of one's own may see the weights
+        self._is_shared |= fitting.hands_out_weights(optimizer, update)
 
     @property
     def suppression(self) -> Suppression:
