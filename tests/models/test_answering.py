@@ -274,6 +274,21 @@ def test_where_a_lower_precision_does_not_pay_the_fastest_in_float32_answers(bui
     assert list(model.engines._built) == [("auto", "float32")]
 
 
+@pytest.mark.parametrize("first", ["float32", "bfloat16"])
+def test_where_a_race_for_less_precision_is_won_in_float32_one_engine_answers_for_both(built, monkeypatch, first):
+    made = []
+
+    def build(model, images, engine, precision):
+        made.append(TorchEngine(model.deployable()))
+        return made[-1]
+
+    monkeypatch.setattr(answering, "_build", build)
+    model = classifier()
+    for precision in sorted(["float32", "bfloat16"], key=lambda each: each != first):
+        model.predict_probs(pictures(96), precision=precision)
+    assert set(model.engines._built.values()) == {made[0]}
+
+
 def test_a_copy_of_a_model_begins_without_engines(built):
     model = classifier()
     model.predict(pictures(2), engine="onnxruntime")

@@ -98,6 +98,9 @@ class Engines:
                     )  # as torch's own answers do, lest the weights seem to change then
                     self._made_for, self._spent_s = Fingerprint(model), 0.0
                     built = _build(model, images if len(images) else given, engine, precision)
+                    if engine == "auto" and built is not None and built.precision == "float32":
+                        # a lower precision does not pay: what was found for float32 goes on, one engine for both
+                        built = self._built.setdefault((engine, "float32"), built)
                     self._built[asked] = built
         if len(images):
             done += (
