@@ -39,7 +39,7 @@ def refused(*words):
     [
         (["--optimizer", "adamm"], "--optimizer 'adamm' is not known. The nearest of the 10 known names: 'adam',"),
         (["--schedule", "cosin"], "--schedule 'cosin' is not known. The nearest of the 13 known names: 'cosine',"),
-        (["--average", "emma"], "--average 'emma' is not known. The known names are: 'ema', 'swa'."),
+        (["--average", "emma"], "--average 'emma' is not known. The known names are: 'ema', 'swa', 'wise'."),
         (["--precision", "half"], "--precision 'half' is not known. The known names are: 'auto', 'float32',"),
         (["--augment", "flip, crap"], "--augment 'crap' is not known. The nearest of the 17 known names: 'crop',"),
         (
