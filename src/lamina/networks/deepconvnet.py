@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import ShapeError
 from lamina.networks.network import Network
-from lamina.nn import MaxPool2d
+from lamina.nn import Conv2d, MaxPool2d
 
 
 class DeepConvNet(Network):
@@ -39,12 +39,12 @@ class DeepConvNet(Network):
         self, num_classes: int = 10, *, in_channels: int = 1, image_size: int = 28, dropout: float = 0.5
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1)
-        self.conv2 = nn.Conv2d(16, 16, 3, padding=1)
-        self.conv3 = nn.Conv2d(16, 32, 3, padding=1)
-        self.conv4 = nn.Conv2d(32, 32, 3, padding=1)  # behind a padding of 1, see features
-        self.conv5 = nn.Conv2d(32, 64, 3, padding=1)
-        self.conv6 = nn.Conv2d(64, 64, 3, padding=1)
+        self.conv1 = Conv2d(in_channels, 16, 3, padding=1)
+        self.conv2 = Conv2d(16, 16, 3, padding=1)
+        self.conv3 = Conv2d(16, 32, 3, padding=1)
+        self.conv4 = Conv2d(32, 32, 3, padding=2)
+        self.conv5 = Conv2d(32, 64, 3, padding=1)
+        self.conv6 = Conv2d(64, 64, 3, padding=1)
         self.pool = MaxPool2d(2)
         side = ((image_size // 2 + 2) // 2) // 2  # conv4 adds a pixel on each side
         if image_size // 2 < 1 or side < 1:
@@ -73,8 +73,7 @@ class DeepConvNet(Network):
         """The last map of each resolution, by its stride; a convolution with a pool behind it gives the pool's."""
         first = F.relu(self.conv1(images))
         second = F.relu(self.conv3(F.relu(self.pool(self.conv2(first)))))
-        # conv4 pads by 2, in two parts: where a 3x3 convolution pads by 2 itself, its gradients take oneDNN twice as long in bfloat16.
-        third = F.relu(self.conv5(F.relu(self.pool(self.conv4(F.pad(second, (1, 1, 1, 1)))))))
+        third = F.relu(self.conv5(F.relu(self.pool(self.conv4(second)))))
         return {1: first, 2: second, 4: third, 8: F.relu(self.pool(self.conv6(third)))}
 
 

@@ -4,7 +4,7 @@ from lamina.nn.activation import Exponential, PReLU
 from lamina.nn.arrangement import Permute, Reshape
 from lamina.nn.channels import ChannelPad2d
 from lamina.nn.conv_norm import ConvNorm
-from lamina.nn.convolution import SameConv2d, StridedDepthwiseConv2d, padded_conv2d
+from lamina.nn.convolution import Conv2d, SameConv2d, StridedDepthwiseConv2d, padded_conv2d
 from lamina.nn.max_pool import max_pool_2x2
 from lamina.nn.modes import in_eval_mode
 from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d, SteadyBatchNorm2d
@@ -22,6 +22,7 @@ __all__ = [
     "BiasedBatchNorm1d",
     "BiasedBatchNorm2d",
     "ChannelPad2d",
+    "Conv2d",
     "ConvNorm",
     "Exponential",
     "GaussianNoise",

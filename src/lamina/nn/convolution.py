@@ -1,4 +1,4 @@
-"""Convolutions that pad as TensorFlow does, and depthwise ones that are trained at speed, with the keys of nn.Conv2d."""
+"""Convolutions that are trained at speed on processors, and such as pad as TensorFlow does, with the keys of nn.Conv2d."""
 
 from __future__ import annotations
 
@@ -8,11 +8,25 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
 
 from lamina.core.errors import LaminaError
+from lamina.nn import weight_gradient
 from lamina.nn.padding import same_padding
 
 Padding = Literal["torch", "same"]
+
+
+class Conv2d(nn.Conv2d):
+    """torch's Conv2d; training in bfloat16 on processors gets the gradient of 3x3 kernels faster (see weight_gradient.py)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if is_scripting():  # torch.jit.script reads no further
+            scripted: Tensor = self._conv_forward(input, self.weight, self.bias)
+            return scripted
+        if weight_gradient.applies(self, input, self.weight, self.bias):
+            return weight_gradient.convolved(input, self.weight, self.bias, self.padding[0])  # type: ignore[arg-type]
+        return super().forward(input)
 
 
 class SameConv2d(nn.Conv2d):

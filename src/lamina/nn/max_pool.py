@@ -14,13 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from lamina.nn.native import compiled
+from lamina.nn.native import are_plain, compiled
 
 _BITS = {torch.bfloat16: 16, torch.float32: 32}
 _LEAST_CHANNELS = 16  # a vector's length
-with torch.inference_mode(False):
-    # the marks of other devices, layouts, views and transforms are more
-    _PLAIN = torch._C._dispatch_keys(torch.empty(0, device="cpu"))
 
 
 def max_pool_2x2(images: Float[Tensor, "*B C H W"], *, ceil_mode: bool = False) -> Float[Tensor, "*B C H2 W2"]:
@@ -35,7 +32,7 @@ def _applies(images: Tensor, ceil_mode: bool) -> bool:
     return (
         not torch.compiler.is_compiling()
         and torch.is_grad_enabled()
-        and _is_plain(images)
+        and are_plain(images)
         and images.requires_grad
         and images.dtype in _BITS
         and images.ndim == 4
@@ -45,19 +42,6 @@ def _applies(images: Tensor, ceil_mode: bool) -> bool:
         and not (ceil_mode and (images.shape[2] % 2 or images.shape[3] % 2))
         and images.is_contiguous(memory_format=torch.channels_last)
         and _kernel() is not None
-    )
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether the tensor is nothing but its values in this machine's memory, and nobody looks on at what is computed."""
-    return (
-        type(tensor) is Tensor
-        and torch._C._dispatch_keys(tensor) == _PLAIN
-        and torch._C._get_tracing_state() is None
-        and not torch._C._are_functorch_transforms_active()
-        and torch.autograd.forward_ad._current_level < 0
-        and not torch._C._len_torch_function_stack()
-        and not torch._C._len_torch_dispatch_stack()
     )
 
 
@@ -77,7 +61,7 @@ class _MaxPool2x2(torch.autograd.Function):
     def backward(ctx: Any, grads: Tensor) -> Tensor:
         (which,) = ctx.saved_tensors
         kernel = _kernel()
-        if kernel is None or torch.is_grad_enabled() or not (_is_plain(grads) and _is_plain(which)):
+        if kernel is None or torch.is_grad_enabled() or not are_plain(grads, which):
             return _spread(grads, which, *ctx.pixels)
         return _gradient(kernel, grads, which, *ctx.pixels)
 

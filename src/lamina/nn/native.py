@@ -17,10 +17,15 @@ import tempfile
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 log = logging.getLogger("lamina.kernels")
 
 _TIMEOUT_S = 30.0
+_PLAIN_TYPES = (Tensor, nn.Parameter)
+with torch.inference_mode(False):
+    # the marks of other devices, layouts, views and transforms are more
+    _PLAIN_KEYS = torch._C._dispatch_keys(torch.empty(0, device="cpu"))
 
 
 @functools.cache
@@ -37,6 +42,20 @@ def compiled(name: str) -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:  # a broken compiler, a folder that nothing can be run from
         log.info("The kernel %s could not be built: %s", name, error)
         return None
+
+
+def are_plain(*tensors: Tensor | None) -> bool:
+    """Whether tensors are nothing but their values in this machine's memory, and nobody looks on at what is computed."""
+    for tensor in tensors:
+        if tensor is not None and (type(tensor) not in _PLAIN_TYPES or torch._C._dispatch_keys(tensor) != _PLAIN_KEYS):
+            return False
+    return (
+        torch._C._get_tracing_state() is None
+        and not torch._C._are_functorch_transforms_active()
+        and torch.autograd.forward_ad._current_level < 0
+        and not torch._C._len_torch_function_stack()
+        and not torch._C._len_torch_dispatch_stack()
+    )
 
 
 def _gcc() -> str | None:
