@@ -58,7 +58,7 @@ def test_same_is_torchs_own_padding_wherever_that_says_it():
     conv = layers.Conv2D(4, (3, 5), padding="same", dilation_rate=(2, 1))
     made(conv, (3, 9, 9))
     assert list(conv.modules) == [""]
-    assert type(conv.modules[""]) is nn.Conv2d
+    assert isinstance(conv.modules[""], nn.Conv2d)
     assert conv.modules[""].padding == (2, 2)
     strided = layers.Conv2D(4, 3, strides=2, padding="same")
     made(strided, (3, 9, 9))

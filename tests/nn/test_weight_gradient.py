@@ -10,28 +10,11 @@ from torch import nn
 from lamina.nn import Conv2d, weight_gradient
 from lamina.nn.weight_gradient import _kernel
 
+from .convolving import OwnTensor, laid_out, layer, made, mixed
+
 needs_kernel = pytest.mark.skipif(
     weight_gradient.compiled("weight_gradient") is None, reason="the kernel cannot be built here"
 )
-
-
-def laid_out(images):
-    return images.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-
-
-def made(size, seed=0):
-    return laid_out(torch.randn(size, generator=torch.Generator().manual_seed(seed)).bfloat16())
-
-
-def layer(inputs=16, outputs=32, padding=1, *, bias=True, seed=0, **settings):
-    torch.manual_seed(seed)
-    conv = Conv2d(inputs, outputs, 3, padding=padding, bias=bias, **settings)
-    return conv.to(memory_format=torch.channels_last)
-
-
-def mixed(conv, images):
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        return conv(images)
 
 
 @pytest.fixture
@@ -166,10 +149,6 @@ def test_what_is_saved_is_checked_and_may_be_moved(calls):
         out.sum().backward()
 
 
-class _Own(torch.Tensor):
-    pass
-
-
 LEFT_TO_TORCH = {
     "no gradient is wanted": lambda conv, images: mixed(conv.requires_grad_(False), images),
     "gradients are off": lambda conv, images: torch.no_grad()(mixed)(conv, images),
@@ -178,7 +157,7 @@ LEFT_TO_TORCH = {
     "channels first": lambda conv, images: mixed(conv, images.contiguous()),
     "one image": lambda conv, images: mixed(conv, images[0]),
     "few images": lambda conv, images: mixed(conv, images[:0]),
-    "a tensor of its own": lambda conv, images: mixed(conv, images.as_subclass(_Own)),
+    "a tensor of its own": lambda conv, images: mixed(conv, images.as_subclass(OwnTensor)),
     "gradients of functions": lambda conv, images: torch.func.grad(lambda x: mixed(conv, x).sum())(images),
     "many at a time": lambda conv, images: torch.vmap(conv.bfloat16())(images[None]),
     "as a graph": lambda conv, images: mixed(torch.fx.symbolic_trace(nn.Sequential(conv)), images),

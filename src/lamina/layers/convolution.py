@@ -74,7 +74,7 @@ class Conv2D(_Convolution):
                 "Change groups or filters.",
             )
         modules, pads = window(self.kernel_size, self.strides, self.dilation_rate, self.padding)
-        convolution = nn.Conv2d(
+        convolution = lamina_nn.Conv2d(
             channels,
             self.filters,
             as_pair(self.kernel_size),

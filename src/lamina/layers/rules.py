@@ -131,7 +131,7 @@ def concatenation(tensors: list[Tensor], dim: int) -> Tensor:
 
 
 MODULES: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {
-    **dict.fromkeys((nn.Conv2d, nn.ConvTranspose2d), convolution),
+    **dict.fromkeys((nn.Conv2d, lamina_nn.Conv2d, nn.ConvTranspose2d), convolution),
     **dict.fromkeys((nn.MaxPool2d, lamina_nn.MaxPool2d, nn.AvgPool2d), pooling),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, lamina_nn.BiasedBatchNorm1d), batch_norm),
     lamina_nn.BiasedBatchNorm2d: batch_norm,

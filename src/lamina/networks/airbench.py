@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
-from lamina.nn import MaxPool2d
+from lamina.nn import Conv2d, MaxPool2d
 
 
 class Airbench(Network):
@@ -79,7 +79,7 @@ def _block(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def _convolution(in_channels: int, channels: int) -> nn.Conv2d:
-    made = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+    made = Conv2d(in_channels, channels, 3, padding=1, bias=False)
     nn.init.dirac_(made.weight.data[: min(in_channels, channels)])
     return made
 

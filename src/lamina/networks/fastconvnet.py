@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lamina.networks.network import Network
-from lamina.nn import MaxPool2d
+from lamina.nn import Conv2d, MaxPool2d
 
 
 class FastConvNet(Network):
@@ -48,7 +48,7 @@ class FastConvNet(Network):
 
 
 def _block(in_channels: int, channels: int, *, kernel_size: int = 3, pool: bool = False) -> nn.Sequential:
-    modules: list[nn.Module] = [nn.Conv2d(in_channels, channels, kernel_size, bias=False)]
+    modules: list[nn.Module] = [Conv2d(in_channels, channels, kernel_size, bias=False)]
     if pool:
         modules.append(MaxPool2d(2))
     return nn.Sequential(*modules, nn.BatchNorm2d(channels), nn.ReLU())

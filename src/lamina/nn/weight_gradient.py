@@ -28,8 +28,8 @@ _MOST_SUMS = (
 _PADDINGS = tuple((padding, padding) for padding in range(3))  # with more, windows of 3x3 would see nothing but zeros
 
 
-def applies(conv: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the kernel computes the gradient of what the layer makes of the images."""
+def is_in_question(conv: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether a kernel of ours may be called at all: in training, in bfloat16, on a processor, for 3x3 windows side by side."""
     return (
         conv.kernel_size == (3, 3)
         and isinstance(images, Tensor)  # and no stand-in of torch.fx
@@ -41,22 +41,25 @@ def applies(conv: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | None
         and conv.groups == 1
         and conv.padding in _PADDINGS
         and conv.padding_mode == "zeros"
-        and not (conv.in_channels % _LANES or conv.out_channels % _LANES)
+        and not conv.out_channels % _LANES
         and are_plain(images, weight, bias)
-        and _fits(images, weight, conv.padding[0])
-        and _kernel() is not None
+        and images.ndim == 4
+        and len(images) > 0
+        and images.shape[1] == conv.in_channels
+        and min(images.shape[2:]) + 2 * int(conv.padding[0]) >= 3
+        and images.is_contiguous(memory_format=torch.channels_last)
     )
 
 
-def _fits(images: Tensor, weight: Tensor, padding: int) -> bool:
-    threads = torch.get_num_threads()
+def applies(conv: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the kernel computes the gradient of what the layer makes of the images."""
+    threads = torch.get_num_threads
     return (
-        images.ndim == 4
-        and images.shape[1] == weight.shape[1]
-        and min(images.shape[2:]) + 2 * padding >= 3
-        and threads <= images.shape[0]
-        and threads * weight.numel() <= _MOST_SUMS
-        and images.is_contiguous(memory_format=torch.channels_last)
+        not conv.in_channels % _LANES
+        and is_in_question(conv, images, weight, bias)
+        and threads() <= len(images)
+        and threads() * weight.numel() <= _MOST_SUMS
+        and _kernel() is not None
     )
 
 
