@@ -12,6 +12,7 @@ from lamina.layers.probe import meta_copy
 from lamina.nn import (
     BiasedBatchNorm1d,
     BiasedBatchNorm2d,
+    Conv2d,
     Exponential,
     GaussianNoise,
     GlobalAvgPool2d,
@@ -37,7 +38,7 @@ def examples():
     yield from (nn.BatchNorm2d(6), BiasedBatchNorm2d(6), GaussianNoise(0.1), Exponential())
     yield from (nn.Dropout(0.5), nn.Dropout2d(0.5), nn.LocalResponseNorm(3))
     yield from (nn.Softmax(1), nn.LogSoftmax(-1), nn.ZeroPad2d((1, -2, 3, -1)), SamePad2d((3, 2), stride=(2, 3)))
-    yield from (GlobalAvgPool2d(), GlobalMaxPool2d(keepdims=True), MaxPool2d(2))
+    yield from (GlobalAvgPool2d(), GlobalMaxPool2d(keepdims=True), MaxPool2d(2), Conv2d(6, 4, 3, padding=1))
     for name in ("ReLU", "ReLU6", "Sigmoid", "Tanh", "GELU", "SiLU", "Mish", "ELU", "SELU", "LeakyReLU", "Hardswish"):
         yield getattr(nn, name)()
     yield from (nn.Hardsigmoid(), nn.Hardtanh(), nn.Softplus(), nn.Softsign())
