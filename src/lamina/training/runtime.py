@@ -27,6 +27,7 @@ from lamina.training.world import World, is_spread
 from lamina.training.world import shard as spread_out
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+COMPILATIONS = ("auto", "reduce-overhead")
 Devices = str | torch.device | Sequence[str | torch.device]
 
 
@@ -38,6 +39,8 @@ class Runtime:
     `channels_last` lays images and kernels out as the convolution kernels of today want them. `fused` asks the optimizer for
     its one-kernel step. `keep_memory` tells glibc to keep freed memory: returning it costs a page fault per page and step.
     `compile` lets torch compile the network in training; "auto" is where it was measured to pay, which so far is nowhere.
+    "reduce-overhead" also has a GPU replay its steps as CUDA graphs, for small networks whose kernels take longer to launch than to
+    run; elsewhere it is True. It has not been run on a GPU yet.
     `deterministic` makes two runs on one GPU bit-equal, at a price in speed; on a processor they are anyway. Matrix products
     of training in float32 use the GPU's TF32 units unless `tf32` is False. Lamina's own kernels for processors (nn/native.py) are
     switched off for a whole process, by the environment variable LAMINA_KERNELS=0.
@@ -56,7 +59,7 @@ class Runtime:
         channels_last: bool = True,
         fused: bool = True,
         keep_memory: bool = True,
-        compile: bool | Literal["auto"] = "auto",
+        compile: bool | Literal["auto", "reduce-overhead"] = "auto",
         deterministic: bool = False,
         tf32: bool = True,
         prefetch: bool = True,
@@ -69,11 +72,9 @@ class Runtime:
         first = device if isinstance(device, str | torch.device) else device[0]
         self.world = World.join(str(first)) if started else World.current()
         self.device = _device(device, self.world)
-        if precision not in PRECISIONS:
-            near = ", ".join(repr(name) for name in nearest_names(precision, PRECISIONS))
-            raise UnknownNameError(
-                f"precision={precision!r} is not known.", f"The nearest known: {near}.", "Use one of these."
-            )
+        _check("precision", precision, PRECISIONS, "Use one of these.")
+        if not isinstance(compile, bool):
+            _check("compile", compile, COMPILATIONS, "Use one of these, True or False.")
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16(self.device) else "float32"
         self.precision = precision
@@ -81,7 +82,8 @@ class Runtime:
         self.channels_last = channels_last and not self.shards  # fully_shard takes contiguous parameters alone
         self.fused = fused
         # DeepConvNet on two cores (AVX2): 99 to 108 ms a compiled step, 88 ms an eager one.
-        self.compiles = compile is True
+        self.compiles = compile in (True, "reduce-overhead")
+        self.graphs = compile == "reduce-overhead" and self.device.type == "cuda"
         self.deterministic = deterministic
         self.prefetches = prefetch and self.pins
         if keep_memory and self.device.type == "cpu":
@@ -109,9 +111,16 @@ class Runtime:
 
     def compile(self, net: nn.Module) -> nn.Module:
         """Compiles a network in place where that was chosen: the same module, the same keys."""
-        if self.compiles:
+        if self.graphs:
+            net.compile(mode="reduce-overhead")
+        elif self.compiles:
             net.compile()
         return net
+
+    def begin_step(self) -> None:
+        """Says that a step begins, whose graphs may overwrite what networks answered before. Own steps call it first, and keep copies."""
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
     def put(self, value: Tensor) -> Tensor:
         """The tensor on the device; four-dimensional ones in channels-last if so chosen."""
@@ -268,6 +277,12 @@ def keep_freed_memory() -> bool:
     # Older versions of glibc refuse thresholds above 32 MiB.
     mapped = libc.mallopt(mmap_threshold, 1 << 30) or libc.mallopt(mmap_threshold, 1 << 25)
     return bool(libc.mallopt(trim_threshold, (1 << 31) - 1) and mapped)
+
+
+def _check(argument: str, value: str, known: Sequence[str], remedy: str) -> None:
+    if value not in known:
+        near = ", ".join(repr(name) for name in nearest_names(str(value), known))
+        raise UnknownNameError(f"{argument}={value!r} is not known.", f"The nearest known: {near}.", remedy)
 
 
 def _device(device: Devices, world: World) -> torch.device:
