@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lamina import networks
-from lamina.cli import launch, opening
+from lamina.cli import launch, opening, options
 from lamina.cli.commands import app
 from lamina.cli.options import USUAL, TrainOptions, parse_size
 from lamina.core.errors import LaminaError, UnknownNameError
@@ -99,6 +99,14 @@ def test_options_that_mean_something_pass_the_check():
     ).check(processes=2)
     assert parse_size("96x128") == (96, 128)
     assert TrainOptions(augment="flip, crop").augmentations() == ["flip", "crop"]
+
+
+def test_how_the_network_is_compiled_reaches_the_runtime(monkeypatch):
+    told = []
+    monkeypatch.setattr(options, "Runtime", lambda *_, compile, **__: told.append(compile))
+    for given in ({}, {"compile": True}, {"reduce_overhead": True}):
+        TrainOptions(**given).runtime()
+    assert told == ["auto", True, "reduce-overhead"]
 
 
 def test_the_names_of_augmentations_in_the_help_are_those_of_the_table():

@@ -196,7 +196,7 @@ def test_batches_can_be_looked_at_in_the_midst_of_an_epoch(folder):
 def test_what_is_adapted_has_a_part_and_workers_of_its_own(folder):
     batches = WorkerBatches(folder, 6, workers=1)
     list(batches)
-    made = batches.adapted(lambda batch: batch._replace(targets=-batch.targets), shard=(1, 2))
+    made = batches.adapted(lambda each: (batch._replace(targets=-batch.targets) for batch in each), shard=(1, 2))
     assert batches._crew is None
     assert next(made.epoch(0)).targets.tolist() == (-folder.labels[3:6]).tolist()
     assert (batches.shard, made.shard) == ((0, 1), (1, 2))
@@ -205,7 +205,7 @@ def test_what_is_adapted_has_a_part_and_workers_of_its_own(folder):
 
 def test_who_trains_is_told_of_faults_that_were_told_before(torn):
     batches = WorkerBatches(torn, 5, workers=0)
-    for one in (batches, batches.adapted(lambda batch: batch, shard=(0, 1))):
+    for one in (batches, batches.adapted(iter, shard=(0, 1))):
         with pytest.warns(UserWarning, match="3 of 24"):
             list(one)
 

@@ -121,7 +121,7 @@ def test_what_a_fit_made_is_released_and_the_users_own_batches_stay_as_they_were
     dataset = lamina.data.open(photos).train.prepared(Preprocess(size=(8, 8)))
     batches = WorkerBatches(dataset, 8, workers=1)
     wanted = [batch.targets.tolist() for batch in batches]
-    second = SimpleNamespace(put=lambda value: value, world=World(1, 2))
+    second = SimpleNamespace(put=lambda value: value, ahead=map, world=World(1, 2))
     loss = SimpleNamespace(prepare=lambda targets, _: -targets)
     step = SimpleNamespace(runtime=second, targets=[SimpleNamespace(loss=loss, output_shape=None)])
     made = feed.foreign(batches, step)

@@ -189,6 +189,10 @@ def train(
         bool, _option(_WHERE, "Bit-equal runs on a GPU too, at a price in speed.", "--deterministic")
     ] = False,
     compile: Annotated[bool, _option(_WHERE, "Let torch compile the network.", "--compile")] = False,
+    reduce_overhead: Annotated[
+        bool,
+        _option(_WHERE, "The same, and a GPU replays the steps of a small network as graphs.", "--reduce-overhead"),
+    ] = False,
     devices: Annotated[
         int | None,
         _option(_SEVERAL, "Train on N devices of this machine, a process each. [1]", metavar="N", min=1),
@@ -261,6 +265,7 @@ def train(
             precision=precision,
             deterministic=deterministic,
             compile=compile,
+            reduce_overhead=reduce_overhead,
             shard=shard,
             sync_batchnorm=sync_batchnorm,
         )

@@ -84,6 +84,7 @@ class TrainOptions:
     precision: str = "auto"
     deterministic: bool = False
     compile: bool = False
+    reduce_overhead: bool = False
     shard: bool = False
     sync_batchnorm: bool = False
     tuned: Mapping[str, Any] = field(default_factory=dict)  # what only a config says: network, loss, momentum ...
@@ -105,7 +106,7 @@ class TrainOptions:
             self.device,
             precision=self.precision,
             deterministic=self.deterministic,
-            compile=True if self.compile else "auto",
+            compile="reduce-overhead" if self.reduce_overhead else True if self.compile else "auto",
             synchronise=self.sync_batchnorm,
             shard=self.shard,
         )

@@ -176,6 +176,7 @@ _KEYS: dict[str, Any] = {
     "log_every": int,
     "deterministic": bool,
     "compile": bool,
+    "reduce_overhead": bool,
     "shard": bool,
     "sync_batchnorm": bool,
     "found": dict,

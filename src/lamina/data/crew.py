@@ -153,7 +153,7 @@ class Crew:
         whole = len(rows) == (int(rows[-1]) + 1 if len(rows) else 0)
         images = self._handed_out(slot, len(rows)) if whole else self._slots[slot][rows]
         if self._pin_memory:
-            images = images.pin_memory()
+            images = images.pin_memory()  # copied: the slot is free, and torch keeps the copy while a device reads it
         goals = [target for _, _, target in filled]
         targets = torch.as_tensor(np.stack(goals) if goals and isinstance(goals[0], np.ndarray) else np.asarray(goals))
         used = torch.tensor([index for _, index, _ in filled], dtype=torch.int64)

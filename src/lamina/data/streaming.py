@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Literal, Self
 
@@ -71,7 +72,7 @@ class StreamBatches:
         self.shard, self.on_error = shard, on_error
         self.workers = worker_count(workers, shard[1])
         self._batch_size = batch_size
-        self._adapt: Callable[[Batch], Batch] | None = None
+        self._adapt: Callable[[Iterator[Batch]], Iterator[Batch]] = iter
         self._begin()
 
     def _begin(self) -> None:
@@ -81,8 +82,8 @@ class StreamBatches:
         self._faults: dict[int, str] = {}
         self._told = 0  # of them
 
-    def adapted(self, adapt: Callable[[Batch], Batch], *, shard: tuple[int, int]) -> Self:
-        """The same for who trains: a part of the batches, each passed through `adapt` before it is augmented.
+    def adapted(self, adapt: Callable[[Iterator[Batch]], Iterator[Batch]], *, shard: tuple[int, int]) -> Self:
+        """The same for who trains: a part of the batches, passed through `adapt` before they are augmented.
 
         It has workers of its own, which whoever asked for it closes; this object's are ended.
         """
@@ -121,11 +122,11 @@ class StreamBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Each sample once, over all processes, as it is: to look at and to evaluate. Unreadable pictures are left out."""
-        return self._each("skip" if self.on_error == "replace" else "raise")
+        return self._adapt(self._each("skip" if self.on_error == "replace" else "raise"))
 
     def complete(self) -> Iterator[Batch]:
         """As iterating, for who needs an answer to each sample: an unreadable picture is a DataError."""
-        return self._each("raise")
+        return self._adapt(self._each("raise"))
 
     def positions(self, batch: int) -> tuple[int, int]:
         """The positions in the epoch that this process's part of a training batch has: the first, and the one behind the last."""
@@ -145,12 +146,18 @@ class StreamBatches:
             )
         stop = Stop()
         unreadable: Unreadable = "replace" if self.on_error == "replace" else "raise"
-        for decoded in self._read(self._reader.epoch(epoch, start, stop), stop, unreadable, training=True):
-            rows = self._rows(decoded, unreadable)
-            batch = self._batch(decoded, rows)
+        placed = deque[tuple[int, list[int]]]()  # the samples of batches that `adapt` may have taken ahead
+
+        def batches() -> Iterator[Batch]:
+            for decoded in self._read(self._reader.epoch(epoch, start, stop), stop, unreadable, training=True):
+                placed.append((decoded.first, decoded.numbers))
+                yield self._batch(decoded, self._rows(decoded, unreadable))
+
+        for batch in self._adapt(batches()):
+            first, numbers = placed.popleft()
             if self.augment is not None:
-                positions = decoded.first + torch.arange(len(rows))
-                samples = torch.tensor(decoded.numbers)  # by the place: a replacement is augmented in its stead
+                positions = first + torch.arange(len(numbers))
+                samples = torch.tensor(numbers)  # by the place: a replacement is augmented in its stead
                 uniforms = draw(self.augment, positions, seed=self.seed, epoch=epoch, samples=samples)
                 inputs, targets = augmented(self.augment, batch.inputs, batch.targets, uniforms)
                 batch = Batch(inputs, targets, batch.weights)
@@ -236,8 +243,7 @@ class StreamBatches:
                 "KEY.cls everywhere, or KEY.json, was expected.",
                 "Write the shards again.",
             )
-        batch = Batch(chosen.permute(0, 3, 1, 2), torch.stack(labels))
-        return batch if self._adapt is None else self._adapt(batch)
+        return Batch(chosen.permute(0, 3, 1, 2), torch.stack(labels))
 
     def _label(self, label: Label, name: str) -> Tensor:
         several = label if isinstance(label, tuple) else (label,)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from types import SimpleNamespace
 from typing import Any, Literal, Self
@@ -81,13 +82,13 @@ class WorkerBatches:
             sample_by=sample_by,
             shard=shard,
         )
-        self._adapt: Callable[[Batch], Batch] | None = None
+        self._adapt: Callable[[Iterator[Batch]], Iterator[Batch]] = iter
         self._crew: Crew | None = None
         self._faults: dict[int, str] = {}
         self._told = 0  # of them
 
-    def adapted(self, adapt: Callable[[Batch], Batch], *, shard: tuple[int, int]) -> Self:
-        """The same for who trains: a part of the batches, each passed through `adapt` before it is augmented.
+    def adapted(self, adapt: Callable[[Iterator[Batch]], Iterator[Batch]], *, shard: tuple[int, int]) -> Self:
+        """The same for who trains: a part of the batches, passed through `adapt` before they are augmented.
 
         It has workers of its own, which whoever asked for it closes; this object's are ended.
         """
@@ -128,21 +129,28 @@ class WorkerBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Each sample once, over all processes, as it is: to look at and to evaluate. Unreadable pictures are left out."""
-        return self._each("skip" if self.on_error == "replace" else "raise")
+        return self._adapt(self._each("skip" if self.on_error == "replace" else "raise"))
 
     def complete(self) -> Iterator[Batch]:
         """As iterating, for who needs an answer to each sample: an unreadable picture is a DataError."""
-        return self._each("raise")
+        return self._adapt(self._each("raise"))
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch of training from the `start`-th on; nothing before it is read."""
         parts = enumerate(self._plan.epoch(epoch, start=start), start)
         work = (Part(self._plan.positions(number)[0], batch.inputs) for number, batch in parts)  # type: ignore[arg-type]
-        for part, read in self._read(epoch, work, "replace" if self.on_error == "replace" else "raise"):
-            batch = self._batch(read)
+        placed = deque[tuple[Part, Tensor]]()  # the rows of batches that `adapt` may have taken ahead
+
+        def batches() -> Iterator[Batch]:
+            for part, read in self._read(epoch, work, "replace" if self.on_error == "replace" else "raise"):
+                placed.append((part, read.rows))
+                yield self._batch(read)
+
+        for batch in self._adapt(batches()):
+            part, rows = placed.popleft()
             if self.augment is not None:
                 # Which sample it is goes by the place: what was drawn to replace it is augmented in its stead.
-                positions, samples = part.first + read.rows, part.indices[read.rows]
+                positions, samples = part.first + rows, part.indices[rows]
                 uniforms = draw(self.augment, positions, seed=self._seed, epoch=epoch, samples=samples)
                 inputs, targets = augmented(self.augment, batch.inputs, batch.targets, uniforms)
                 batch = Batch(inputs, targets, batch.weights)
@@ -227,8 +235,7 @@ class WorkerBatches:
         return Crew(self.dataset, self._share, workers=self.workers, pin_memory=self.pin_memory)
 
     def _batch(self, read: Read) -> Batch:
-        batch = Batch(read.images, read.targets, None if self.weights is None else self.weights[read.used])
-        return batch if self._adapt is None else self._adapt(batch)
+        return Batch(read.images, read.targets, None if self.weights is None else self.weights[read.used])
 
     def _tell(self, unreadable: Unreadable) -> None:
         new = dict(list(self._faults.items())[self._told :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -199,7 +200,7 @@ class AnnotatedModel(Pictured):
             assert isinstance(batch.targets, Tensor)
             return Batch(put(batch.inputs), put(self._goals(step, batch.targets)))
 
-        return batches.adapted(adapt, shard=step.runtime.world.shard)
+        return batches.adapted(functools.partial(step.runtime.ahead, adapt), shard=step.runtime.world.shard)
 
     def _augmentation(self, augment: Any, dataset: Annotated) -> SampleTransforms | None:
         """What changes single pictures in training, from what `fit` was given."""

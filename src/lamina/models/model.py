@@ -284,11 +284,11 @@ class Model(Finder, Deploying, Holder):
             given = (part.inputs for part in data.cut(feed.answered_at_once(batch_size, data.inputs, self.runtime)))
         self._build(data)
         self._check(data)
-        net, prepare, runtime = self._own_net, self._prepare(), self.runtime
-        runtime.place(net)
+        net, prepare, runtime = self.runtime.place(self._own_net), self._prepare(), self.runtime
         batches = []
         with self._averaged(), evaluating(net), torch.inference_mode():
             for inputs in given:
+                runtime.begin_step()
                 prepared = tuple(prepare(runtime.put(value)) for value in inputs)
                 try:
                     output = net(*prepared)

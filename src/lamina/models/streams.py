@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
@@ -24,7 +25,7 @@ class _Read(Protocol):
     @property
     def shard(self) -> tuple[int, int]: ...
 
-    def adapted(self, adapt: Callable[[Batch], Batch], *, shard: tuple[int, int]) -> Self: ...
+    def adapted(self, adapt: Callable[[Iterator[Batch]], Iterator[Batch]], *, shard: tuple[int, int]) -> Self: ...
 
 
 Read = TypeVar("Read", bound=_Read)
@@ -89,7 +90,7 @@ def adapted(batches: Read, step: SupervisedStep) -> Read:
         return Batch(put(batch.inputs), put(goals), None if batch.weights is None else put(batch.weights))
 
     shard = step.runtime.world.shard if batches.shard == (0, 1) else batches.shard
-    return batches.adapted(adapt, shard=shard)
+    return batches.adapted(functools.partial(step.runtime.ahead, adapt), shard=shard)
 
 
 def one_each(weights: Any, count: int) -> PerSample | None:

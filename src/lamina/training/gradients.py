@@ -109,6 +109,12 @@ def clear(parameters: Sequence[nn.Parameter]) -> None:
         parameter.grad = None
 
 
+def copy(parameters: Sequence[nn.Parameter]) -> None:
+    """The same gradients in memory of their own."""
+    for parameter in parameters:
+        parameter.grad = None if parameter.grad is None else parameter.grad.clone()
+
+
 def divide(parameters: Sequence[nn.Parameter], total: float | Tensor) -> None:
     """Gradients over the sum of their weights, in place. Where all weighed nothing they are 0 and stay so."""
     gradients = of(parameters)

@@ -13,19 +13,21 @@ import mmap
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError, UnknownNameError, nearest_names
 from lamina.nn import in_eval_mode, synchronise
+from lamina.structures.batch import Batch
 from lamina.training.world import World, is_spread
 from lamina.training.world import shard as spread_out
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+COMPILATIONS = ("auto", "reduce-overhead")
 Devices = str | torch.device | Sequence[str | torch.device]
 
 
@@ -37,9 +39,13 @@ class Runtime:
     `channels_last` lays images and kernels out as the convolution kernels of today want them. `fused` asks the optimizer for
     its one-kernel step. `keep_memory` tells glibc to keep freed memory: returning it costs a page fault per page and step.
     `compile` lets torch compile the network in training; "auto" is where it was measured to pay, which so far is nowhere.
+    "reduce-overhead" also has a GPU replay its steps as CUDA graphs, for small networks whose kernels take longer to launch than to
+    run; elsewhere it is True. It has not been run on a GPU yet.
     `deterministic` makes two runs on one GPU bit-equal, at a price in speed; on a processor they are anyway. Matrix products
     of training in float32 use the GPU's TF32 units unless `tf32` is False. Lamina's own kernels for processors (nn/native.py) are
     switched off for a whole process, by the environment variable LAMINA_KERNELS=0.
+    `prefetch` copies the next batch of data on the disk to a GPU while the current one is trained on, by a stream of its own; one
+    batch more lies on the device. Its order was tested with made-up streams; it has not been run on a GPU yet.
 
     Where torchrun started several processes they are joined here. `synchronise` makes BatchNorms see the batches of all of
     them, and `shard` spreads the parameters over them, for networks that do not fit into one device.
@@ -53,9 +59,10 @@ class Runtime:
         channels_last: bool = True,
         fused: bool = True,
         keep_memory: bool = True,
-        compile: bool | Literal["auto"] = "auto",
+        compile: bool | Literal["auto", "reduce-overhead"] = "auto",
         deterministic: bool = False,
         tf32: bool = True,
+        prefetch: bool = True,
         synchronise: bool = False,
         shard: bool = False,
     ) -> None:
@@ -65,11 +72,9 @@ class Runtime:
         first = device if isinstance(device, str | torch.device) else device[0]
         self.world = World.join(str(first)) if started else World.current()
         self.device = _device(device, self.world)
-        if precision not in PRECISIONS:
-            near = ", ".join(repr(name) for name in nearest_names(precision, PRECISIONS))
-            raise UnknownNameError(
-                f"precision={precision!r} is not known.", f"The nearest known: {near}.", "Use one of these."
-            )
+        _check("precision", precision, PRECISIONS, "Use one of these.")
+        if not isinstance(compile, bool):
+            _check("compile", compile, COMPILATIONS, "Use one of these, True or False.")
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16(self.device) else "float32"
         self.precision = precision
@@ -77,8 +82,10 @@ class Runtime:
         self.channels_last = channels_last and not self.shards  # fully_shard takes contiguous parameters alone
         self.fused = fused
         # DeepConvNet on two cores (AVX2): 99 to 108 ms a compiled step, 88 ms an eager one.
-        self.compiles = compile is True
+        self.compiles = compile in (True, "reduce-overhead")
+        self.graphs = compile == "reduce-overhead" and self.device.type == "cuda"
         self.deterministic = deterministic
+        self.prefetches = prefetch and self.pins
         if keep_memory and self.device.type == "cpu":
             keep_freed_memory()
         if self.device.type == "cuda":
@@ -104,9 +111,16 @@ class Runtime:
 
     def compile(self, net: nn.Module) -> nn.Module:
         """Compiles a network in place where that was chosen: the same module, the same keys."""
-        if self.compiles:
+        if self.graphs:
+            net.compile(mode="reduce-overhead")
+        elif self.compiles:
             net.compile()
         return net
+
+    def begin_step(self) -> None:
+        """Says that a step begins, whose graphs may overwrite what networks answered before. Own steps call it first, and keep copies."""
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
     def put(self, value: Tensor) -> Tensor:
         """The tensor on the device; four-dimensional ones in channels-last if so chosen."""
@@ -120,6 +134,34 @@ class Runtime:
     def pins(self) -> bool:
         """Whether host memory that stays in place is copied to the device faster, beside other work."""
         return self.device.type == "cuda"
+
+    def ahead(self, adapt: Callable[[Batch], Batch], batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches as `adapt` puts them on the device: where `prefetches`, each while the one before it is trained on."""
+        return self._copied_beside(adapt, batches) if self.prefetches else map(adapt, batches)
+
+    def _copied_beside(self, adapt: Callable[[Batch], Batch], batches: Iterator[Batch]) -> Iterator[Batch]:
+        backend, side = torch.get_device_module(self.device), _side_stream(self.device)
+        coming: tuple[Batch, Any] | None = None
+        failure: Exception | None = None
+        while True:
+            current, coming = coming, None
+            try:
+                if (read := next(batches, None)) is not None:
+                    with backend.stream(side):  # torch keeps pinned memory until the copy on this stream is done
+                        coming = adapt(read), side.record_event()
+            except Exception as error:
+                failure = error
+            if current is not None:  # also where its successor failed: it comes first
+                batch, is_copied = current
+                main = backend.current_stream(self.device)
+                main.wait_event(is_copied)
+                for tensor in _tensors(batch):
+                    tensor.record_stream(main)  # or the side stream is given its memory while main still reads it
+                yield batch
+            if failure is not None:
+                raise failure
+            if coming is None:
+                return
 
     def fits(self, tensors: Iterable[Tensor]) -> bool:
         """Whether the tensors leave at least half of the device's free memory to the network."""
@@ -146,6 +188,17 @@ class Runtime:
 
 
 _NOTHING = contextlib.nullcontext()
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> Any:
+    """The stream of a device on which copies run: one for all epochs, because the allocator keeps memory for each."""
+    return torch.get_device_module(device).Stream(device)
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    parts = [part if isinstance(part, tuple) else (part,) for part in batch if part is not None]
+    return [tensor for part in parts for tensor in part]
 
 
 def set_float32_products(*precisions: str) -> tuple[str, ...]:
@@ -224,6 +277,12 @@ def keep_freed_memory() -> bool:
     # Older versions of glibc refuse thresholds above 32 MiB.
     mapped = libc.mallopt(mmap_threshold, 1 << 30) or libc.mallopt(mmap_threshold, 1 << 25)
     return bool(libc.mallopt(trim_threshold, (1 << 31) - 1) and mapped)
+
+
+def _check(argument: str, value: str, known: Sequence[str], remedy: str) -> None:
+    if value not in known:
+        near = ", ".join(repr(name) for name in nearest_names(str(value), known))
+        raise UnknownNameError(f"{argument}={value!r} is not known.", f"The nearest known: {near}.", remedy)
 
 
 def _device(device: Devices, world: World) -> torch.device:

@@ -219,6 +219,7 @@ class SupervisedStep:
         return self._forward(self._place(batch)[0])
 
     def _place(self, batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor | None]:
+        self.runtime.begin_step()
         put = self.runtime.put
         goals = tuple([put(value) for value in _tuple(batch.targets)])
         weights = None if batch.weights is None else put(batch.weights)
@@ -240,7 +241,7 @@ class SupervisedStep:
         if self.prepare is not None:
             inputs = tuple([self.prepare(value) for value in inputs])
         try:
-            return outputs_of(self.view(*inputs))
+            outputs, auxiliary = outputs_of(self.view(*inputs))
         except ValueError as error:
             if _ALONE not in str(error):
                 raise
@@ -249,6 +250,10 @@ class SupervisedStep:
                 "BatchNorm needs several values of each channel, so two pictures or larger maps were expected.",
                 "Pass another batch_size, so that no single picture is left over for the last batch, or larger pictures.",
             ) from error
+        if self.runtime.graphs:  # whose next replay would overwrite what metrics keep
+            outputs = tuple([value.clone() for value in outputs])
+            auxiliary = {name: value.clone() for name, value in auxiliary.items()}
+        return outputs, auxiliary
 
     def _loss(
         self,

@@ -79,6 +79,7 @@ class Update:
         self.skipped = 0  # updates left out because a gradient was not finite
         self._rates = Rates(self.optimizer, schedule)
         self._clip_norm, self._clip_value, self._guarded = clip_norm, clip_value, False
+        self._graphs = getattr(runtime, "graphs", False)
         world = getattr(runtime, "world", None)
         self._world = world if world is not None and world.size > 1 else None
         self._window = Window(accumulate, world=self._world)
@@ -139,6 +140,8 @@ class Update:
         self._differentiate(weighed if self._scale is None else self._scale.scale(weighed))
         if self._window.is_full:
             self._step()
+        elif self._graphs:  # whose next replay would overwrite gradients that the graph has made
+            gradients.copy(self.parameters)
         return loss.detach()
 
     def flush(self) -> None:
