@@ -43,6 +43,7 @@ MAY_NAME_DEVICES = {
     "training/runtime.py": "the one place where devices, precision and processes are chosen",
     "training/world.py": "the one place where processes find one another, on whatever devices",
     "cli/commands.py": "the help of --device lists what may be typed",
+    "nn/native.py": "kernels for processors ask what autocast would compute in, and stand below the runtime",
     "core/random.py": "reseeding has to reach the generators of every device in use, and stands below the runtime",
 }
 

@@ -6,6 +6,7 @@ import torch
 from torch import fx, nn
 
 from lamina import layers
+from lamina import nn as lamina_nn
 from lamina.core.errors import LaminaError, ShapeError, UnknownNameError
 from lamina.models.graph import Graph, apply, cut
 
@@ -50,7 +51,7 @@ def test_a_chain_is_a_plain_sequential():
     net = chain().net
     assert type(net) is nn.Sequential
     assert list(dict(net.named_children())) == ["conv2d", "conv2d_relu", "flatten", "d", "d_softmax"]
-    assert [type(module) for module in net] == [nn.Conv2d, nn.ReLU, nn.Flatten, nn.Linear, nn.Softmax]
+    assert [type(module) for module in net] == [lamina_nn.Conv2d, nn.ReLU, nn.Flatten, nn.Linear, nn.Softmax]
 
 
 def test_a_chain_that_repeats_a_layer_shares_it():

@@ -58,6 +58,14 @@ def are_plain(*tensors: Tensor | None) -> bool:
     )
 
 
+def is_in_bfloat16(images: Tensor, weight: Tensor) -> bool:
+    """Whether a convolution or product of the two computes in bfloat16 on a processor."""
+    kinds = {images.dtype, weight.dtype}
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") == torch.bfloat16 and kinds <= {torch.bfloat16, torch.float32}
+    return kinds == {torch.bfloat16}
+
+
 def _gcc() -> str | None:
     for name in ("cc", "gcc"):
         path = shutil.which(name)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lamina.nn.native import are_plain, compiled
+from lamina.nn.native import are_plain, compiled, is_in_bfloat16
 
 _LANES = 16  # channels of a vector
 _CACHE_PAIRS = (
@@ -36,7 +36,7 @@ def is_in_question(conv: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor
         and weight.requires_grad
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
-        and _is_in_bfloat16(images, weight)
+        and is_in_bfloat16(images, weight)
         and conv.stride == conv.dilation == (1, 1)
         and conv.groups == 1
         and conv.padding in _PADDINGS
@@ -68,13 +68,6 @@ def convolved(
 ) -> Float[Tensor, "B O H2 W2"]:
     """The convolution in bfloat16. `weight` and `bias` may be float32, and so are their gradients then."""
     return _Convolved.apply(images.to(torch.bfloat16), weight, bias, padding)  # type: ignore[no-any-return]
-
-
-def _is_in_bfloat16(images: Tensor, weight: Tensor) -> bool:
-    kinds = {images.dtype, weight.dtype}
-    if torch.is_autocast_enabled("cpu"):
-        return torch.get_autocast_dtype("cpu") == torch.bfloat16 and kinds <= {torch.bfloat16, torch.float32}
-    return kinds == {torch.bfloat16}
 
 
 class _Convolved(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """Where and how things run: device, precision, memory format, memory kept by the allocator. Chosen once, given to the step.
 
-Beside it only world.py and core/random.py name a device backend, and no other file enters autocast. Each choice has an off switch
-here and a line in benchmarks/RESULTS.md.
+Beside it only world.py, core/random.py and nn/native.py name a device backend, and no other file enters autocast. Each choice has an
+off switch here and a line in benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
