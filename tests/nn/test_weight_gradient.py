@@ -235,3 +235,21 @@ def test_looks_like_torchs_and_can_be_copied_kept_and_scripted():
     assert conv.state_dict().keys() == nn.Conv2d(16, 32, 3).state_dict().keys()
     for other in (copy.deepcopy(conv), pickle.loads(pickle.dumps(conv)), torch.jit.script(conv)):
         assert torch.equal(other(images), F.conv2d(images, conv.weight, conv.bias, padding=1))
+
+
+@pytest.mark.parametrize("use", [lambda conv, images: conv(images.float()), mixed])
+def test_a_weight_made_anew_each_time_is_made_once(use):
+    class Counted(nn.Module):
+        count = 0
+
+        def forward(self, weight):
+            self.count += 1
+            return weight * 2
+
+    conv = layer()
+    torch.nn.utils.parametrize.register_parametrization(conv, "weight", Counted())
+    (counted,) = conv.parametrizations["weight"]
+    counted.count = 0
+    use(conv, made((4, 16, 6, 6))).sum().backward()
+    assert counted.count == 1
+    assert conv.parametrizations["weight"].original.grad is not None

@@ -27,11 +27,11 @@ class Conv2d(nn.Conv2d):
         if is_scripting():  # torch.jit.script reads no further
             scripted: Tensor = self._conv_forward(input, self.weight, self.bias)
             return F.relu(scripted) if relu else scripted
-        given = (input, self.weight, self.bias)
+        given = (input, self.weight, self.bias)  # read once: a parametrized weight may change each time
         if relu and image_convolution.applies(self, *given):
             return image_convolution.convolved(*given, self.padding[0])  # type: ignore[arg-type]
         fast = weight_gradient.applies(self, *given)
-        answer = weight_gradient.convolved(*given, self.padding[0]) if fast else super().forward(input)  # type: ignore[arg-type]
+        answer = weight_gradient.convolved(*given, self.padding[0]) if fast else self._conv_forward(*given)  # type: ignore[arg-type]
         return F.relu(answer) if relu else answer
 
 
