@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lamina.nn import Conv2d, image_convolution
+from lamina.nn import Conv2d, conv_relu, image_convolution
 from lamina.nn.image_convolution import _kernel
 
-from .convolving import OwnTensor, layer, made, mixed
+from .convolving import OwnTensor, layer, made, mixed, pruned, repacked
 
 needs_kernel = pytest.mark.skipif(
     image_convolution.compiled("image_convolution") is None, reason="the kernels cannot be built here"
@@ -30,6 +30,11 @@ def pictures(size):
     return made(size).detach()
 
 
+def relu_of(conv, images):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return conv_relu(conv, images)
+
+
 def assert_exact(conv, images, grads=None):
     """Answers and gradients against those in float64 of the same numbers, rounded as autocast rounds them."""
     exact = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=conv.padding)
@@ -37,7 +42,7 @@ def assert_exact(conv, images, grads=None):
     exact.bias.data.copy_(torch.zeros(()) if conv.bias is None else conv.bias.bfloat16())
     wanted = exact.double()(images.double()).relu()
     conv.zero_grad()
-    answer = mixed(conv, images, relu=True)
+    answer = relu_of(conv, images)
     assert answer.dtype == torch.bfloat16
     assert answer.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(answer.double(), wanted, rtol=2**-8, atol=1e-6)
@@ -75,7 +80,7 @@ def test_pictures_in_float32_layers_without_bias_and_frozen_ones(calls):
     assert_exact(layer(3, bias=False), pictures((2, 3, 6, 6)).float().bfloat16().float())
     conv = layer(3)
     conv.bias.requires_grad_(False)
-    mixed(conv, pictures((2, 3, 6, 6)), relu=True).sum().backward()
+    relu_of(conv, pictures((2, 3, 6, 6))).sum().backward()
     assert conv.bias.grad is None
     assert conv.weight.grad is not None
     assert len(calls) == 4
@@ -89,10 +94,11 @@ def test_gradients_laid_out_or_stretched_in_another_way_are_right(calls):
 
 
 @needs_kernel
-def test_nan_comes_through(calls):
+@pytest.mark.parametrize("sign", [1, -1])
+def test_nan_comes_through(sign, calls):
     conv, images = layer(3), pictures((2, 3, 6, 6))
-    images[0, 1, 3, 3] = float("nan")
-    answer = mixed(conv, images, relu=True)
+    images[0, 1, 3, 3] = torch.tensor(float("nan")).copysign(torch.tensor(float(sign)))
+    answer = relu_of(conv, images)
     assert answer[0, :, 2:5, 2:5].isnan().all()
     assert answer.isnan().sum() == 32 * 9
     answer.sum().backward()
@@ -106,7 +112,7 @@ def test_can_be_differentiated_twice(calls):
     images, found = pictures((3, 3, 6, 6)), []
     for conv in (layer(3), nn.Conv2d(3, 32, 3, padding=1)):
         conv.load_state_dict(layer(3).state_dict())
-        answer = mixed(conv, images, relu=True) if isinstance(conv, Conv2d) else F.relu(mixed(conv, images))
+        answer = relu_of(conv, images) if isinstance(conv, Conv2d) else F.relu(mixed(conv, images))
         seeds = torch.ones_like(answer, requires_grad=True)
         (first,) = torch.autograd.grad(answer, conv.weight, seeds, create_graph=True)
         found.append((first, *torch.autograd.grad(first.float().square().sum(), seeds)))
@@ -115,20 +121,37 @@ def test_can_be_differentiated_twice(calls):
     assert calls == ["_forward"]
 
 
+class _Otherwise(nn.Conv2d):
+    def forward(self, input):
+        return super().forward(input) + 1
+
+
+class _Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = layer(3)
+
+    def forward(self, images):
+        return conv_relu(self.conv, images)
+
+
 LEFT_TO_TORCH = {
-    "no ReLU": lambda conv, images: mixed(conv, images),
-    "no gradient is wanted": lambda conv, images: mixed(conv.requires_grad_(False), images, relu=True),
-    "gradients are off": lambda conv, images: torch.no_grad()(mixed)(conv, images, relu=True),
-    "the picture's gradient is wanted": lambda conv, images: mixed(conv, images.requires_grad_(), relu=True),
-    "float32": lambda conv, images: conv(images.float(), relu=True),
-    "channels first": lambda conv, images: mixed(conv, images.contiguous(), relu=True),
-    "one image": lambda conv, images: mixed(conv, images[0], relu=True),
-    "none": lambda conv, images: mixed(conv, images[:0], relu=True),
-    "a tensor of its own": lambda conv, images: mixed(conv, images.as_subclass(OwnTensor), relu=True),
-    "strides": lambda conv, images: mixed(layer(3, stride=2), images, relu=True),
-    "odd channels": lambda conv, images: mixed(layer(3, 24), images, relu=True),
-    "many channels": lambda conv, images: mixed(layer(4), images[:, [0, 1, 2, 0]], relu=True),
-    "other windows": lambda conv, images: mixed(Conv2d(3, 16, 5), images, relu=True),
+    "hooks": lambda conv, images: (conv.register_forward_hook(lambda *_: None), relu_of(conv, images))[1],
+    "a layer that computes otherwise": lambda conv, images: relu_of(_Otherwise(3, 16, 3, padding=1), images),
+    "pruned since": lambda conv, images: relu_of(pruned(conv), images),
+    "as a graph": lambda conv, images: mixed(torch.fx.symbolic_trace(_Net()), images),
+    "no gradient is wanted": lambda conv, images: relu_of(conv.requires_grad_(False), images),
+    "gradients are off": lambda conv, images: torch.no_grad()(relu_of)(conv, images),
+    "the picture's gradient is wanted": lambda conv, images: relu_of(conv, images.requires_grad_()),
+    "float32": lambda conv, images: conv_relu(conv, images.float()),
+    "channels first": lambda conv, images: relu_of(conv, images.contiguous()),
+    "one image": lambda conv, images: relu_of(conv, images[0]),
+    "none": lambda conv, images: relu_of(conv, images[:0]),
+    "a tensor of its own": lambda conv, images: relu_of(conv, images.as_subclass(OwnTensor)),
+    "strides": lambda conv, images: relu_of(layer(3, stride=2), images),
+    "odd channels": lambda conv, images: relu_of(layer(3, 24), images),
+    "many channels": lambda conv, images: relu_of(layer(4), images[:, [0, 1, 2, 0]]),
+    "other windows": lambda conv, images: relu_of(Conv2d(3, 16, 5), images),
 }
 
 
@@ -136,7 +159,7 @@ LEFT_TO_TORCH = {
 def test_is_left_to_torch(name, calls, monkeypatch):
     answer = LEFT_TO_TORCH[name](layer(3), pictures((2, 3, 8, 8)))
     assert calls == []
-    assert name == "no ReLU" or not (answer < 0).any()
+    assert not (answer < 0).any()
 
 
 @pytest.mark.parametrize("missing", ["compiler", "right results"])
@@ -147,7 +170,7 @@ def test_without_the_kernels_it_is_torchs(missing, calls, monkeypatch):
         monkeypatch.setattr(image_convolution, "_is_right", lambda *_: False)
     monkeypatch.setattr(image_convolution, "_kernel", functools.cache(_kernel.__wrapped__))
     conv, images = layer(3), pictures((2, 3, 8, 8))
-    assert torch.equal(mixed(conv, images, relu=True), F.relu(mixed(conv, images)))
+    assert torch.equal(relu_of(conv, images), F.relu(mixed(conv, images)))
     assert calls == []
 
 
@@ -162,18 +185,37 @@ def test_a_kernel_that_computes_something_else_is_found_out(broken):
     assert not image_convolution._is_right(Broken())
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_can_be_scripted_and_compiled_with_the_relu(calls):
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = layer(3)
-
-        def forward(self, images):
-            return self.conv(images, relu=True)
-
-    net, images = Net(), pictures((2, 3, 8, 8)).float()
+def test_compiles_with_the_relu(calls):
+    net, images = _Net(), pictures((2, 3, 8, 8)).float()
     expected = F.relu(F.conv2d(images, net.conv.weight, net.conv.bias, padding=1))
-    for other in (torch.jit.script(net), torch.compile(net, backend="eager", fullgraph=True)):
-        assert torch.equal(other(images), expected)
+    assert torch.equal(torch.compile(net, backend="eager", fullgraph=True)(images), expected)
     assert calls == []
+
+
+@needs_kernel
+def test_torchs_own_layer_will_do(calls):
+    conv = nn.Conv2d(3, 16, 3, padding=1)
+    assert torch.equal(relu_of(conv, pictures((2, 3, 8, 8))) > 0, F.relu(mixed(conv, pictures((2, 3, 8, 8)))) > 0)
+    assert calls == ["_forward"]
+
+
+@needs_kernel
+def test_what_is_saved_may_be_laid_out_anew(calls):
+    conv, images = layer(3), pictures((2, 3, 8, 8))
+    relu_of(conv, images).sum().backward()
+    expected = conv.weight.grad.clone()
+    conv.zero_grad()
+    with repacked():
+        relu_of(conv, images).sum().backward()
+    assert torch.equal(conv.weight.grad, expected)
+    assert len(calls) == 4
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_is_tried_under_any_default_type(dtype):
+    torch.set_default_dtype(dtype)
+    try:
+        assert image_convolution._is_right(_kernel())
+    finally:
+        torch.set_default_dtype(torch.float32)

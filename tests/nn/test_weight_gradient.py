@@ -10,7 +10,7 @@ from torch import nn
 from lamina.nn import Conv2d, weight_gradient
 from lamina.nn.weight_gradient import _kernel
 
-from .convolving import OwnTensor, laid_out, layer, made, mixed
+from .convolving import OwnTensor, laid_out, layer, made, mixed, pruned, repacked
 
 needs_kernel = pytest.mark.skipif(
     weight_gradient.compiled("weight_gradient") is None, reason="the kernel cannot be built here"
@@ -19,7 +19,8 @@ needs_kernel = pytest.mark.skipif(
 
 @pytest.fixture
 def calls(monkeypatch):
-    """An entry for each time that the kernel has run."""
+    """An entry for each time that the kernel has run, which few pixels do not hinder."""
+    monkeypatch.setattr(weight_gradient, "_LEAST_PIXELS", 0)
     _kernel()  # whose first call tries it
     ran, run = [], weight_gradient._by_kernel
     monkeypatch.setattr(weight_gradient, "_by_kernel", lambda *given: ran.append(given) or run(*given))
@@ -141,12 +142,30 @@ def test_what_is_saved_is_checked_and_may_be_moved(calls):
     conv, images = layer(), made((4, 16, 6, 6))
     with torch.autograd.graph.save_on_cpu():
         mixed(conv, images).sum().backward()
-    assert len(calls) == 1
+    expected = conv.weight.grad.clone()
+    conv.zero_grad()
+    with repacked():
+        mixed(conv, images).sum().backward()
+    assert torch.equal(conv.weight.grad, expected)
+    assert len(calls) == 2
+    out = mixed(conv, images)
+    with torch.no_grad():
+        images.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+@needs_kernel
+def test_a_weight_may_change_before_the_backward_pass_as_under_autocast(calls):
+    conv, images = layer(), made((4, 16, 6, 6))
+    mixed(conv, images).sum().backward()
+    expected, images.grad = images.grad, None
     out = mixed(conv, images)
     with torch.no_grad():
         conv.weight.zero_()
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        out.sum().backward()
+    out.sum().backward()
+    assert torch.equal(images.grad, expected)
+    assert len(calls) == 2
 
 
 LEFT_TO_TORCH = {
@@ -168,24 +187,27 @@ LEFT_TO_TORCH = {
     "the same": lambda conv, images: mixed(layer(padding="same"), images),
     "much padding": lambda conv, images: mixed(layer(padding=3), images),
     "uneven padding": lambda conv, images: mixed(layer(padding=(0, 1)), images),
+    "pruned since": lambda conv, images: mixed(pruned(conv), images),
     "odd channels": lambda conv, images: mixed(layer(outputs=24), images),
     "other windows": lambda conv, images: mixed(Conv2d(16, 16, 5), images),
 }
 
 
 @pytest.mark.parametrize("name", LEFT_TO_TORCH)
-def test_is_left_to_torch(name, monkeypatch):
+def test_is_left_to_torch(name, calls, monkeypatch):
     monkeypatch.setattr(weight_gradient, "convolved", lambda *_: pytest.fail("the kernel's"))
     LEFT_TO_TORCH[name](layer(), made((4, 16, 8, 8)))
 
 
 @needs_kernel
-@pytest.mark.parametrize("bound", ["_MOST_SUMS", "threads"])
+@pytest.mark.parametrize("bound", ["_MOST_SUMS", "_LEAST_PIXELS", "threads"])
 def test_wide_layers_on_many_cores_are_left_to_torch(bound, calls, monkeypatch):
     if bound == "threads":
         monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
-    else:
+    elif bound == "_MOST_SUMS":
         monkeypatch.setattr(weight_gradient, bound, 16 * 32 * 9 * torch.get_num_threads() - 1)
+    else:
+        monkeypatch.setattr(weight_gradient, bound, (4 * 64 // torch.get_num_threads() + 1) / (16 * 32 * 9))
     mixed(layer(), made((4, 16, 8, 8))).sum().backward()
     assert calls == []
 
@@ -253,3 +275,15 @@ def test_a_weight_made_anew_each_time_is_made_once(use):
     use(conv, made((4, 16, 6, 6))).sum().backward()
     assert counted.count == 1
     assert conv.parametrizations["weight"].original.grad is not None
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_without_the_kernel_a_padding_of_2_is_taken_in_two_parts(bias, monkeypatch):
+    monkeypatch.setattr(weight_gradient, "_kernel", lambda: None)
+    seen, run = [], F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda *given, **named: seen.append(named) or run(*given, **named))
+    conv, images = layer(padding=2, bias=bias), made((4, 16, 6, 6))
+    answer = mixed(conv, images)
+    assert seen == [{"padding": 1}]
+    assert torch.equal(answer, mixed(torch.no_grad()(conv), images))
+    assert torch.equal(conv(images.float()), run(images.float(), conv.weight, conv.bias, padding=2))

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import ShapeError
 from lamina.networks.network import Network
-from lamina.nn import Conv2d, MaxPool2d
+from lamina.nn import Conv2d, MaxPool2d, conv_relu
 
 
 class DeepConvNet(Network):
@@ -71,7 +71,7 @@ class DeepConvNet(Network):
 
     def features(self, images: Float[Tensor, "B C H W"]) -> dict[int, Tensor]:
         """The last map of each resolution, by its stride; a convolution with a pool behind it gives the pool's."""
-        first = self.conv1(images, relu=True)
+        first = conv_relu(self.conv1, images)
         second = F.relu(self.conv3(F.relu(self.pool(self.conv2(first)))))
         third = F.relu(self.conv5(F.relu(self.pool(self.conv4(second)))))
         return {1: first, 2: second, 4: third, 8: F.relu(self.pool(self.conv6(third)))}

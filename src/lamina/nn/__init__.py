@@ -5,6 +5,7 @@ from lamina.nn.arrangement import Permute, Reshape
 from lamina.nn.channels import ChannelPad2d
 from lamina.nn.conv_norm import ConvNorm
 from lamina.nn.convolution import Conv2d, SameConv2d, StridedDepthwiseConv2d, padded_conv2d
+from lamina.nn.image_convolution import conv_relu
 from lamina.nn.max_pool import max_pool_2x2
 from lamina.nn.modes import in_eval_mode
 from lamina.nn.normalization import BiasedBatchNorm1d, BiasedBatchNorm2d, SteadyBatchNorm2d
@@ -41,6 +42,7 @@ __all__ = [
     "Stages",
     "SteadyBatchNorm2d",
     "StridedDepthwiseConv2d",
+    "conv_relu",
     "doubled_conv2d",
     "in_eval_mode",
     "max_pool_2x2",

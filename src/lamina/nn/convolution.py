@@ -11,28 +11,26 @@ from torch import Tensor, nn
 from torch._jit_internal import is_scripting
 
 from lamina.core.errors import LaminaError
-from lamina.nn import image_convolution, weight_gradient
+from lamina.nn import weight_gradient
 from lamina.nn.padding import same_padding
 
 Padding = Literal["torch", "same"]
 
 
 class Conv2d(nn.Conv2d):
-    """torch's Conv2d; on processors, 3x3 kernels are trained faster in bfloat16 (see weight_gradient.py and image_convolution.py).
+    """torch's Conv2d; training in bfloat16 on processors gets the gradient of 3x3 kernels faster (see weight_gradient.py)."""
 
-    `relu` gives the ReLU of what it answers, which is faster in one for images of up to three channels.
-    """
-
-    def forward(self, input: Tensor, relu: bool = False) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         if is_scripting():  # torch.jit.script reads no further
             scripted: Tensor = self._conv_forward(input, self.weight, self.bias)
-            return F.relu(scripted) if relu else scripted
+            return scripted
         given = (input, self.weight, self.bias)  # read once: a parametrized weight may change each time
-        if relu and image_convolution.applies(self, *given):
-            return image_convolution.convolved(*given, self.padding[0])  # type: ignore[arg-type]
-        fast = weight_gradient.applies(self, *given)
-        answer = weight_gradient.convolved(*given, self.padding[0]) if fast else self._conv_forward(*given)  # type: ignore[arg-type]
-        return F.relu(answer) if relu else answer
+        if weight_gradient.applies(self, *given):
+            return weight_gradient.convolved(*given, self.padding[0])  # type: ignore[arg-type]
+        if weight_gradient.is_padded_at_a_price(self, *given[:2]):
+            return F.conv2d(F.pad(input, (1, 1, 1, 1)), *given[1:], padding=1)
+        answer: Tensor = self._conv_forward(*given)
+        return answer
 
 
 class SameConv2d(nn.Conv2d):

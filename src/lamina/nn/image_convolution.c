@@ -76,15 +76,17 @@ static inline __attribute__((always_inline)) void add_row(const float *rows, con
 #pragma GCC unroll 27
     for (int n = 0; n < SIDE * SIDE * I; n++) sums[n] = _mm512_loadu_ps(weight + n * O);
     for (int64_t place = 0; place < count; place++) {
-        __mmask16 passed = _mm256_cmpgt_epi16_mask(loaded(answer + place * O), _mm256_setzero_si256());
+        __m256i value = loaded(answer + place * O), magnitude = _mm256_and_si256(value, _mm256_set1_epi16(0x7fff));
+        __mmask16 passed = _mm256_cmpgt_epi16_mask(value, _mm256_setzero_si256());
+        passed |= _mm256_cmpgt_epi16_mask(magnitude, _mm256_set1_epi16(0x7f80)); /* NaN of either sign, as torch has it */
         __m512 gradient = widened(_mm256_maskz_mov_epi16(passed, loaded(gradients + place * O)));
         all = _mm512_add_ps(all, gradient);
 #pragma GCC unroll 3
         for (int y = 0; y < SIDE; y++) {
 #pragma GCC unroll 9
             for (int n = 0; n < SIDE * I; n++) {
-                __m512 value = _mm512_set1_ps(rows[y * width + place * I + n]);
-                sums[y * SIDE * I + n] = _mm512_fmadd_ps(value, gradient, sums[y * SIDE * I + n]);
+                __m512 pixel = _mm512_set1_ps(rows[y * width + place * I + n]);
+                sums[y * SIDE * I + n] = _mm512_fmadd_ps(pixel, gradient, sums[y * SIDE * I + n]);
             }
         }
     }

@@ -14,28 +14,32 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lamina.nn.convolution import Conv2d
 from lamina.nn.native import are_plain, compiled
-from lamina.nn.weight_gradient import is_in_question
+from lamina.nn.weight_gradient import connected, is_in_question
 
 _MOST_CHANNELS = 3
 _ROOM = 24  # floats, as in the C file
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def applies(conv: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the kernels compute the ReLU of what the layer makes of the images."""
+def conv_relu(conv: nn.Conv2d, images: Float[Tensor, "B I H W"]) -> Float[Tensor, "B O H2 W2"]:
+    """`F.relu(conv(images))`, by the kernels where they apply: in training, for 3x3 layers without hooks. The images get no gradient."""
+    if not _applies(conv, images):
+        return F.relu(conv(images))
+    padding: Any = conv.padding[0]
+    return _Convolved.apply(images.to(torch.bfloat16), conv.weight, conv.bias, padding)  # type: ignore[no-any-return]
+
+
+def _applies(conv: nn.Conv2d, images: Tensor) -> bool:
     return (
-        conv.in_channels <= _MOST_CHANNELS
+        type(conv).forward in (nn.Conv2d.forward, Conv2d.forward)
+        and conv.in_channels <= _MOST_CHANNELS
+        and not any(getattr(conv, hooks) for hooks in _HOOKS)
+        and is_in_question(conv, images, conv.weight, conv.bias)
         and not images.requires_grad
-        and is_in_question(conv, images, weight, bias)
         and _kernel() is not None
     )
-
-
-def convolved(
-    images: Float[Tensor, "B I H W"], weight: Float[Tensor, "O I 3 3"], bias: Float[Tensor, " O"] | None, padding: int
-) -> Float[Tensor, "B O H2 W2"]:
-    """The ReLU of the convolution in bfloat16. `weight` and `bias` may be float32, and so are their gradients then."""
-    return _Convolved.apply(images.to(torch.bfloat16), weight, bias, padding)  # type: ignore[no-any-return]
 
 
 class _Convolved(torch.autograd.Function):
@@ -43,22 +47,26 @@ class _Convolved(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
         kernel = _kernel()
         assert kernel is not None
-        answer = _forward(kernel, images, weight, bias, padding)
-        ctx.save_for_backward(images, weight, answer)
-        ctx.padding = padding
+        cast = weight.to(torch.bfloat16)
+        answer = _forward(kernel, images, cast, bias, padding)
+        ctx.save_for_backward(images, cast, answer)
+        ctx.weight, ctx.padding = weight, padding
         return answer
 
     @staticmethod
-    def backward(ctx: Any, grads: Tensor) -> tuple[None, Tensor | None, Tensor | None, None]:
-        images, weight, answer = ctx.saved_tensors
+    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        images, cast, answer = ctx.saved_tensors
         wanted = [False, *ctx.needs_input_grad[1:3]]
         kernel = _kernel()
-        if kernel is None or torch.is_grad_enabled() or not are_plain(grads):  # torch's can be differentiated again
+        whole = (
+            are_plain(grads, images, answer) and images.dtype == answer.dtype == cast.dtype
+        )  # and not changed where they were kept
+        if kernel is None or torch.is_grad_enabled() or not whole:  # torch's can be differentiated again
             passed = torch.ops.aten.threshold_backward(grads, answer, 0)
             sides = (ctx.padding, ctx.padding)
-            geometry: Any = ([len(weight)], (1, 1), sides, (1, 1), False, (0, 0), 1)
-            found = torch.ops.aten.convolution_backward(passed, images, weight.to(torch.bfloat16), *geometry, wanted)
-            return None, found[1], found[2], None
+            geometry: Any = ([len(cast)], (1, 1), sides, (1, 1), False, (0, 0), 1)
+            live = connected(cast, ctx.weight)
+            return *torch.ops.aten.convolution_backward(passed, images, live, *geometry, wanted), None
         of_weight, of_bias = _backward(kernel, images, answer, grads, ctx.padding)
         return None, of_weight, of_bias if wanted[2] else None, None
 
@@ -67,8 +75,7 @@ def _forward(kernel: ctypes.CDLL, images: Tensor, weight: Tensor, bias: Tensor |
     B, C, H, W = images.shape  # noqa: N806
     size = (B, len(weight), H + 2 * padding - 2, W + 2 * padding - 2)
     answer = torch.empty(size, dtype=torch.bfloat16, device=images.device, memory_format=torch.channels_last)
-    # rounded as autocast rounds them
-    kernels = weight.to(torch.bfloat16).permute(2, 3, 1, 0).contiguous().float()
+    kernels = weight.permute(2, 3, 1, 0).contiguous().float()
     start = kernels.new_zeros(len(weight)) if bias is None else bias.to(torch.bfloat16).float()
     tensors = (images, kernels, start, answer, _rows(images, padding))
     kernel.image_convolution(*_pointers(tensors), B, H, W, C, len(weight), padding, torch.get_num_threads())
@@ -80,10 +87,10 @@ def _backward(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of weight and bias, in float32."""
     (B, C, H, W), D = images.shape, grads.shape[1]  # noqa: N806
-    threads, each = torch.get_num_threads(), D * (9 * C + 1)
-    joined = torch.empty(each, dtype=torch.float32, device=images.device)
-    grads = grads.contiguous(memory_format=torch.channels_last)
-    tensors = (images, answer, grads, joined, joined.new_empty(threads * each), _rows(images, padding))
+    threads, sums = torch.get_num_threads(), D * (9 * C + 1)
+    joined = torch.empty(sums, dtype=torch.float32, device=images.device)
+    images, answer, grads = (each.contiguous(memory_format=torch.channels_last) for each in (images, answer, grads))
+    tensors = (images, answer, grads, joined, joined.new_empty(threads * sums), _rows(images, padding))
     kernel.image_convolution_gradient(*_pointers(tensors), B, H, W, C, D, padding, threads)
     return joined[:-D].view(3, 3, C, D).permute(3, 2, 0, 1), joined[-D:]
 
@@ -121,7 +128,7 @@ def _is_right(kernel: ctypes.CDLL) -> bool:
         return numbers.view(size).bfloat16().contiguous(memory_format=torch.channels_last)
 
     images, weight, grads = made(3, 3, 7, 6), made(16, 3, 3, 3), made(3, 16, 7, 6)
-    bias = torch.arange(16, device="cpu") - 8.0
+    bias = torch.arange(16, dtype=torch.float32, device="cpu") - 8
     answer = F.conv2d(images.float(), weight.float(), bias, padding=1).relu()
     geometry: Any = ([16], (1, 1), (1, 1), (1, 1), False, (0, 0), 1, [False, True, True])
     passed = grads.float() * (answer > 0)

@@ -17,14 +17,12 @@ from torch import Tensor, nn
 from lamina.nn.native import are_plain, compiled, is_in_bfloat16
 
 _LANES = 16  # channels of a vector
-_CACHE_PAIRS = (
-    150_000  # of four bytes: well within the cache of a core, which has a MiB in all processors with AVX512-BF16
-)
-_MOST_SUMS = (
-    1 << 24
-)  # of all threads; beyond, as wide layers on many cores have them, their memory outweighs what is gained
-
-
+# Pairs of a thread, of four bytes each: well within the cache of a core, which has a MiB in all processors with AVX512-BF16.
+_CACHE_PAIRS = 150_000
+# Sums of all threads: beyond, as wide layers on many cores have them, their memory outweighs what is gained.
+_MOST_SUMS = 1 << 24
+# With fewer pixels of a thread to each sum (512 x 512 channels of 16 maps of 4 x 4) writing the sums takes longer than is gained.
+_LEAST_PIXELS = 1 / 64
 _PADDINGS = tuple((padding, padding) for padding in range(3))  # with more, windows of 3x3 would see nothing but zeros
 
 
@@ -42,6 +40,8 @@ def is_in_question(conv: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor
         and conv.padding in _PADDINGS
         and conv.padding_mode == "zeros"
         and not conv.out_channels % _LANES
+        and weight.shape == (conv.out_channels, conv.in_channels, 3, 3)  # as the layer was made, not pruned since
+        and (bias is None or bias.shape == weight.shape[:1])
         and are_plain(images, weight, bias)
         and images.ndim == 4
         and len(images) > 0
@@ -53,14 +53,34 @@ def is_in_question(conv: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor
 
 def applies(conv: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether the kernel computes the gradient of what the layer makes of the images."""
-    threads = torch.get_num_threads
     return (
         not conv.in_channels % _LANES
         and is_in_question(conv, images, weight, bias)
-        and threads() <= len(images)
-        and threads() * weight.numel() <= _MOST_SUMS
+        and _pays(images, weight)
         and _kernel() is not None
     )
+
+
+def is_padded_at_a_price(conv: nn.Conv2d, images: Tensor, weight: Tensor) -> bool:
+    """Whether the gradient of a 3x3 kernel that pads by 2 itself is asked of oneDNN in bfloat16, whom it takes three times as long."""
+    return (
+        conv.kernel_size == (3, 3)
+        and conv.padding == (2, 2)
+        and conv.stride == conv.dilation == (1, 1)
+        and conv.groups == 1
+        and conv.padding_mode == "zeros"
+        and isinstance(images, Tensor)
+        and images.device.type == "cpu"
+        and torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and is_in_bfloat16(images, weight)
+    )
+
+
+def _pays(images: Tensor, weight: Tensor) -> bool:
+    threads, sums = torch.get_num_threads(), weight.numel()
+    pixels = images.numel() // images.shape[1] // threads
+    return threads <= len(images) and threads * sums <= _MOST_SUMS and pixels >= _LEAST_PIXELS * sums
 
 
 def convolved(
@@ -73,22 +93,32 @@ def convolved(
 class _Convolved(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-        ctx.save_for_backward(images, weight)
-        ctx.padding, ctx.cast = padding, weight.to(torch.bfloat16)
-        return F.conv2d(images, ctx.cast, None if bias is None else bias.to(torch.bfloat16), padding=padding)
+        cast = weight.to(torch.bfloat16)
+        ctx.save_for_backward(images, cast)
+        ctx.weight, ctx.padding = (
+            weight,
+            padding,
+        )  # as after a cast of autocast, the weight may change before the backward pass
+        return F.conv2d(images, cast, None if bias is None else bias.to(torch.bfloat16), padding=padding)
 
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        images, weight = ctx.saved_tensors
+        images, cast = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:3])
         kernel = _kernel()
-        if kernel is None or torch.is_grad_enabled() or not are_plain(grads):  # torch's can be differentiated again
-            return *_by_torch(grads, images, weight.to(torch.bfloat16), ctx.padding, wanted), None
-        grads = grads.contiguous(memory_format=torch.channels_last)
+        if kernel is None or torch.is_grad_enabled() or not (are_plain(grads, images) and images.dtype == cast.dtype):
+            return *_by_torch(grads, images, connected(cast, ctx.weight), ctx.padding, wanted), None
+        grads, images = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (grads, images))
         of_weight, of_bias = _by_kernel(kernel, grads, images, ctx.padding)
         # last, for what comes before this layer reads it while it is in the cache
-        of_images = _by_torch(grads, images, ctx.cast, ctx.padding, [True, False, False])[0] if wanted[0] else None
+        of_images = _by_torch(grads, images, cast, ctx.padding, [True, False, False])[0] if wanted[0] else None
         return of_images, of_weight, of_bias if wanted[2] else None, None
+
+
+def connected(cast: Tensor, weight: Tensor) -> Tensor:
+    """The values that were cast in the forward pass, through which gradients reach the weight once more."""
+    again = weight.to(cast.dtype)
+    return cast + (again - again.detach())
 
 
 def _by_torch(grads: Tensor, images: Tensor, weight: Tensor, padding: int, wanted: list[bool]) -> Any:
@@ -128,9 +158,9 @@ def _kernel() -> ctypes.CDLL | None:
 def _is_right(kernel: ctypes.CDLL) -> bool:
     """Whether whole numbers, which both formats keep, come out to the bit."""
     count = torch.get_num_threads() + 1
-    images = (torch.arange(count * 32 * 7 * 5, device="cpu") * 7919 % 7 - 3.0).view(count, 32, 7, 5)
-    grads = (torch.arange(count * 16 * 7 * 5, device="cpu") * 104729 % 5 - 2.0).view(count, 16, 7, 5)
-    weight = torch.zeros(16, 32, 3, 3, device="cpu")
+    images = (torch.arange(count * 32 * 7 * 5, device="cpu") * 7919 % 7 - 3.0).view(count, 32, 7, 5).float()
+    grads = (torch.arange(count * 16 * 7 * 5, device="cpu") * 104729 % 5 - 2.0).view(count, 16, 7, 5).float()
+    weight = torch.zeros(16, 32, 3, 3, dtype=torch.float32, device="cpu")
     expected = torch.ops.aten.convolution_backward(
         grads, images, weight, [16], (1, 1), (1, 1), (1, 1), False, (0, 0), 1, [False, True, True]
     )[1:]
