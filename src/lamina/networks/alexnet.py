@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lamina.networks.network import Network
-from lamina.nn import Conv2d, Stages
+from lamina.nn import Stages
 
 
 class AlexNet(Network):
@@ -45,9 +45,9 @@ class AlexNet(Network):
             nn.MaxPool2d(3, stride=2),
             nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True),
             nn.MaxPool2d(3, stride=2),
-            Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True),
-            Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True),
-            Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True),
             nn.MaxPool2d(3, stride=2),
         ]  # fmt: skip
         self.features = Stages(layers, ends={4: 1, 8: 4, 16: 11, 32: 12})

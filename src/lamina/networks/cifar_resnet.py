@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
-from lamina.nn import ChannelPad2d, Conv2d
+from lamina.nn import ChannelPad2d
 
 Shortcut = Literal["pad", "projection", "none"]
 
@@ -77,9 +77,9 @@ class CifarResNet(Network):
 class _Block(nn.Module):
     def __init__(self, in_channels: int, channels: int, *, stride: int, shortcut: Shortcut) -> None:
         super().__init__()
-        self.conv1 = Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         changes = stride > 1 or in_channels != channels
         self.shortcut: nn.Module | None = None

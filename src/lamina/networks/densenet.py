@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
-from lamina.nn import Conv2d, Stages
+from lamina.nn import Stages
 
 
 class DenseNet(Network):
@@ -96,7 +96,7 @@ class _DenseLayer(nn.Module):
         self.norm1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, 4 * growth_rate, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(4 * growth_rate)
-        self.conv2 = Conv2d(4 * growth_rate, growth_rate, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(4 * growth_rate, growth_rate, 3, padding=1, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lamina.networks.network import Network
-from lamina.nn import Conv2d, MaxPool2d
+from lamina.nn import MaxPool2d
 
 # Channels of 1x1 | 1x1 before 3x3 | 3x3 | 1x1 before 5x5 | 5x5 | 1x1 after the maximum (the paper's table 1).
 INCEPTIONS = {
@@ -144,7 +144,7 @@ class GoogLeNet(Network):
 class _Conv(nn.Module):
     def __init__(self, in_channels: int, channels: int, *, kernel_size: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv = Conv2d(in_channels, channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+        self.conv = nn.Conv2d(in_channels, channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
         self.bn = nn.BatchNorm2d(channels, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 
 from lamina.networks.googlenet import INCEPTIONS, STAGES, GoogLeNetLogits
 from lamina.networks.network import Network
-from lamina.nn import Conv2d, LocalResponseNorm
+from lamina.nn import LocalResponseNorm
 
 
 class GoogLeNet2014(Network):
@@ -143,7 +143,7 @@ class _Auxiliary(nn.Module):
 
 
 def _conv(in_channels: int, channels: int, *, kernel_size: int, stride: int = 1) -> nn.Sequential:
-    convolution = Conv2d(in_channels, channels, kernel_size, stride, padding=kernel_size // 2)
+    convolution = nn.Conv2d(in_channels, channels, kernel_size, stride, padding=kernel_size // 2)
     return nn.Sequential(convolution, nn.ReLU(inplace=True))
 
 

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
-from lamina.nn import ChannelPad2d, Conv2d
+from lamina.nn import ChannelPad2d
 
 Shortcut = Literal["pad", "projection"]
 BLOCKS = {
@@ -152,13 +152,13 @@ class _Unit(nn.Module):
         if bottleneck:
             self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
             self.bn2 = nn.BatchNorm2d(width)
-            self.conv2 = Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+            self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
             self.bn3 = nn.BatchNorm2d(width)
             self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
         else:
-            self.conv1 = Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
+            self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
             self.bn2 = nn.BatchNorm2d(width)
-            self.conv2 = Conv2d(width, width, 3, padding=1, bias=False)
+            self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.is_bottleneck = bottleneck
         self.downsample: nn.Module | None = None
         if stride > 1 or in_channels != channels:

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from lamina.nn import Conv2d
 from lamina.structures.box_deltas import Weights, from_deltas
 from lamina.structures.boxes import clip
 from lamina.structures.suppression import suppress
@@ -129,7 +128,7 @@ class Proposer(nn.Module):
         self.anchors_px = {int(stride): tuple(sides) for stride, sides in anchors_px.items()}
         self.regions, self.tried, self.overlap = regions, tried, 0.7
         count = len(RATIOS) * len(next(iter(self.anchors_px.values())))
-        self.conv = Conv2d(channels, channels, 3, padding=1)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.objectness = nn.Conv2d(channels, count, 1)
         self.boxes = nn.Conv2d(channels, 4 * count, 1)
         for layer in (self.conv, self.objectness, self.boxes):

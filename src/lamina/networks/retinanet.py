@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from lamina.networks.predictions import Predictions, at_places, joined
 from lamina.networks.regions import RATIOS, anchors
 from lamina.networks.trunk import Trunk
-from lamina.nn import Conv2d, Pyramid
+from lamina.nn import Pyramid
 
 PRIOR = 0.01  # the probability of a class before anything is learnt
 _SIDES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -69,7 +69,7 @@ def tower(channels: int, outputs: int, *, convs: int, groups: int = 0) -> nn.Seq
     """3x3 convolutions with ReLU, behind a GroupNorm where there are `groups`, and one to the outputs; normal with 0.01."""
     layers: list[nn.Module] = []
     for _ in range(convs):
-        layers.append(Conv2d(channels, channels, 3, padding=1))
+        layers.append(nn.Conv2d(channels, channels, 3, padding=1))
         layers += [nn.GroupNorm(groups, channels)] if groups else []
         layers.append(nn.ReLU(inplace=True))
     layers.append(nn.Conv2d(channels, outputs, 3, padding=1))

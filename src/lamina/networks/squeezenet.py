@@ -44,7 +44,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
-from lamina.nn import Conv2d, Stages
+from lamina.nn import Stages
 
 Version = Literal["1.0", "1.1"]
 
@@ -114,7 +114,7 @@ class _Fire(nn.Module):
         super().__init__()
         self.squeeze = nn.Conv2d(in_channels, squeezed, 1)
         self.expand1x1 = nn.Conv2d(squeezed, expanded, 1)
-        self.expand3x3 = Conv2d(squeezed, expanded, 3, padding=1)
+        self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.squeeze(x).relu_()

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from lamina.core.errors import LaminaError
 from lamina.networks.network import Network
-from lamina.nn import Conv2d, MaxPool2d, Stages
+from lamina.nn import MaxPool2d, Stages
 
 Configuration = Literal["A", "B", "C", "D", "E"]
 
@@ -101,7 +101,7 @@ def _features(configuration: Configuration, *, in_channels: int, batch_norm: boo
     ends: dict[int, int | str] = {}
     for block, (kernels, width) in enumerate(zip(_BLOCKS[configuration], _WIDTHS, strict=True)):
         for kernel in kernels:
-            layers.append(Conv2d(in_channels, width, kernel, padding=kernel // 2))
+            layers.append(nn.Conv2d(in_channels, width, kernel, padding=kernel // 2))
             if batch_norm:
                 layers.append(nn.BatchNorm2d(width))
             layers.append(nn.ReLU(inplace=True))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from lamina.nn.convolution import Conv2d
-
 
 class ConvNorm(nn.Sequential):
     """A convolution that keeps the size, BatchNorm, ReLU; without BatchNorm the convolution has a bias. He's initial values."""
@@ -20,7 +18,7 @@ class ConvNorm(nn.Sequential):
         batch_norm: bool = True,
     ) -> None:
         pads = dilation * (kernel_size // 2)
-        conv = Conv2d(in_channels, out_channels, kernel_size, padding=pads, dilation=dilation, bias=not batch_norm)
+        conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=pads, dilation=dilation, bias=not batch_norm)
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         if conv.bias is not None:
             nn.init.zeros_(conv.bias)

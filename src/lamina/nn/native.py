@@ -1,7 +1,7 @@
 """Kernels of our own, in C: compiled by the machine's GCC when first needed. Wherever that fails there are none, and torch's serve.
 
-Nothing stays on disk. A library found there could be somebody else's code, or made of an older source; compiling takes a fifth of a
-second. The environment variable LAMINA_KERNELS=0 switches all of it off.
+Nothing stays on disk. A library found there could be somebody else's code, or made of an older source; compiling and trying one takes
+half a second to a second. The environment variable LAMINA_KERNELS=0 switches all of it off.
 """
 
 from __future__ import annotations
