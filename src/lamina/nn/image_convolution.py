@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lamina.nn.convolution import Conv2d
 from lamina.nn.native import are_plain, compiled
-from lamina.nn.weight_gradient import connected, is_in_question
+from lamina.nn.weight_gradient import by_torch, connected, is_in_question
 
 _MOST_CHANNELS = 3
 _ROOM = 24  # floats, as in the C file
@@ -58,15 +58,11 @@ class _Convolved(torch.autograd.Function):
         images, cast, answer = ctx.saved_tensors
         wanted = [False, *ctx.needs_input_grad[1:3]]
         kernel = _kernel()
-        whole = (
-            are_plain(grads, images, answer) and images.dtype == answer.dtype == cast.dtype
-        )  # and not changed where they were kept
+        # hooks may have changed what was saved
+        whole = are_plain(grads, images, answer) and images.dtype == answer.dtype == cast.dtype
         if kernel is None or torch.is_grad_enabled() or not whole:  # torch's can be differentiated again
             passed = torch.ops.aten.threshold_backward(grads, answer, 0)
-            sides = (ctx.padding, ctx.padding)
-            geometry: Any = ([len(cast)], (1, 1), sides, (1, 1), False, (0, 0), 1)
-            live = connected(cast, ctx.weight)
-            return *torch.ops.aten.convolution_backward(passed, images, live, *geometry, wanted), None
+            return *by_torch(passed, images, connected(cast, ctx.weight), ctx.padding, wanted), None
         of_weight, of_bias = _backward(kernel, images, answer, grads, ctx.padding)
         return None, of_weight, of_bias if wanted[2] else None, None
 

@@ -95,10 +95,8 @@ class _Convolved(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
         cast = weight.to(torch.bfloat16)
         ctx.save_for_backward(images, cast)
-        ctx.weight, ctx.padding = (
-            weight,
-            padding,
-        )  # as after a cast of autocast, the weight may change before the backward pass
+        # not saved: as after a cast of autocast, the weight may change before the backward pass
+        ctx.weight, ctx.padding = weight, padding
         return F.conv2d(images, cast, None if bias is None else bias.to(torch.bfloat16), padding=padding)
 
     @staticmethod
@@ -107,11 +105,11 @@ class _Convolved(torch.autograd.Function):
         wanted = list(ctx.needs_input_grad[:3])
         kernel = _kernel()
         if kernel is None or torch.is_grad_enabled() or not (are_plain(grads, images) and images.dtype == cast.dtype):
-            return *_by_torch(grads, images, connected(cast, ctx.weight), ctx.padding, wanted), None
+            return *by_torch(grads, images, connected(cast, ctx.weight), ctx.padding, wanted), None
         grads, images = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (grads, images))
         of_weight, of_bias = _by_kernel(kernel, grads, images, ctx.padding)
         # last, for what comes before this layer reads it while it is in the cache
-        of_images = _by_torch(grads, images, cast, ctx.padding, [True, False, False])[0] if wanted[0] else None
+        of_images = by_torch(grads, images, cast, ctx.padding, [True, False, False])[0] if wanted[0] else None
         return of_images, of_weight, of_bias if wanted[2] else None, None
 
 
@@ -121,7 +119,7 @@ def connected(cast: Tensor, weight: Tensor) -> Tensor:
     return cast + (again - again.detach())
 
 
-def _by_torch(grads: Tensor, images: Tensor, weight: Tensor, padding: int, wanted: list[bool]) -> Any:
+def by_torch(grads: Tensor, images: Tensor, weight: Tensor, padding: int, wanted: list[bool]) -> Any:
     """The gradients of images, weight and bias, where wanted."""
     geometry: Any = ([len(weight)], (1, 1), (padding, padding), (1, 1), False, (0, 0), 1)
     return torch.ops.aten.convolution_backward(grads, images, weight, *geometry, wanted)
